@@ -1,0 +1,443 @@
+"""The settings of a run: schema, defaults, documentation and panel form at once.
+
+One frozen dataclass per section. Values come, later over earlier, from the defaults, the profile,
+a TOML file and `section.key=value` settings; an unknown name is refused with the nearest known one.
+Needs the standard library only, so that a panel can show the form before PyTorch is installed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from dycon_engine.errors import InputError
+
+T = TypeVar("T")
+Table = dict[str, Any]
+
+
+def setting(
+    default: Any,
+    help: str,  # noqa: A002 - the word a form uses
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+) -> Any:
+    """Return a dataclass field that carries its own documentation and limits."""
+    metadata = {"help": help, "unit": unit, "low": low, "high": high, "choices": tuple(choices)}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which cases are used, and how."""
+
+    layout: str = setting(
+        "auto",
+        "How the folder is organised.",
+        choices=("auto", "pairs", "nnunet", "msd", "hdf5", "manifest"),
+    )
+    order: str | None = setting(
+        None,
+        "Text file with one case name per line; fixes the order for `labeled` and `validation`.",
+    )
+    labeled: int | None = setting(
+        None,
+        "Train on the labels of the first so many cases; the labels of the rest are never read.",
+        unit="cases",
+        low=1,
+    )
+    validation: int | None = setting(
+        None,
+        "Hold out the last so many labeled cases to watch and calibrate; default: a fifth of the "
+        "labeled ones, none below 5.",
+        unit="cases",
+        low=0,
+    )
+    test: int = setting(
+        0, "Set aside so many labeled cases, never read in training.", unit="cases", low=0
+    )
+    seed: int = setting(0, "Seed of the split where no order or role is given.", low=0)
+    patient_pattern: str | None = setting(
+        None, "Regular expression on the case name; its first group is the patient."
+    )
+    spacing_mm: tuple[float, float, float] | None = setting(
+        None, "Spacing (z, y, x) of files that carry none, such as HDF5.", unit="mm"
+    )
+    cache_gib: float = setting(
+        4.0,
+        "Prepared cases are held in memory up to this size, beyond it mapped from disk.",
+        unit="GiB",
+        low=0.0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessingConfig:
+    """How a scan becomes the network's input; undone exactly for the result."""
+
+    spacing_mm: tuple[float, float, float] | None = setting(
+        None,
+        "Voxel size (z, y, x) of the network's grid; default: the median of the labeled cases.",
+        unit="mm",
+    )
+    normalization: str = setting(
+        "auto",
+        "Intensities: z-score for MR, window for CT.",
+        choices=("auto", "zscore", "window", "none"),
+    )
+    window: tuple[float, float] = setting((-160.0, 240.0), "CT window, low and high.", unit="HU")
+    clip_percentiles: tuple[float, float] = setting(
+        (0.05, 99.95),
+        "z-score only: intensities are clipped to these percentiles of the non-air voxels.",
+        unit="%",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """The network that is trained."""
+
+    name: str = setting("unet3d", "Architecture.", choices=("unet3d", "vnet"))
+    filters: tuple[int, ...] = setting((16, 32, 64, 128, 256), "Feature maps per level.")
+    norm: str = setting(
+        "instance", "Normalisation.", choices=("instance", "batch", "group", "none")
+    )
+    dropout: float = setting(
+        0.0, "Dropout probability in the deepest and the last level.", low=0.0, high=0.9
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSelection:
+    """The training recipe and its own settings (`describe --methods` lists them)."""
+
+    name: str = setting("dycon", "Training recipe.")
+    settings: Table = field(default_factory=dict, metadata={"help": "Settings of the recipe."})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentationConfig:
+    """Random changes of training patches."""
+
+    preset: str = setting(
+        "strong",
+        "strong: rotation, scale, intensity, noise, low resolution; "
+        "paper: right-angle rotations and flips.",
+        choices=("strong", "paper", "none"),
+    )
+    rotation_deg: tuple[float, float, float] = setting(
+        (20.0, 10.0, 10.0), "Largest rotation about the z, y and x axis.", unit="degree", low=0.0
+    )
+    scale: tuple[float, float] = setting((0.8, 1.25), "Range of the zoom factor.")
+    flip_axes: str = setting(
+        "", "Axes that may be mirrored, letters of zyx; anatomy is usually not symmetric."
+    )
+    elastic: float = setting(0.0, "Probability of an elastic deformation.", low=0.0, high=1.0)
+    intensity: float = setting(0.8, "Probability of gain, offset and gamma.", low=0.0, high=1.0)
+    noise: float = setting(0.2, "Probability of Gaussian noise.", low=0.0, high=1.0)
+    blur: float = setting(0.15, "Probability of Gaussian smoothing.", low=0.0, high=1.0)
+    low_resolution: float = setting(
+        0.15, "Probability of simulated low resolution.", low=0.0, high=1.0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """The optimization."""
+
+    steps: int = setting(2000, "Optimizer steps.", low=1)
+    patch_size: tuple[int, int, int] = setting((64, 96, 96), "Patch (z, y, x).", unit="voxel")
+    labeled_batch: int = setting(2, "Labeled patches per step and process.", low=1)
+    unlabeled_batch: int = setting(2, "Unlabeled patches per step and process.", low=0)
+    foreground: float = setting(
+        0.7, "Share of labeled patches centered on a random foreground class.", low=0.0, high=1.0
+    )
+    optimizer: str = setting("adamw", "Optimizer.", choices=("sgd", "adamw"))
+    learning_rate: float = setting(2e-3, "Highest learning rate.", low=0.0)
+    momentum: float = setting(0.9, "SGD momentum.", low=0.0, high=1.0)
+    weight_decay: float = setting(1e-4, "Weight decay.", low=0.0)
+    schedule: str = setting(
+        "one_cycle",
+        "Learning rate over time.",
+        choices=("constant", "polynomial", "one_cycle", "steps"),
+    )
+    milestones: tuple[int, ...] = setting((), "schedule = steps: x0.1 at each of these steps.")
+    clip_norm: float = setting(1.0, "Largest gradient norm; 0 = no clipping.", low=0.0)
+    precision: str = setting(
+        "auto", "Number format of the convolutions.", choices=("auto", "fp32", "bf16", "fp16")
+    )
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps.")
+    threads: int = setting(0, "CPU threads; 0 = all cores.", low=0)
+    workers: int = setting(0, "Data loading processes; 0 = in the training process.", low=0)
+    compile: bool = setting(False, "Compile the networks (needs a C++ compiler on CPU).")
+    deterministic: bool = setting(False, "Only bit-reproducible kernels.")
+    seed: int = setting(0, "Seed of weights, patches and augmentation.", low=0)
+    validate_every: int = setting(0, "Steps between validations; 0 = at the end only.", low=0)
+    autosave_minutes: float = setting(5.0, "Longest time between checkpoints.", unit="min", low=0.0)
+    save_every: int = setting(0, "Also a checkpoint every so many steps; 0 = by time only.", low=0)
+    keep_checkpoints: int = setting(3, "Newest checkpoints kept.", low=1)
+    max_bad_steps: int = setting(10, "Stop after so many non-finite steps in a row.", low=1)
+    tensorboard: bool = setting(False, "Also write TensorBoard files.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferenceConfig:
+    """How a trained network is applied to a whole scan; stored in the package as its default."""
+
+    overlap: float = setting(0.5, "Overlap of neighbouring windows.", low=0.0, high=0.9)
+    window_batch: int = setting(1, "Windows per forward pass.", low=1)
+    skip_air: bool = setting(True, "Skip windows without tissue.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything a training run depends on but the data itself."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    preprocessing: PreprocessingConfig = field(default_factory=PreprocessingConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    method: MethodSelection = field(default_factory=MethodSelection)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    inference: InferenceConfig = field(default_factory=InferenceConfig)
+
+
+PROFILES: dict[str, Table] = {
+    "gpu": {
+        "network": {"name": "unet3d", "filters": [32, 64, 128, 256, 320]},
+        "training": {
+            "steps": 20000,
+            "patch_size": [96, 128, 128],
+            "workers": 4,
+            "validate_every": 2000,
+        },
+    },
+    "laptop": {
+        "preprocessing": {"spacing_mm": [1.25, 1.25, 1.25]},
+        "network": {"name": "unet3d", "filters": [8, 16, 32, 64]},
+        "training": {"steps": 800, "patch_size": [40, 64, 64]},
+    },
+    "paper": {
+        "network": {
+            "name": "vnet",
+            "filters": [16, 32, 64, 128, 256],
+            "norm": "batch",
+            "dropout": 0.5,
+        },
+        "augmentation": {"preset": "paper"},
+        "training": {
+            "steps": 6000,
+            "patch_size": [80, 112, 112],
+            "optimizer": "sgd",
+            "learning_rate": 0.01,
+            "schedule": "steps",
+            "milestones": [2500, 5000],
+            "foreground": 0.0,
+            "validate_every": 1000,
+        },
+    },
+}
+
+
+def resolve(
+    profile: str | None = None,
+    tables: Sequence[Mapping[str, Any]] = (),
+    assignments: Sequence[str] = (),
+) -> RunConfig:
+    """Return the settings of a run.
+
+    Args:
+        profile: A name of `PROFILES`, or None for the plain defaults.
+        tables: Nested tables, e.g. of a TOML file, later over earlier.
+        assignments: `section.key=value` texts; the value in TOML or as bare text.
+
+    Raises:
+        InputError: An unknown name (naming the nearest known one), a wrong type or value.
+    """
+    merged: Table = {}
+    if profile is not None:
+        merged = _merge(merged, PROFILES[known(profile, PROFILES, "profile")])
+    for table in tables:
+        merged = _merge(merged, table)
+    for assignment in assignments:
+        merged = _merge(merged, parse_assignment(assignment))
+    return build(RunConfig, merged)
+
+
+def read_toml(path: Path) -> Table:
+    """Return the tables of a TOML file.
+
+    Raises:
+        InputError: The file cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(
+            f"config '{path}': cannot be read ({error.strerror}); check the path"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"config '{path}': not valid TOML ({error}); mend the line named"
+        ) from error
+
+
+def parse_assignment(text: str) -> Table:
+    """Return the nested table of a `section.key=value` text.
+
+    Raises:
+        InputError: The text has no `=` or no dot before it.
+    """
+    name, equals, raw = text.partition("=")
+    parts = [part.strip() for part in name.split(".")]
+    if not equals or len(parts) < 2 or not all(parts):  # noqa: PLR2004 - section and key
+        raise InputError(f"setting '{text}': expected section.key=value, e.g. training.steps=400")
+    try:
+        value: Any = tomllib.loads(f"value = {raw.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw.strip()
+    for part in reversed(parts):
+        value = {part: value}
+    return dict(value)
+
+
+def known(name: str, names: Mapping[str, object] | Sequence[str], what: str) -> str:
+    """Return `name` if it is among `names`.
+
+    Raises:
+        InputError: Naming the nearest known one, and all of them.
+    """
+    if name in names:
+        return name
+    options = sorted(names)
+    near = difflib.get_close_matches(name, options, n=1, cutoff=0.4)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    raise InputError(f"unknown {what} '{name}': {hint}known: {', '.join(options)}")
+
+
+def build(kind: type[T], table: Mapping[str, Any], where: str = "") -> T:
+    """Return the settings dataclass `kind` from a table, checked.
+
+    Raises:
+        InputError: An unknown name, a wrong type, or a value outside its limits.
+    """
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(typing.cast(Any, kind))}
+    values: Table = {}
+    for name, value in table.items():
+        path = f"{where}.{name}" if where else name
+        if kind is MethodSelection and name not in fields:
+            values.setdefault("settings", dict(table.get("settings", {})))[name] = value
+            continue
+        try:
+            known(name, fields, "setting" if where else "section")
+        except InputError as error:
+            raise InputError(f"{where + ': ' if where else ''}{error}") from None
+        if dataclasses.is_dataclass(hints[name]):
+            if not isinstance(value, Mapping):
+                raise InputError(f"{path}: expected a section with settings, found {value!r}")
+            values[name] = build(typing.cast(type, hints[name]), value, path)
+        elif name == "settings":
+            values.setdefault("settings", {}).update(value)
+        else:
+            values[name] = _checked(path, _coerced(path, value, hints[name]), fields[name].metadata)
+    return kind(**values)
+
+
+def as_table(config: Any) -> Table:
+    """Return a settings dataclass as plain JSON values."""
+    table: Table = json.loads(json.dumps(dataclasses.asdict(config)))
+    return table
+
+
+def schema(kind: type) -> list[Table]:
+    """Return one entry per field of a flat settings dataclass: name, type, default, limits..."""
+    hints = typing.get_type_hints(kind)
+    entries = []
+    for item in dataclasses.fields(kind):
+        default = None if item.default is dataclasses.MISSING else item.default
+        entry = {"name": item.name, "type": _type_name(hints[item.name]), "default": default}
+        entries.append(json.loads(json.dumps(entry | dict(item.metadata))))
+    return entries
+
+
+def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    merged = dict(under)
+    for name, value in over.items():
+        old = merged.get(name)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[name] = _merge(typing.cast(Table, old), value) if both else value
+    return merged
+
+
+def _coerced(path: str, value: Any, hint: Any) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None or (isinstance(value, str) and value.lower() == "none"):
+            return None
+        return _coerced(path, value, next(a for a in arguments if a is not type(None)))
+    if origin is tuple:
+        return _coerced_tuple(path, value, arguments)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is str and isinstance(value, Path):
+        return str(value)
+    if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
+        raise InputError(f"{path}: expected {_type_name(hint)}, found {value!r}")
+    return value
+
+
+def _coerced_tuple(path: str, value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        raise InputError(f"{path}: expected a list like [1, 2, 3], found {value!r}")
+    if Ellipsis in arguments:
+        arguments = (arguments[0],) * len(value)
+    if len(arguments) != len(value):
+        raise InputError(f"{path}: expected {len(arguments)} values, found {len(value)}")
+    return tuple(_coerced(path, v, a) for v, a in zip(value, arguments, strict=True))
+
+
+def _checked(path: str, value: Any, metadata: Mapping[str, Any]) -> Any:
+    choices = metadata.get("choices")
+    if choices and value not in choices:
+        raise InputError(f"{path}: {InputError(known_or_text(value, choices))}")
+    low, high = metadata.get("low"), metadata.get("high")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            if number != number or (low is not None and number < low):  # noqa: PLR0124 - NaN
+                raise InputError(f"{path}: {number} is too small; expected at least {low}")
+            if high is not None and number > high:
+                raise InputError(f"{path}: {number} is too large; expected at most {high}")
+    return value
+
+
+def known_or_text(value: str, choices: Sequence[str]) -> str:
+    """Return the sentence that refuses `value`, naming the nearest of `choices`."""
+    try:
+        known(value, choices, "value")
+    except InputError as error:
+        return str(error)
+    return value
+
+
+def _type_name(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("none" if a is type(None) else _type_name(a) for a in arguments)
+    if origin is tuple:
+        inner = "..." if Ellipsis in arguments else str(len(arguments))
+        return f"list of {inner} {_type_name(arguments[0])}"
+    return {"int": "integer", "float": "number", "str": "text", "bool": "true or false"}.get(
+        hint.__name__, "table"
+    )

@@ -1,0 +1,195 @@
+"""What a job says while it runs: one frozen dataclass per event, one JSON line each.
+
+Lines that are unknown, cut or not JSON become `Unknown` or are skipped by the reader, so an older
+panel can follow a newer engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened; `time_s` is seconds since the epoch (UTC)."""
+
+    kind: ClassVar[str] = ""
+    time_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Event):
+    """The job runs: what it is, on which device, with which engine."""
+
+    kind: ClassVar[str] = "started"
+    job: str
+    engine: str
+    device: str = ""
+    pid: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage(Event):
+    """A named part of the job begins; `total` units of work, 0 where unknown."""
+
+    kind: ClassVar[str] = "stage"
+    name: str
+    total: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advanced(Event):
+    """`done` of `total` units of the named stage are done; times in seconds, -1 where unknown."""
+
+    kind: ClassVar[str] = "advanced"
+    stage: str
+    done: int
+    total: int
+    elapsed_s: float = -1.0
+    remaining_s: float = -1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDone(Event):
+    """One optimizer step: the weighted terms whose sum was minimised, and what is only watched."""
+
+    kind: ClassVar[str] = "step"
+    step: int
+    total: int
+    loss: float
+    terms: dict[str, float]
+    diagnostics: dict[str, float] = field(default_factory=dict)
+    learning_rate: float = 0.0
+    step_s: float = 0.0
+    data_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated(Event):
+    """Whole validation volumes were scored after `step` steps; Dice in [0, 1] per class name."""
+
+    kind: ClassVar[str] = "validated"
+    step: int
+    dice: float
+    dice_per_class: dict[str, float] = field(default_factory=dict)
+    cases: int = 0
+    student_dice: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Event):
+    """A file the person may rely on is complete on disk."""
+
+    kind: ClassVar[str] = "saved"
+    what: str
+    path: str
+    step: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseDone(Event):
+    """One case of many is finished, or failed with `error`; `outputs` by role."""
+
+    kind: ClassVar[str] = "case"
+    case: str
+    outputs: dict[str, str] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned(Event):
+    """Something the person should know; `topic` is a stable word for programs."""
+
+    kind: ClassVar[str] = "warning"
+    topic: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Event):
+    """Terminal: the job is done."""
+
+    kind: ClassVar[str] = "finished"
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Event):
+    """Terminal: the job could not be done, in one line per problem."""
+
+    kind: ClassVar[str] = "failed"
+    message: str
+    exit_code: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancelled(Event):
+    """Terminal: the job was asked to stop and did."""
+
+    kind: ClassVar[str] = "cancelled"
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unknown(Event):
+    """A well-formed line of a kind this version does not know."""
+
+    kind: ClassVar[str] = "unknown"
+    content: dict[str, Any]
+
+
+TERMINAL = (Finished, Failed, Cancelled)
+KINDS: dict[str, type[Event]] = {
+    event.kind: event
+    for event in (
+        Advanced,
+        Cancelled,
+        CaseDone,
+        Failed,
+        Finished,
+        Saved,
+        Stage,
+        Started,
+        StepDone,
+        Validated,
+        Warned,
+    )
+}
+
+
+def to_line(event: Event) -> str:
+    """Return the event as one line of strict JSON, no line end; non-finite numbers become null."""
+    content = {"event": event.kind} | _finite(dataclasses.asdict(event))
+    return json.dumps(content, ensure_ascii=True, allow_nan=False)
+
+
+def from_line(line: str) -> Event | None:
+    """Return the event of a line; None where the line is empty, cut or not an object of ours."""
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(content, dict) or not isinstance(content.get("event"), str):
+        return None
+    kind = KINDS.get(content.pop("event"))
+    if kind is None:
+        return Unknown(content=content)
+    names = {f.name for f in dataclasses.fields(kind)}
+    try:
+        return kind(**{name: value for name, value in content.items() if name in names})
+    except TypeError:
+        return None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,49 @@
+"""What every network gives: logits, and the features that methods build on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class Features(NamedTuple):
+    """One forward pass.
+
+    Attributes:
+        logits: (B, K, D, H, W), the input's spatial size.
+        embedding: (B, F, D/s, H/s, W/s), the deepest features; s is `Network.stride`.
+        decoded: (B, G, D, H, W), the last decoder features, before the 1x1x1 classifier.
+    """
+
+    logits: Tensor
+    embedding: Tensor
+    decoded: Tensor
+
+
+class Network(nn.Module, ABC):
+    """image (B, C, D, H, W) -> `Features`; D, H and W are multiples of `stride`.
+
+    Attributes:
+        channels: C, input channels.
+        classes: K, output classes, background included.
+        stride: Factor (z, y, x) between input and deepest features.
+        embedding_features: F.
+        decoded_features: G.
+    """
+
+    channels: int
+    classes: int
+    stride: tuple[int, int, int]
+    embedding_features: int
+    decoded_features: int
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> Features:
+        """Return the features of `image` (B, C, D, H, W)."""
+
+    def __call__(self, image: Tensor) -> Features:
+        """Typed `nn.Module.__call__`."""
+        features: Features = super().__call__(image)
+        return features
