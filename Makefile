@@ -1,0 +1,39 @@
+# Everything on a fresh machine with Python >= 3.11: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+CONSTRAINTS ?= .ci/constraints.txt
+BIN := $(VENV)/bin
+DEMO ?= demo-run
+
+.PHONY: demo test check pytest test-slow bench environment clean
+.DEFAULT_GOAL := demo
+
+environment: $(VENV)/.ready
+$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[test,tensorboard]'
+	touch $@
+
+demo: environment  ## phantom scans -> DyCON and supervised training -> segmentation -> report
+	$(BIN)/python -m dycon_engine.demo --output $(DEMO)
+
+test: check pytest  ## style, types, layers and all tests that CI runs
+
+check: environment
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+pytest: environment
+	$(BIN)/python -m pytest -q -m 'not slow'
+
+test-slow: environment  ## the long versions of the fault batteries, minutes to an hour
+	$(BIN)/python -m pytest -q -m slow
+
+bench: environment  ## every side-by-side measurement, one table each
+	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) $(DEMO) build dist *.egg-info

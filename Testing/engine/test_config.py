@@ -1,0 +1,105 @@
+"""Settings: layers of values, refusals that name the nearest known name, the form they describe."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dycon_engine.config import (
+    PROFILES,
+    MethodSelection,
+    RunConfig,
+    TrainingConfig,
+    as_table,
+    build,
+    read_toml,
+    resolve,
+    schema,
+)
+from dycon_engine.errors import InputError
+
+
+def test_later_values_win_over_earlier_ones(tmp_path):
+    file = tmp_path / "run.toml"
+    file.write_text('[training]\nsteps = 50\nlearning_rate = 1\n[method]\nname = "ua_mt"\n')
+    config = resolve("laptop", [read_toml(file)], ["training.steps=6"])
+    assert config.training.steps == 6
+    assert config.training.learning_rate == 1.0
+    assert isinstance(config.training.learning_rate, float)
+    assert config.method.name == "ua_mt"
+    assert config.network.filters == tuple(PROFILES["laptop"]["network"]["filters"])
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_every_profile_is_valid_and_survives_json(profile):
+    config = resolve(profile)
+    assert build(RunConfig, json.loads(json.dumps(as_table(config)))) == config
+
+
+def test_method_settings_are_kept_for_the_method_to_check():
+    config = resolve(
+        None, [{"method": {"settings": {"a": 1}}}], ["method.b=[1, 2]", "method.c=text"]
+    )
+    assert config.method == MethodSelection(settings={"a": 1, "b": [1, 2], "c": "text"})
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("training.stpes=3", ("training", "'stpes'", "'steps'")),
+        ("trainin.steps=3", ("section 'trainin'", "'training'")),
+        ("training.steps=many", ("training.steps", "integer", "'many'")),
+        ("training.steps=true", ("training.steps", "integer")),
+        ("training.steps=0", ("training.steps", "at least 1")),
+        ("training.learning_rate=nan", ("training.learning_rate", "nan")),
+        ("network.dropout=1.5", ("network.dropout", "at most 0.9")),
+        ("training.optimizer=adam", ("training.optimizer", "'adamw'")),
+        ("training.patch_size=[1,2]", ("training.patch_size", "3 values", "found 2")),
+        ("training.patch_size=8", ("training.patch_size", "list")),
+        ("training=3", ("section.key=value",)),
+        ("steps", ("section.key=value",)),
+    ],
+)
+def test_a_bad_setting_is_refused_in_one_telling_line(assignment, words):
+    with pytest.raises(InputError) as error:
+        resolve(None, [], [assignment])
+    message = str(error.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_a_section_that_is_no_table_is_refused():
+    with pytest.raises(InputError, match="training: expected a section"):
+        resolve(None, [{"training": 3}])
+
+
+def test_an_unreadable_or_broken_toml_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.toml.*cannot be read"):
+        read_toml(tmp_path / "absent.toml")
+    (tmp_path / "bad.toml").write_text("[training\n")
+    with pytest.raises(InputError, match=r"bad\.toml.*not valid TOML"):
+        read_toml(tmp_path / "bad.toml")
+
+
+def test_none_is_a_value_of_an_optional_setting():
+    assert resolve(None, [], ["data.labeled=none"]).data.labeled is None
+    assert resolve(None, [], ["data.labeled=8"]).data.labeled == 8
+
+
+def test_the_schema_is_a_form():
+    fields = {entry["name"]: entry for entry in schema(TrainingConfig)}
+    assert fields["steps"] == {
+        "name": "steps",
+        "type": "integer",
+        "default": TrainingConfig().steps,
+        "help": "Optimizer steps.",
+        "unit": "",
+        "low": 1,
+        "high": None,
+        "choices": [],
+    }
+    assert fields["patch_size"]["type"] == "list of 3 integer"
+    assert "sgd" in fields["optimizer"]["choices"]
+    assert all(entry["help"] for entry in fields.values())
