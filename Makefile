@@ -4,6 +4,7 @@ VENV ?= .venv
 CONSTRAINTS ?= .ci/constraints.txt
 BIN := $(VENV)/bin
 DEMO ?= demo-run
+BENCHMARKS ?= startup fecl metrics sliding_window uncertainty loader step
 
 .PHONY: demo test check pytest test-slow bench environment clean
 .DEFAULT_GOAL := demo
@@ -33,7 +34,7 @@ test-slow: environment  ## the long versions of the fault batteries, minutes to 
 	$(BIN)/python -m pytest -q -m slow
 
 bench: environment  ## every side-by-side measurement, one table each
-	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+	for name in $(BENCHMARKS); do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info
