@@ -1,0 +1,202 @@
+"""The sliding window equals the naive average, skips air exactly and survives lack of memory."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dycon_engine.config import InferenceConfig
+from dycon_engine.errors import CancelledError, OutOfMemoryError
+from dycon_engine.inference.sliding_window import (
+    AIR_LOGIT,
+    Watch,
+    axis_starts,
+    axis_weights,
+    slide,
+)
+
+REFERENCE = Path(__file__).resolve().parents[2] / "reference" / "naive_sliding_window.py"
+
+
+def naive_slide(*arguments, **options):
+    spec = importlib.util.spec_from_file_location("naive_sliding_window", REFERENCE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.naive_slide(*arguments, **options)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return nn.Conv3d(2, 3, 3, padding=1).eval()
+
+
+def volume(*size: int) -> torch.Tensor:
+    return torch.randn(2, *size, generator=torch.Generator().manual_seed(1))
+
+
+class Moody:
+    """A network that runs out of memory at chosen calls."""
+
+    def __init__(self, network, failing, largest=10**9):
+        self.network, self.failing, self.largest, self.calls = network, failing, largest, 0
+
+    def __call__(self, patches):  # noqa: D102
+        self.calls += 1
+        if self.calls in self.failing or len(patches) > self.largest:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+        return self.network(patches)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.75])
+@pytest.mark.parametrize("size", [(8, 8, 8), (9, 20, 13), (24, 16, 17)])
+def test_equals_the_naive_average(network, size, overlap):
+    image = volume(*size)
+    options = {"patch_size": (8, 8, 8), "classes": 3}
+    found = slide(network, image, config=InferenceConfig(overlap=overlap), **options)
+    expected = naive_slide(network, image, overlap=overlap, **options)
+    assert found.dtype == torch.float32
+    assert np.abs(found.numpy() - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("batch", [1, 3, 100])
+def test_the_number_of_windows_per_pass_changes_nothing(network, batch):
+    image, options = volume(16, 16, 16), {"patch_size": (8, 8, 8), "classes": 3}
+    one = slide(network, image, config=InferenceConfig(), **options)
+    many = slide(network, image, config=InferenceConfig(window_batch=batch), **options)
+    assert torch.allclose(one, many, atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "patch", "overlap"), [(8, 8, 0.5), (100, 16, 0.3), (17, 16, 0.9)])
+def test_shares_sum_to_one_and_windows_cover_everything(size, patch, overlap):
+    starts = axis_starts(size, patch, overlap)
+    total = torch.zeros(size)
+    for start, weight in zip(starts, axis_weights(starts, size, patch), strict=True):
+        total[start : start + patch] += weight
+    assert torch.allclose(total, torch.ones(size), atol=1e-6)
+    assert starts[0] == 0
+    assert starts[-1] == size - patch
+    assert max(np.diff(starts), default=0) <= patch * (1 - overlap) + 1
+
+
+@pytest.mark.parametrize("size", [(1, 20, 8), (3, 3, 3), (8, 7, 30)])
+def test_a_volume_smaller_than_the_patch_is_padded_and_comes_back_in_its_size(network, size):
+    result = slide(
+        network, volume(*size), patch_size=(8, 8, 8), classes=3, config=InferenceConfig()
+    )
+    assert tuple(result.shape) == (3, *size)
+    assert torch.isfinite(result).all()
+
+
+def test_padding_is_the_lowest_value_of_each_channel():
+    seen = []
+
+    def spy(patches):
+        seen.append(patches.clone())
+        return patches.new_zeros(len(patches), 2, *patches.shape[2:])
+
+    image = torch.stack([torch.full((2, 4, 4), -3.0), torch.full((2, 4, 4), 7.0)])
+    slide(spy, image, patch_size=(4, 4, 4), classes=2, config=InferenceConfig())
+    assert (seen[0][0, 0] == -3.0).all()
+    assert (seen[0][0, 1] == 7.0).all()
+
+
+def test_windows_in_air_are_not_computed_and_are_background(network):
+    image = volume(8, 8, 40)
+    air = np.zeros((8, 8, 40), dtype=bool)
+    air[:, :, 20:] = True
+    calls = Moody(network, ())
+    options = {"patch_size": (8, 8, 8), "classes": 3}
+    found = slide(calls, image, config=InferenceConfig(), air=air, **options)
+    starts = axis_starts(40, 8, 0.5)
+    assert calls.calls == sum(start < 20 for start in starts)
+    expected = naive_slide(network, image, overlap=0.5, air=air, **options)
+    assert np.abs(found.numpy() - expected).max() < 1e-5
+    only_air = found[:, :, :, 28:]
+    assert torch.allclose(only_air[0], torch.tensor(AIR_LOGIT), atol=1e-4)
+    assert (only_air[1:] == 0).all()
+    full = slide(network, image, config=InferenceConfig(skip_air=False), air=air, **options)
+    assert torch.allclose(found[:, :, :, :19], full[:, :, :, :19], atol=1e-5)
+
+
+def test_a_volume_of_air_needs_no_network():
+    def never(_):
+        raise AssertionError
+
+    result = slide(
+        never,
+        volume(8, 8, 16),
+        patch_size=(8, 8, 8),
+        classes=2,
+        config=InferenceConfig(),
+        air=np.ones((8, 8, 16), dtype=bool),
+    )
+    assert (result.argmax(0) == 0).all()
+
+
+@pytest.mark.parametrize("failing", range(1, 28))
+def test_lack_of_memory_at_any_window_changes_no_number(network, failing):
+    image, options = volume(16, 16, 16), {"patch_size": (8, 8, 8), "classes": 3}
+    expected = slide(network, image, config=InferenceConfig(), **options)
+    notices: list[str] = []
+    found = slide(
+        Moody(network, {failing}),
+        image,
+        config=InferenceConfig(window_batch=2),
+        watch=Watch(on_notice=notices.append),
+        **options,
+    )
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert len(notices) == (failing <= 14)
+
+
+def test_where_one_window_does_not_fit_it_is_said_in_one_line(network):
+    with pytest.raises(OutOfMemoryError, match=r"one window does not fit, .* MiB available") as no:
+        slide(
+            Moody(network, (), largest=0),
+            volume(8, 8, 8),
+            patch_size=(8, 8, 8),
+            classes=3,
+            config=InferenceConfig(window_batch=4),
+        )
+    assert "\n" not in str(no.value)
+
+
+def test_another_runtime_error_is_not_taken_for_lack_of_memory():
+    def broken(_):
+        raise RuntimeError("shape mismatch")
+
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        slide(broken, volume(8, 8, 8), patch_size=(8, 8, 8), classes=3, config=InferenceConfig())
+
+
+def test_cancel_stops_between_windows(network):
+    calls = Moody(network, ())
+    with pytest.raises(CancelledError):
+        slide(
+            calls,
+            volume(8, 8, 40),
+            patch_size=(8, 8, 8),
+            classes=3,
+            config=InferenceConfig(),
+            watch=Watch(cancelled=lambda: calls.calls == 3),
+        )
+    assert calls.calls == 3
+
+
+def test_progress_ends_at_the_total(network):
+    seen: list[tuple[int, int]] = []
+    slide(
+        network,
+        volume(8, 8, 24),
+        patch_size=(8, 8, 8),
+        classes=3,
+        config=InferenceConfig(),
+        watch=Watch(on_window=lambda done, total: seen.append((done, total))),
+    )
+    assert seen == [(i, 5) for i in range(1, 6)]

@@ -1,0 +1,130 @@
+"""How much memory a whole-volume prediction needs and how much there is."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import torch
+
+from dycon_engine.data.geometry import Size
+from dycon_engine.errors import OutOfMemoryError
+
+FLOAT_BYTES = 4
+MIB = 2**20
+_ALLOCATION_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def available_bytes() -> int:
+    """Return the main memory that can still be taken, in bytes; respects a container's limit.
+
+    Reads /proc/meminfo and the cgroup where they exist; elsewhere a conservative half of the
+    physical memory, and 4 GiB where even that is unknown.
+    """
+    host = _meminfo_bytes()
+    limit = _cgroup_bytes()
+    return host if limit is None else min(host, limit)
+
+
+def needed_bytes(
+    source_size: Size, network_size: Size, *, channels: int, classes: int, patch_size: Size
+) -> int:
+    """Return an upper estimate of the extra memory of one prediction, in bytes.
+
+    Input and prepared image, mean logits and probabilities on the network's grid, label and
+    uncertainty map on the input's grid, one restored slab, and the features of one window.
+    """
+    source, network, patch = (math.prod(s) for s in (source_size, network_size, patch_size))
+    source_slab = source // max(source_size[0], 1) * 32
+    floats = (
+        2 * channels * (source + network)
+        + 2 * classes * network
+        + 2 * source
+        + 2 * classes * source_slab
+        + 64 * patch
+    )
+    return FLOAT_BYTES * floats
+
+
+def check_fits(needed: int, available: int, what: str) -> None:
+    """Refuse work that cannot fit, before anything is allocated.
+
+    Raises:
+        OutOfMemoryError: Naming `what`, the needed and the available memory.
+    """
+    if needed > available:
+        raise OutOfMemoryError(
+            f"{what}: needs about {mebibytes(needed)} of memory, {mebibytes(available)} are "
+            "available; close other programs, use a machine with more memory, or a package with "
+            "a coarser spacing"
+        )
+
+
+def mebibytes(count: int) -> str:
+    """Return a number of bytes as text in MiB."""
+    return f"{count / MIB:,.0f} MiB".replace(",", " ")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether `error` says that an allocation failed, on any device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(word in text for word in _ALLOCATION_WORDS)
+
+
+def device_available_bytes(device: torch.device) -> int:
+    """Return the free memory of `device`; main memory for anything but CUDA."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free)
+    return available_bytes()
+
+
+def _meminfo_bytes() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError, OSError):
+        return _windows_bytes()
+
+
+def _windows_bytes() -> int:
+    try:
+        import ctypes  # noqa: PLC0415 - Windows only
+        from ctypes import wintypes  # noqa: PLC0415
+    except ImportError:
+        return 4 * 2**30
+    kernel = getattr(ctypes, "windll", None)
+    if kernel is None:
+        return 4 * 2**30
+
+    class Status(ctypes.Structure):
+        _fields_ = (
+            ("length", wintypes.DWORD),
+            ("load", wintypes.DWORD),
+            *((name, ctypes.c_ulonglong) for name in ("total", "free", "c", "d", "e", "f", "g")),
+        )
+
+    status = Status()
+    status.length = ctypes.sizeof(Status)
+    kernel.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+    return int(status.free)
+
+
+def _cgroup_bytes() -> int | None:
+    """Return what the control group (version 2) still allows; None where there is no limit."""
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
+        used = (folder / "memory.current").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return None if limit == "max" else max(int(limit) - int(used), 0)
