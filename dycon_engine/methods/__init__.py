@@ -1,0 +1,23 @@
+"""The training recipes by name."""
+
+from __future__ import annotations
+
+from dycon_engine.config import Table, build, known
+from dycon_engine.methods.base import BuildNetwork, Method
+from dycon_engine.methods.mean_teacher import MeanTeacher
+from dycon_engine.methods.supervised import Supervised
+
+METHODS: dict[str, type[Method]] = {
+    "mean_teacher": MeanTeacher,
+    "supervised": Supervised,
+}
+
+
+def build_method(name: str, settings: Table, build_network: BuildNetwork) -> Method:
+    """Return the method `name` with its networks built and `settings` checked.
+
+    Raises:
+        InputError: An unknown method or setting (naming the nearest known one), or a bad value.
+    """
+    kind = METHODS[known(name, METHODS, "method")]
+    return kind(build_network, build(kind.Config, settings, "method"))

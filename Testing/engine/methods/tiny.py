@@ -1,0 +1,51 @@
+"""A tiny network, batch and method for the tests of recipes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dycon_engine.data.batch import Batch
+from dycon_engine.methods import build_method
+from dycon_engine.methods.base import Method
+from dycon_engine.networks.base import Features, Network
+
+
+class TinyNet(Network):
+    """Stride 4, batch norm and dropout, so that buffers and random draws are exercised."""
+
+    def __init__(self, *, classes: int = 2, dropout: float = 0.2) -> None:
+        super().__init__()
+        self.channels, self.classes, self.stride = 1, classes, (4, 4, 4)
+        self.embedding_features, self.decoded_features = 8, 4
+        self.first = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.BatchNorm3d(4), nn.ReLU())
+        self.deep = nn.Sequential(nn.Conv3d(4, 8, 4, stride=4), nn.BatchNorm3d(8), nn.ReLU())
+        self.dropout = nn.Dropout3d(dropout)
+        self.up = nn.Conv3d(8, 4, 1)
+        self.classifier = nn.Conv3d(4, classes, 1)
+
+    def forward(self, image: Tensor) -> Features:
+        shallow = self.first(image)
+        embedding = self.dropout(self.deep(shallow))
+        decoded = shallow + F.interpolate(self.up(embedding), scale_factor=4.0)
+        return Features(self.classifier(decoded), embedding, decoded)
+
+
+def tiny_batch(*, unlabeled: int = 2, classes: int = 2, seed: int = 0, edge: int = 16) -> Batch:
+    """Bright boxes on noise; the unlabeled patches have boxes nobody names."""
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.zeros(2 + unlabeled, edge, edge, edge, dtype=torch.long)
+    for index in range(len(label)):
+        for value in range(1, classes):
+            z, y, x = (4 * int(torch.randint(0, 2, (), generator=generator)) for _ in range(3))
+            start = 8 * (value - 1)
+            label[index, start + z % 8 : start + z % 8 + 4, y : y + 8, x : x + 8] = value
+    noise = torch.randn(label.shape, generator=generator) * 0.3
+    image = (label.float() * 2.0 + noise).unsqueeze(1)
+    return Batch(image[:2], label[:2], image[2:])
+
+
+def tiny_method(name: str, *, classes: int = 2, seed: int = 0, **settings: object) -> Method:
+    torch.manual_seed(seed)
+    return build_method(name, settings, lambda: TinyNet(classes=classes))

@@ -1,0 +1,55 @@
+"""Supervised only: cross-entropy and Dice on the labeled patches; the baseline of all others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from dycon_engine.config import setting
+from dycon_engine.data.batch import Batch
+from dycon_engine.losses.segmentation import cross_entropy, dice_loss
+from dycon_engine.losses.uncertainty import Posterior, posterior
+from dycon_engine.methods.base import BuildNetwork, Method, MethodConfig
+from dycon_engine.methods.teacher import Logits
+from dycon_engine.schedules import Progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class SupervisedConfig(MethodConfig):
+    """Settings of the supervised baseline."""
+
+    dice_weight: float = setting(
+        1.0, "Weight of the Dice loss beside the cross-entropy. Paper: 1.", low=0.0
+    )
+
+
+def supervised_terms(
+    belief: Posterior, label: Tensor, *, dice_weight: float = 1.0
+) -> dict[str, Tensor]:
+    """Return the terms cross_entropy and dice of labeled patches, label (B, D, H, W) int64."""
+    return {
+        "cross_entropy": cross_entropy(belief.log_p, label),
+        "dice": dice_weight * dice_loss(belief.p, label),
+    }
+
+
+class Supervised(Method):
+    """CE + Dice [lb]. Unlabeled patches are ignored; U = 0 is the normal case."""
+
+    Config = SupervisedConfig
+
+    def __init__(self, build_network: BuildNetwork, config: SupervisedConfig) -> None:
+        super().__init__(build_network, config)
+        self.network = build_network()
+        self.dice_weight = config.dice_weight
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:  # noqa: ARG002
+        """Return the terms cross_entropy and dice."""
+        belief = posterior(self.network(batch.image).logits)
+        self.diagnostics = {"foreground_labeled": (batch.label > 0).float().mean()}
+        return supervised_terms(belief, batch.label, dice_weight=self.dice_weight)
+
+    def predictor(self) -> nn.Module:
+        """Return the network as image -> logits."""
+        return Logits(self.network)
