@@ -1,0 +1,112 @@
+"""Files are complete or absent, whatever fails on the way."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dycon_engine.errors import DyconError, InputError
+from dycon_engine.jobs import files
+
+
+def names(folder):
+    return sorted(p.name for p in folder.iterdir())
+
+
+def test_the_new_content_replaces_the_old(tmp_path):
+    target = tmp_path / "a.txt"
+    files.write_text(target, "old")
+    files.write_text(target, "n\u00e9w")
+    assert target.read_text(encoding="utf-8") == "n\u00e9w"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_the_staged_file_has_the_same_folder_and_suffix(tmp_path):
+    seen = []
+
+    def write(staged):
+        seen.append(staged)
+        staged.write_bytes(b"x")
+
+    files.atomic_write(tmp_path / "a.nii.gz", write)
+    assert seen[0].parent == tmp_path
+    assert seen[0].name.startswith(".")
+    assert seen[0].name.endswith("a.nii.gz")
+
+
+def test_a_long_name_stays_within_what_file_systems_allow(tmp_path):
+    target = tmp_path / ("\u60a3" * 80 + ".json")
+    files.write_json(target, {"a": 1})
+    assert names(tmp_path) == [target.name]
+
+
+def test_a_failed_check_leaves_the_old_file(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+
+    def verify(staged):
+        raise DyconError("not as wanted")
+
+    with pytest.raises(DyconError, match="not as wanted"):
+        files.atomic_write(target, lambda p: p.write_bytes(b"new") and None, verify=verify)
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_an_interrupt_while_writing_leaves_nothing(tmp_path):
+    def write(staged):
+        staged.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        files.atomic_write(tmp_path / "a.txt", write)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "words"),
+    [
+        (errno.ENOSPC, DyconError, "disk full"),
+        (errno.EIO, DyconError, "writing failed"),
+        (errno.EACCES, InputError, "cannot be written"),
+    ],
+)
+def test_the_error_is_one_line_naming_the_file_and_what_to_do(tmp_path, number, kind, words):
+    def write(staged):
+        staged.write_bytes(b"half")
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(kind) as caught:
+        files.atomic_write(tmp_path / "a.txt", write)
+    message = str(caught.value)
+    assert words in message
+    assert "a.txt" in message
+    assert "\n" not in message
+    assert number != errno.ENOSPC or "MiB free" in message
+    assert names(tmp_path) == []
+
+
+def test_bytes_are_read_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_write_bytes", lambda path, content: path.write_bytes(b"rot"))
+    with pytest.raises(DyconError, match="other bytes than written"):
+        files.write_bytes(tmp_path / "a.bin", b"wanted")
+    assert names(tmp_path) == []
+
+
+def test_temporary_files_of_a_dead_writer_are_removed_and_others_stay(tmp_path):
+    child = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    dead = files.staged_path(tmp_path / "a.txt").name.replace(
+        f"-{os.getpid()}-", f"-{int(child.stdout)}-"
+    )
+    elsewhere = ".dycon-00000000-1-0-b.txt"  # another machine on a shared disk
+    mine = files.staged_path(tmp_path / "c.txt").name
+    for name in (dead, elsewhere, mine, ".hidden"):
+        (tmp_path / name).write_text("x")
+    files.remove_stale(tmp_path)
+    assert names(tmp_path) == sorted([elsewhere, mine, ".hidden"])
