@@ -116,6 +116,21 @@ class NetworkConfig:
     dropout: float = setting(
         0.0, "Dropout probability in the deepest and the last level.", low=0.0, high=0.9
     )
+    negative_slope: float = setting(
+        0.01, "Slope of the activation below zero; 0 = ReLU.", low=0.0, high=1.0
+    )
+    stem: int = setting(
+        1,
+        "U-Net only: 2 works at half resolution between a strided first and a transposed last "
+        "convolution, at a third of the cost.",
+        low=1,
+        high=4,
+    )
+    upsampling: str = setting(
+        "transposed",
+        "U-Net only: learned by transposed convolutions, or trilinear.",
+        choices=("transposed", "trilinear"),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,6 +249,7 @@ PROFILES: dict[str, Table] = {
             "filters": [16, 32, 64, 128, 256],
             "norm": "batch",
             "dropout": 0.5,
+            "negative_slope": 0.0,
         },
         "augmentation": {"preset": "paper"},
         "training": {

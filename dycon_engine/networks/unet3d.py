@@ -1,0 +1,79 @@
+"""The 3D U-Net, plain or at reduced resolution behind a strided stem."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dycon_engine.config import NetworkConfig
+from dycon_engine.networks.base import Features, Network
+from dycon_engine.networks.blocks import Style, check_input, stage
+
+CONVOLUTIONS_PER_LEVEL = 2
+
+
+class UNet3D(Network):
+    """3D U-Net (Cicek et al., MICCAI 2016): two convolutions per level, max-pool, concatenation.
+
+    `stem` 2 folds 2x2x2 voxels into features by one strided convolution, runs the whole U-Net at
+    half resolution and classifies by one transposed convolution: at equal parameters a third of
+    the work, which is what a machine without a GPU can train.
+
+    With five levels, trilinear upsampling, slope 0 and dropout .3 it is the `unet_3D` of the
+    SSL4MIS code family: `dycon_engine.networks.ssl4mis` imports those weights.
+    """
+
+    def __init__(self, config: NetworkConfig, *, channels: int, classes: int) -> None:
+        super().__init__()
+        filters, stem = config.filters, config.stem
+        style = Style(config.norm, config.negative_slope)
+        self.channels, self.classes = channels, classes
+        self.stride = (stem * 2 ** (len(filters) - 1),) * 3
+        self.embedding_features, self.decoded_features = filters[-1], filters[0]
+        self.transposed = config.upsampling == "transposed"
+        self.dropout = config.dropout
+
+        self.stem = nn.Conv3d(channels, filters[0], stem, stem) if stem > 1 else nn.Identity()
+        inputs = (filters[0] if stem > 1 else channels, *filters)
+        self.encoder = nn.ModuleList(
+            stage(i, o, depth=CONVOLUTIONS_PER_LEVEL, style=style)
+            for i, o in zip(inputs, filters, strict=False)
+        )
+        self.up = nn.ModuleList()
+        self.decoder = nn.ModuleList()
+        for deep, shallow in zip(filters[:0:-1], filters[-2::-1], strict=True):
+            up = nn.ConvTranspose3d(deep, shallow, 2, 2) if self.transposed else nn.Identity()
+            self.up.append(up)
+            merged = shallow + (shallow if self.transposed else deep)
+            self.decoder.append(stage(merged, shallow, depth=CONVOLUTIONS_PER_LEVEL, style=style))
+        self.head: nn.Module = (
+            nn.ConvTranspose3d(filters[0], classes, stem, stem)
+            if stem > 1
+            else nn.Conv3d(filters[0], classes, 1)
+        )
+
+    def forward(self, image: Tensor) -> Features:
+        """Return the features of `image` (B, C, D, H, W); raises InputError on a wrong size."""
+        check_input(self, image)
+        x = self.stem(image)
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.encoder):
+            x = block(F.max_pool3d(skips[-1], 2) if level else x)
+            skips.append(x)
+        embedding = x = F.dropout(skips.pop(), self.dropout, self.training)
+        for up, block in zip(self.up, self.decoder, strict=True):
+            x = self._upsampled(up, x)
+            x = block(torch.cat((skips.pop(), x), dim=1))
+        return Features(self.classify(x), embedding, x)
+
+    def classify(self, decoded: Tensor) -> Tensor:
+        """Return the logits (B, K, D, H, W) of `Features.decoded`: dropout and the last layer."""
+        logits: Tensor = self.head(F.dropout(decoded, self.dropout, self.training))
+        return logits
+
+    def _upsampled(self, up: nn.Module, x: Tensor) -> Tensor:
+        if not self.transposed:
+            return F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
+        larger: Tensor = up(x)
+        return larger

@@ -1,0 +1,77 @@
+"""The V-Net as the semi-supervised literature uses it."""
+
+from __future__ import annotations
+
+import itertools
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dycon_engine.config import NetworkConfig
+from dycon_engine.errors import InputError
+from dycon_engine.networks.base import Features, Network
+from dycon_engine.networks.blocks import ConvNormAct, Style, check_input, stage
+
+DEEPEST_STAGE = 3
+
+
+class VNet(Network):
+    """V-Net (Milletari et al., 3DV 2016) with additive skips, 1-2-3-3-3 convolutions per level.
+
+    Strided convolutions down, transposed ones up, whole feature maps dropped behind the deepest
+    and the last level. With filters 16-32-64-128-256, slope 0 and dropout .5 it is the `VNet` of
+    the SSL4MIS code family: `dycon_engine.networks.ssl4mis` imports those weights.
+    """
+
+    def __init__(self, config: NetworkConfig, *, channels: int, classes: int) -> None:
+        super().__init__()
+        if config.stem != 1 or config.upsampling != "transposed":
+            raise InputError(
+                "network 'vnet' has no stem and learns its upsampling; "
+                "set network.stem=1 and network.upsampling=transposed, or network.name=unet3d"
+            )
+        filters = config.filters
+        levels = len(filters)
+        style = Style(config.norm, config.negative_slope)
+        self.channels, self.classes = channels, classes
+        self.stride = (2 ** (levels - 1),) * 3
+        self.embedding_features, self.decoded_features = filters[-1], filters[0]
+        self.dropout = config.dropout
+
+        depths = [min(level + 1, DEEPEST_STAGE) for level in range(levels)]
+        inputs = (channels, *filters[1:])
+        self.encoder = nn.ModuleList(
+            stage(i, o, depth=depth, style=style)
+            for i, o, depth in zip(inputs, filters, depths, strict=True)
+        )
+        self.down = nn.ModuleList(
+            ConvNormAct(shallow, deep, style=style, factor=2)
+            for shallow, deep in itertools.pairwise(filters)
+        )
+        self.up = nn.ModuleList(
+            ConvNormAct(deep, shallow, style=style, factor=2, transposed=True)
+            for deep, shallow in itertools.pairwise(filters[::-1])
+        )
+        self.decoder = nn.ModuleList(
+            stage(width, width, depth=depth, style=style)
+            for width, depth in zip(filters[-2::-1], depths[-2::-1], strict=True)
+        )
+        self.head = nn.Conv3d(filters[0], classes, 1)
+
+    def forward(self, image: Tensor) -> Features:
+        """Return the features of `image` (B, C, D, H, W); raises InputError on a wrong size."""
+        check_input(self, image)
+        x = image
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.encoder):
+            x = block(self.down[level - 1](skips[-1]) if level else x)
+            skips.append(x)
+        embedding = x = F.dropout3d(skips.pop(), self.dropout, self.training)
+        for up, block in zip(self.up, self.decoder, strict=True):
+            x = block(up(x) + skips.pop())
+        return Features(self.classify(x), embedding, x)
+
+    def classify(self, decoded: Tensor) -> Tensor:
+        """Return the logits (B, K, D, H, W) of `Features.decoded`: dropout and the last layer."""
+        logits: Tensor = self.head(F.dropout3d(decoded, self.dropout, self.training))
+        return logits
