@@ -6,10 +6,12 @@ from dycon_engine.config import Table, build, known
 from dycon_engine.methods.base import BuildNetwork, Method
 from dycon_engine.methods.mean_teacher import MeanTeacher
 from dycon_engine.methods.supervised import Supervised
+from dycon_engine.methods.ua_mt import UaMt
 
 METHODS: dict[str, type[Method]] = {
     "mean_teacher": MeanTeacher,
     "supervised": Supervised,
+    "ua_mt": UaMt,
 }
 
 

@@ -12,6 +12,7 @@ from dycon_engine.data.batch import Batch
 from dycon_engine.losses.consistency import mean_squared
 from dycon_engine.losses.uncertainty import Posterior, foreground_fraction, posterior
 from dycon_engine.methods.base import BuildNetwork, Method, MethodConfig
+from dycon_engine.methods.passes import student_passes
 from dycon_engine.methods.perturbations import add_noise, strong_intensity
 from dycon_engine.methods.supervised import supervised_terms
 from dycon_engine.methods.teacher import Pair, require_unlabeled
@@ -86,8 +87,7 @@ def watch(batch: Batch, student: Posterior, teacher: Posterior) -> dict[str, Ten
 class MeanTeacher(Method):
     """(CE + Dice)[lb] + w(t) MSE(p_s, p_t)[ub].
 
-    The labeled and the unlabeled patches pass the student apart, so batch statistics, dropout and
-    thus every supervised term are the same whatever the number of unlabeled patches.
+    Every supervised term is the same whatever the number of unlabeled patches (see `passes`).
     """
 
     Config = MeanTeacherConfig
@@ -103,11 +103,16 @@ class MeanTeacher(Method):
         """Return the terms cross_entropy, dice and consistency."""
         require_unlabeled(batch.unlabeled, "mean_teacher")
         config = self.settings
-        labeled = posterior(self.pair.student(batch.image).logits)
-        terms = supervised_terms(labeled, batch.label, dice_weight=config.dice_weight)
-        view = add_noise(batch.unlabeled, config.teacher_noise)
-        teacher = posterior(self.pair.teacher(view).logits)
-        student = posterior(self.pair.student(student_view(batch.unlabeled, config)).logits)
+        labeled, unlabeled = student_passes(
+            self.pair.student, batch.image, lambda: student_view(batch.unlabeled, config)
+        )
+        terms = supervised_terms(
+            posterior(labeled.logits), batch.label, dice_weight=config.dice_weight
+        )
+        student = posterior(unlabeled.logits)
+        teacher = posterior(
+            self.pair.teacher(add_noise(batch.unlabeled, config.teacher_noise)).logits
+        )
         weight = ramped(config.consistency_weight, config.rampup, progress)
         terms["consistency"] = weight * mean_squared(student.p, teacher.p)
         self.diagnostics = watch(batch, student, teacher) | {"consistency_weight": weight}

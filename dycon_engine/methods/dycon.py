@@ -1,0 +1,275 @@
+"""DyCON (CVPR 2025, arXiv 2504.04566): consistency and contrast, weighed by uncertainty.
+
+    (CE + Dice)[lb] + w(t) MSE(p_s, p_t)[ub] + u r(t) (L_FeCL + L_UnCL[ub])
+
+FeCL sees the labels of labeled patches and, on unlabeled ones, the teacher's pseudo-labels where it
+is confident. The released code builds the pairs of the unlabeled half from their ground truth; a
+`Batch` holds none, so that this leak cannot happen here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dycon_engine.config import setting
+from dycon_engine.data.batch import Batch
+from dycon_engine.errors import InputError
+from dycon_engine.losses.consistency import mean_squared
+from dycon_engine.losses.fecl import FeclSettings, fecl
+from dycon_engine.losses.uncertainty import Posterior, gambling_entropy, posterior
+from dycon_engine.losses.uncl import uncl
+from dycon_engine.methods.base import BuildNetwork, Method
+from dycon_engine.methods.cells import Cells, CellSource, join, labeled_cells, pseudo_cells
+from dycon_engine.methods.mean_teacher import MeanTeacherConfig, ramped, student_view, watch
+from dycon_engine.methods.passes import student_passes
+from dycon_engine.methods.perturbations import add_noise
+from dycon_engine.methods.supervised import supervised_terms
+from dycon_engine.methods.teacher import Pair, require_unlabeled
+from dycon_engine.networks.base import Network
+from dycon_engine.networks.heads import ASPP, ProjectionHead
+from dycon_engine.schedules import Progress, exponential_interpolation
+
+
+@dataclass(frozen=True, kw_only=True)
+class DyconConfig(MeanTeacherConfig):
+    """Settings of DyCON. `use_*`, `*_weighting` and zero counts are the switches of an ablation."""
+
+    use_uncl: bool = setting(True, "UnCL, the uncertainty-aware consistency.")
+    use_fecl: bool = setting(True, "FeCL, the contrast between embedding cells.")
+    contrast_weight: float = setting(0.5, "u, weight of L_FeCL + L_UnCL. Paper: 0.5.", low=0.0)
+    contrast_rampup: bool = setting(
+        True, "u rises like the consistency weight. Paper: false, u is constant."
+    )
+    beta_max: float = setting(
+        1.0,
+        "beta(t) of UnCL at the start, falling exponentially to beta_min; equal = fixed. "
+        "Paper: 1.0 -> 0.1 or fixed 0.5, released code: 5.0 -> 0.5.",
+        low=0.0,
+    )
+    beta_min: float = setting(0.1, "beta(t) at the end.", low=0.0)
+    entropy_coefficient: float | None = setting(
+        0.0,
+        "lambda_H, weight of the mean entropy in UnCL; none = beta(t) as in the paper, which can "
+        "empty small foregrounds.",
+        low=0.0,
+    )
+    detach_weights: bool = setting(
+        True, "No gradient through the weights of UnCL and FeCL. Paper: false for UnCL."
+    )
+    fecl_scope: str = setting(
+        "both",
+        "Patches whose cells FeCL sees: labeled (reference), pseudo (teacher's labels of the "
+        "unlabeled), both, none; oracle is an audit of the published label leak.",
+        choices=("labeled", "pseudo", "both", "none", "oracle"),
+    )
+    unlock_oracle: bool = setting(False, "Allow fecl_scope = oracle, for an audit only.")
+    tau: float = setting(0.6, "Temperature of FeCL's similarities. Paper: 0.6.", low=0.05)
+    gamma: float = setting(2.0, "Focal exponent of FeCL. Paper: 2.", low=0.0)
+    focal_weighting: bool = setting(True, "F+ and F- of FeCL; off: both 1.")
+    entropy_weighting: bool = setting(True, "exp(H_gs) in F+; off in the released code.")
+    gambling_temperature: float = setting(1.0, "Temperature of H_gs on log p.", low=0.05)
+    teacher_negatives: int = setting(
+        5, "K, nearest negatives of the teacher in FeCL's denominator; 0 = off. Paper: 5.", low=0
+    )
+    cell_purity: float = setting(
+        0.8,
+        "A labeled cell counts where one class fills this share of it.",
+        unit="share",
+        low=0.5,
+        high=1.0,
+    )
+    cell_confidence: float = setting(
+        0.8,
+        "An unlabeled cell counts where the teacher's mean probability of a class reaches this.",
+        low=0.0,
+        high=1.0,
+    )
+    aspp: bool = setting(True, "Atrous spatial pyramid between network and projection head.")
+    hidden_features: int = setting(512, "Features inside the projection head. Paper: 512.", low=1)
+    embedding_features: int = setting(256, "E, features of an embedding. Paper: 256.", low=1)
+    chunk: int = setting(
+        256, "Anchors of FeCL held at once: memory against speed.", unit="cells", low=1
+    )
+
+
+class Embedded(NamedTuple):
+    """One pass of network and head.
+
+    Attributes:
+        logits: (B, K, D, H, W).
+        embedding: (B, E, d, h, w), one vector per cell; empty where nobody needs it.
+    """
+
+    logits: Tensor
+    embedding: Tensor
+
+
+class Embedder(nn.Module):
+    """A network with DyCON's head on its deepest features."""
+
+    def __init__(self, network: Network, config: DyconConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.head: nn.Module | None = None
+        if uses_fecl(config):
+            deepest = network.embedding_features
+            parts: list[nn.Module] = [ASPP(deepest, deepest)] if config.aspp else []
+            parts.append(
+                ProjectionHead(
+                    deepest, hidden=config.hidden_features, features=config.embedding_features
+                )
+            )
+            self.head = nn.Sequential(*parts)
+
+    def forward(self, image: Tensor) -> Embedded:
+        """Return logits and embeddings of `image` (B, C, D, H, W)."""
+        features = self.network(image)
+        if self.head is None:
+            return Embedded(features.logits, features.logits.new_empty((len(image), 0)))
+        return Embedded(features.logits, self.head(features.embedding))
+
+
+class Dycon(Method):
+    """Student and EMA teacher, each a network with a projection head."""
+
+    Config = DyconConfig
+
+    def __init__(self, build_network: BuildNetwork, config: DyconConfig) -> None:
+        super().__init__(build_network, config)
+        _refuse_oracle(config)
+        self.settings = config
+        self.pair = Pair(
+            Embedder(build_network(), config),
+            maximum_decay=config.ema_decay,
+            predict_with=config.predict_with,
+        )
+
+    def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        """Return cross_entropy, dice, consistency and, where switched on, uncl, entropy, fecl."""
+        require_unlabeled(batch.unlabeled, "dycon")
+        config = self.settings
+        labeled, unlabeled = student_passes(
+            self.pair.student, batch.image, lambda: student_view(batch.unlabeled, config)
+        )
+        taught_labeled, taught_unlabeled = self._teach(batch)
+        known, student = posterior(labeled.logits), posterior(unlabeled.logits)
+        teacher = posterior(taught_unlabeled.logits)
+        terms = supervised_terms(known, batch.label, dice_weight=config.dice_weight)
+        weight = ramped(config.consistency_weight, config.rampup, progress)
+        terms["consistency"] = weight * mean_squared(student.p, teacher.p)
+        self.diagnostics = watch(batch, student, teacher) | {"consistency_weight": weight}
+        contrast = config.contrast_weight
+        if config.contrast_rampup:
+            contrast = ramped(contrast, config.rampup, progress)
+        if config.use_uncl:
+            terms |= self._uncl_terms(student, teacher, contrast, progress)
+        if uses_fecl(config):
+            cells = []
+            if config.fecl_scope in {"labeled", "both"}:
+                source = CellSource(labeled.embedding, taught_labeled.embedding, known.p)
+                cells.append(labeled_cells(source, batch.label, purity=config.cell_purity))
+            if config.fecl_scope in {"pseudo", "both"}:
+                source = CellSource(unlabeled.embedding, taught_unlabeled.embedding, student.p)
+                cells.append(pseudo_cells(source, teacher.p, confidence=config.cell_confidence))
+            terms["fecl"] = contrast * self._fecl(join(cells))
+        return terms
+
+    def _teach(self, batch: Batch) -> tuple[Embedded, Embedded]:
+        """Return the teacher's view of labeled and unlabeled patches.
+
+        The labeled ones pass only where FeCL draws its negatives from them; else they are empty.
+        """
+        config = self.settings
+        unlabeled = add_noise(batch.unlabeled, config.teacher_noise)
+        if not _teaches_labeled(config):
+            taught: Embedded = self.pair.teacher(unlabeled)
+            return Embedded(taught.logits[:0], taught.embedding[:0]), taught
+        noisy = add_noise(batch.image, config.teacher_noise)
+        joint: Embedded = self.pair.teacher(torch.cat((noisy, unlabeled)))
+        first, rest = (t[: len(noisy)] for t in joint), (t[len(noisy) :] for t in joint)
+        return Embedded(*first), Embedded(*rest)
+
+    def _fecl(self, cells: Cells) -> Tensor:
+        config = self.settings
+        weight: Tensor | None = None
+        if config.entropy_weighting:
+            p = cells.p.detach() if config.detach_weights else cells.p
+            weight = gambling_entropy(p, temperature=config.gambling_temperature).exp()
+        self.diagnostics["cells_valid"] = cells.valid.float().mean()
+        return fecl(
+            cells.embedding,
+            cells.label,
+            cells.valid,
+            teacher_embedding=cells.teacher,
+            anchor_weight=weight,
+            settings=FeclSettings(
+                tau=config.tau,
+                gamma=config.gamma,
+                focal=config.focal_weighting,
+                teacher_negatives=config.teacher_negatives,
+                detach_weights=config.detach_weights,
+                chunk=config.chunk,
+            ),
+        )
+
+    def _uncl_terms(
+        self, student: Posterior, teacher: Posterior, contrast: float, progress: Progress
+    ) -> dict[str, Tensor]:
+        config = self.settings
+        beta = exponential_interpolation(config.beta_max, config.beta_min, progress.fraction)
+        coefficient = beta if config.entropy_coefficient is None else config.entropy_coefficient
+        parts = uncl(student, teacher, beta=beta, detach_weights=config.detach_weights)
+        self.diagnostics |= {
+            "beta": beta,
+            "entropy_student": parts.student_entropy,
+            "entropy_teacher": parts.teacher_entropy,
+        }
+        terms = {"uncl": contrast * parts.consistency}
+        if coefficient > 0.0:
+            terms["entropy"] = contrast * coefficient * parts.entropy
+        return terms
+
+    def predictor(self) -> nn.Module:
+        """Return teacher or student, as the setting `predict_with` says."""
+        return self.pair.predictor()
+
+    def student(self) -> nn.Module:
+        """Return the student as image -> logits."""
+        return self.pair.partner()
+
+    def after_step(self, progress: Progress) -> None:
+        """Move the teacher."""
+        self.pair.after_step(progress)
+
+
+def uses_fecl(config: DyconConfig) -> bool:
+    """Return whether the settings ask for FeCL, and thus for a projection head."""
+    return config.use_fecl and config.fecl_scope != "none"
+
+
+def _teaches_labeled(config: DyconConfig) -> bool:
+    """Return whether a term needs the teacher on labeled patches: FeCL's teacher negatives."""
+    return (
+        uses_fecl(config)
+        and config.teacher_negatives > 0
+        and config.fecl_scope in {"labeled", "both"}
+    )
+
+
+def _refuse_oracle(config: DyconConfig) -> None:
+    """Refuse the audit of the label leak, which needs batches this engine does not make yet."""
+    if config.fecl_scope != "oracle":
+        return
+    if not config.unlock_oracle:
+        raise InputError(
+            "method.fecl_scope: 'oracle' would show FeCL the labels of unlabeled cases; it is an "
+            "audit only, unlock it with method.unlock_oracle=true or choose labeled, pseudo or both"
+        )
+    raise InputError(
+        "method.fecl_scope: 'oracle' needs batches with labels of unlabeled cases, which this "
+        "version does not make; choose labeled, pseudo, both or none"
+    )

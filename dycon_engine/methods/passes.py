@@ -1,0 +1,44 @@
+"""One student pass over labeled and unlabeled patches, without the ones touching the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+
+T = TypeVar("T", bound=tuple[Any, ...])
+
+
+def student_passes(
+    student: Callable[[Tensor], T], labeled: Tensor, unlabeled: Callable[[], Tensor]
+) -> tuple[T, T]:
+    """Return the student's named tuple of tensors for both kinds of patches.
+
+    One joint forward pass where every patch is treated alone (a larger batch is cheaper per patch);
+    two where batch norm or dropout would let the unlabeled patches change the supervised terms.
+
+    Args:
+        student: (B, C, D, H, W) -> a named tuple of tensors (B, ...).
+        labeled: (B, C, D, H, W).
+        unlabeled: Makes (U, C, D, H, W); called after the labeled pass where that one draws at
+            random, so that its draws do not depend on U.
+    """
+    if isinstance(student, nn.Module) and mixes_patches(student):
+        first = student(labeled)
+        return first, student(unlabeled())
+    joint = student(torch.cat((labeled, unlabeled())))
+    kind: Any = type(joint)
+    count = len(labeled)
+    return kind(*(t[:count] for t in joint)), kind(*(t[count:] for t in joint))
+
+
+def mixes_patches(module: nn.Module) -> bool:
+    """Return whether a patch's result depends on its batch or on random draws while training."""
+    return module.training and any(
+        isinstance(part, _BatchNorm) or (isinstance(part, _DropoutNd) and part.p > 0.0)
+        for part in module.modules()
+    )
