@@ -1,0 +1,73 @@
+"""One job per folder: see also Testing/faults/test_b15_two_jobs.py for whole processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dycon_engine.errors import InputError
+from dycon_engine.jobs.lock import RunLock, holder
+
+
+def dead_pid():
+    child = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    return int(child.stdout)
+
+
+def test_a_second_job_is_refused_with_the_process_id_of_the_first(tmp_path):
+    path = tmp_path / "lock"
+    with RunLock(path):
+        assert holder(path).pid == os.getpid()
+        with pytest.raises(InputError, match=rf"process {os.getpid()} works in this folder"):
+            RunLock(path).__enter__()
+        assert holder(path).pid == os.getpid()
+    assert not path.exists()
+    assert holder(path) is None
+
+
+def test_the_lock_is_freed_after_a_failure(tmp_path):
+    with pytest.raises(ValueError, match="boom"), RunLock(tmp_path / "lock"):
+        raise ValueError("boom")
+    with RunLock(tmp_path / "lock"):
+        pass
+
+
+def test_the_lock_of_a_dead_process_is_taken_over(tmp_path):
+    path = tmp_path / "lock"
+    with RunLock(path):
+        content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"pid": dead_pid()}))
+    assert holder(path) is None
+    with RunLock(path):
+        assert holder(path).pid == os.getpid()
+
+
+def test_a_later_process_with_the_same_id_is_not_the_holder(tmp_path):
+    path = tmp_path / "lock"
+    with RunLock(path):
+        content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"started": "long ago"}))
+    assert holder(path) is None
+
+
+def test_another_machine_is_named_and_not_overruled(tmp_path):
+    path = tmp_path / "lock"
+    with RunLock(path):
+        content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"pid": dead_pid(), "host": "gpu-box"}))
+    with pytest.raises(InputError, match=r"on 'gpu-box'.*delete"):
+        RunLock(path).__enter__()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', "\x00\x00"])
+def test_a_damaged_lock_holds_nobody_out(tmp_path, content):
+    path = tmp_path / "lock"
+    path.write_text(content)
+    with RunLock(path):
+        assert holder(path).pid == os.getpid()

@@ -1,0 +1,208 @@
+"""What a job says, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from dycon_engine.errors import CancelledError, DatasetError, InputError
+from dycon_engine.jobs.events import Finished, StepDone
+from dycon_engine.jobs.reporter import Reporter, run_job
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def kinds(path):
+    return [line["event"] for line in lines(path)]
+
+
+def raising(error):
+    def main(reporter):
+        raise error
+
+    return main
+
+
+def test_the_file_and_stdout_carry_the_same_lines(tmp_path, capsys):
+    assert run_job("train", lambda reporter: {"dice": 0.5}, run_dir=tmp_path) == 0
+    assert capsys.readouterr().out == (tmp_path / "events.jsonl").read_text()
+    assert kinds(tmp_path / "events.jsonl") == ["started", "finished"]
+    assert lines(tmp_path / "events.jsonl")[0]["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "last"),
+    [
+        (InputError("case 'a': wrong"), 2, "failed"),
+        (DatasetError(["one", "two"]), 2, "failed"),
+        (CancelledError("stopped as asked"), 3, "cancelled"),
+        (KeyboardInterrupt(), 3, "cancelled"),
+        (ZeroDivisionError("oops\nmore"), 1, "failed"),
+    ],
+)
+def test_every_end_is_one_terminal_event_and_its_exit_code(tmp_path, capsys, error, code, last):
+    assert run_job("train", raising(error), run_dir=tmp_path) == code
+    assert kinds(tmp_path / "events.jsonl") == ["started", last]
+    text = capsys.readouterr().err
+    assert "Traceback" not in text
+    assert text.count("\n") == (2 if isinstance(error, DatasetError) else 1)
+
+
+def test_an_unforeseen_failure_is_one_line_and_a_trace_without_paths_in_the_log(tmp_path, capsys):
+    run_job("train", raising(ZeroDivisionError("oops\nmore")), run_dir=tmp_path)
+    assert capsys.readouterr().err.startswith("DyCON: unexpected ZeroDivisionError: oops (log.txt")
+    log = (tmp_path / "log.txt").read_text()
+    assert "test_reporter.py:" in log
+    assert str(ROOT) not in log
+
+
+def test_nothing_follows_a_terminal_event(tmp_path):
+    with Reporter("train", tmp_path) as reporter:
+        reporter.emit(Finished(summary={}))
+        reporter.warn("late", "too late")
+        reporter.emit(Finished(summary={}))
+    assert kinds(tmp_path / "events.jsonl") == ["finished"]
+
+
+def test_events_before_the_run_directory_exists_are_kept(tmp_path):
+    with Reporter("train", stdout=io.StringIO()) as reporter:
+        reporter.stage("audit", 3)
+        run_dir = tmp_path / "run"
+        run_dir.mkdir()
+        reporter.attach(run_dir)
+        reporter.stage("train", 5)
+    assert [line["name"] for line in lines(run_dir / "events.jsonl")] == ["audit", "train"]
+
+
+def test_a_resumed_run_appends_after_half_a_line(tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_text('{"event": "started", "job": "train", "engine": "0"}\n{"event": "st')
+    run_job("train", lambda reporter: {}, run_dir=tmp_path)
+    complete = [text for text in path.read_text().splitlines() if text.endswith("}")]
+    assert [json.loads(text)["event"] for text in complete] == ["started", "started", "finished"]
+
+
+def test_non_finite_numbers_become_null(tmp_path):
+    with Reporter("train", tmp_path) as reporter:
+        reporter.emit(StepDone(step=1, total=2, loss=float("nan"), terms={"a": float("inf")}))
+    assert lines(tmp_path / "events.jsonl")[0]["loss"] is None
+
+
+def test_the_cancel_file_stops_and_an_old_one_does_not(tmp_path):
+    old = tmp_path / "cancel"
+    old.touch()
+    os.utime(old, (1.0, 1.0))
+    with Reporter("train", tmp_path) as reporter:
+        assert not reporter.cancelled()
+        old.touch()
+        assert reporter.cancelled()
+        with pytest.raises(CancelledError):
+            reporter.check_cancelled()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_to_stop(tmp_path, number):
+    def main(reporter):
+        assert not reporter.cancelled()
+        os.kill(os.getpid(), number)
+        reporter.check_cancelled()
+        return {}
+
+    before = signal.getsignal(number)
+    assert run_job("train", main, run_dir=tmp_path) == 3
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_interrupt_stops_at_once(tmp_path):
+    def main(reporter):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return {"reached": True}
+
+    assert run_job("train", main, run_dir=tmp_path) == 3
+    assert kinds(tmp_path / "events.jsonl") == ["started", "cancelled"]
+
+
+def test_a_reader_that_went_away_never_stops_the_job(tmp_path):
+    code = textwrap.dedent("""
+        import sys
+        from pathlib import Path
+        from dycon_engine.jobs.reporter import run_job
+        def main(reporter):
+            sys.stdin.readline()  # the reader has closed its end by now
+            for done in range(5000):
+                reporter.stage(f"stage {done}")
+            return {}
+        sys.exit(run_job("train", main, run_dir=Path(sys.argv[1])))
+    """)
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    child.stdout.readline()
+    child.stdout.close()
+    child.stdin.write(b"go\n")
+    child.stdin.close()
+    errors = child.stderr.read().decode()
+    assert child.wait() == 0, errors
+    assert errors == ""
+    assert len(lines(tmp_path / "events.jsonl")) == 5002
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_names_in_any_script_pass_any_console(tmp_path, encoding):
+    code = (
+        "import sys\n"
+        "from dycon_engine.errors import InputError\n"
+        "from dycon_engine.jobs.reporter import run_job\n"
+        "def main(reporter):\n"
+        "    raise InputError('\\u60a3\\u8005 \\U0001f600 \\udc80: wrong')\n"
+        "sys.exit(run_job('train', main))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        check=False,
+    )
+    assert result.returncode == 2
+    assert result.stderr.decode("utf-8").startswith("DyCON: \u60a3\u8005 ")
+    assert b"Traceback" not in result.stderr
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        """Say so."""
+        return True
+
+
+def test_a_terminal_gets_a_bar_and_no_protocol(tmp_path):
+    out, err = Terminal(), Terminal()
+    with Reporter("train", tmp_path, stdout=out, stderr=err) as reporter:
+        reporter.stage("train", 2)
+        reporter.emit(StepDone(step=1, total=2, loss=0.25, terms={}, step_s=0.5, data_s=0.005))
+        reporter.warn("collapse", "the foreground vanished")
+        reporter.emit(Finished(summary={"dice": 0.91234}))
+    assert out.getvalue() == ""
+    text = err.getvalue()
+    assert "Warning: the foreground vanished" in text
+    assert "dice: 0.9123" in text
+    assert "loss 0.250, 2.00 steps/s, data 1 %" in text

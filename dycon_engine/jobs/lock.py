@@ -1,0 +1,160 @@
+"""One job per run directory: the lock names its holder, and a dead holder's lock is taken over."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from dycon_engine.errors import InputError
+from dycon_engine.jobs.files import is_alive
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The process that holds a lock; `started` tells it from a later one with the same id."""
+
+    pid: int
+    started: str
+    host: str
+    since: str
+
+
+class RunLock:
+    """Context manager that holds `path`; a second job is refused with the holder's process id."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the lock file; its folder exists."""
+        self.path = path
+
+    def __enter__(self) -> RunLock:
+        """Take the lock.
+
+        Raises:
+            InputError: A living process, or one of another machine, holds it.
+        """
+        with _exclusive(self.path) as stream:
+            other = _parse(stream.read())
+            if other is not None and may_live(other):
+                raise InputError(_refusal(self.path, other))
+            stream.seek(0)
+            stream.truncate()
+            stream.write(json.dumps(asdict(_self())).encode("ascii"))
+            stream.flush()
+            os.fsync(stream.fileno())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Free the lock if it is still ours."""
+        with contextlib.suppress(OSError), _exclusive(self.path) as stream:
+            other = _parse(stream.read())
+            if other is not None and (other.pid, other.started) == (os.getpid(), _self().started):
+                stream.truncate(0)  # empty is free, where an open file cannot be removed
+                with contextlib.suppress(OSError):
+                    self.path.unlink()
+
+
+def holder(path: Path) -> Holder | None:
+    """Return the process that holds the lock and may live; None where it is free or stale."""
+    try:
+        found = _parse(path.read_bytes())
+    except OSError:
+        return None
+    return found if found is not None and may_live(found) else None
+
+
+def may_live(found: Holder) -> bool:
+    """Return False where the holder is certainly gone; another machine's cannot be asked."""
+    if found.host != platform.node():
+        return True
+    if not is_alive(found.pid):
+        return False
+    started = start_time(found.pid)
+    return started is None or not found.started or started == found.started
+
+
+def start_time(pid: int) -> str | None:
+    """Return when a process began, in the system's own words; None where that is unknown.
+
+    A process that ended but was not collected by its parent counts as gone: "ended".
+    """
+    stat = Path(f"/proc/{pid}/stat")
+    if stat.exists():
+        with contextlib.suppress(OSError, IndexError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            return "ended" if fields[0] in "ZX" else fields[19]
+    if os.name == "posix":
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            words = ["ps", "-o", "lstart=", "-p", str(pid)]
+            found = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True)
+            return found.stdout.strip() or None
+    return None
+
+
+def _self() -> Holder:
+    pid = os.getpid()
+    since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+    return Holder(pid, start_time(pid) or "", platform.node(), since)
+
+
+def _parse(content: bytes) -> Holder | None:
+    try:
+        table = json.loads(content)
+        return Holder(int(table["pid"]), *(str(table[n]) for n in ("started", "host", "since")))
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def _refusal(path: Path, other: Holder) -> str:
+    where = "" if other.host == platform.node() else f" on '{other.host}'"
+    hint = f"or delete '{path}' if that process is gone" if where else "or choose another folder"
+    return (
+        f"'{path.parent}': process {other.pid}{where} works in this folder since {other.since}; "
+        f"wait for it, cancel it, {hint}"
+    )
+
+
+@contextlib.contextmanager
+def _exclusive(path: Path) -> Iterator[BinaryIO]:
+    """Open the lock file, created if absent, while no other process looks at it."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+        with os.fdopen(descriptor, "r+b") as stream:
+            _system_lock(descriptor)
+            if _is_same_file(descriptor, path):
+                yield stream
+                return
+
+
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    here = os.fstat(descriptor)
+    return (here.st_ino, here.st_dev) == (there.st_ino, there.st_dev)
+
+
+def _system_lock(descriptor: int) -> None:
+    """Wait for the system's own lock on the open file; freed when it closes."""
+    if os.name == "nt":
+        import msvcrt  # noqa: PLC0415 - there only
+
+        getattr(msvcrt, "locking")(descriptor, 1, 1)  # noqa: B009 - LK_LOCK, absent elsewhere
+    else:
+        import fcntl  # noqa: PLC0415 - there only
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)

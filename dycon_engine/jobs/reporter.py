@@ -1,0 +1,301 @@
+"""Inside a job: says what happens, hears when to stop, and ends with exactly one terminal event."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, TextIO
+
+from dycon_engine import __version__
+from dycon_engine.errors import CancelledError, DyconError
+from dycon_engine.jobs.events import (
+    TERMINAL,
+    Advanced,
+    Cancelled,
+    Event,
+    Failed,
+    Finished,
+    Stage,
+    Started,
+    Warned,
+    to_line,
+)
+from dycon_engine.jobs.terminal import TerminalView
+
+SECONDS_BETWEEN_ADVANCES = 0.5
+
+
+class Reporter:
+    """Writes events to RUN/events.jsonl, to stdout for programs, to stderr for people.
+
+    Stdout carries JSON lines unless it is a terminal; then stderr carries a progress bar. A reader
+    that went away never stops the job.
+    """
+
+    def __init__(
+        self,
+        job: str,
+        run_dir: Path | None = None,
+        *,
+        stdout: TextIO | None = None,
+        stderr: TextIO | None = None,
+    ) -> None:
+        """Report for `job`; without `run_dir` events are kept for a later `attach`."""
+        self.job = job
+        self.run_dir: Path | None = None
+        self._began = time.time()
+        self._stop = threading.Event()
+        self._ended = False
+        self._stdout: TextIO | None = stdout or sys.stdout
+        self._stderr = stderr or sys.stderr
+        at_terminal = self._stdout is not None and self._stdout.isatty()
+        self._view = TerminalView(self._stderr) if at_terminal else None
+        self._events: TextIO | None = None
+        self._early: list[str] = []
+        self._stage = Stage(name=job)
+        self._stage_began = (0.0, 0)
+        self._last_advance = 0.0
+        if run_dir is not None:
+            self.attach(run_dir)
+
+    def __enter__(self) -> Reporter:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the view and the event file."""
+        if self._view is not None:
+            self._view.close()
+        if self._events is not None:
+            with contextlib.suppress(OSError):
+                self._events.close()
+            self._events = None
+
+    def attach(self, run_dir: Path) -> None:
+        """Continue `run_dir`/events.jsonl, with what was said before; forget an old cancel file."""
+        self.run_dir = run_dir
+        path = run_dir / "events.jsonl"
+        cut = path.exists() and not path.read_bytes().endswith(b"\n")
+        self._events = path.open("a", encoding="utf-8", newline="\n")
+        if cut:  # a killed job left half a line
+            self._events.write("\n")
+        for line in self._early:
+            self._events.write(line + "\n")
+        self._events.flush()
+        self._early.clear()
+        with contextlib.suppress(OSError):
+            if (run_dir / "cancel").stat().st_mtime < self._began:
+                (run_dir / "cancel").unlink()
+
+    def emit(self, event: Event) -> None:
+        """Say `event`; what comes after a terminal event is dropped."""
+        if self._ended:
+            return
+        self._ended = isinstance(event, TERMINAL)
+        if not event.time_s:
+            event = dataclasses.replace(event, time_s=time.time())
+        line = to_line(event)
+        self._to_file(line)
+        if self._view is not None:
+            self._view.show(event)
+        else:
+            self._to_stdout(line)
+
+    def stage(self, name: str, total: int = 0, *, done: int = 0) -> None:
+        """Begin a named part of `total` units, `done` of them from an earlier run."""
+        self._stage = Stage(name=name, total=total)
+        self._stage_began = (time.monotonic(), done)
+        self._last_advance = 0.0
+        self.emit(self._stage)
+
+    def advance(self, done: int) -> None:
+        """Say that `done` units of the stage are done; said twice a second at most."""
+        now = time.monotonic()
+        if now - self._last_advance < SECONDS_BETWEEN_ADVANCES and done < self._stage.total:
+            return
+        self._last_advance = now
+        began, before = self._stage_began
+        elapsed = now - began
+        fresh = done - before
+        remaining = elapsed / fresh * (self._stage.total - done) if fresh > 0 else -1.0
+        self.emit(
+            Advanced(
+                stage=self._stage.name,
+                done=done,
+                total=self._stage.total,
+                elapsed_s=elapsed,
+                remaining_s=remaining if self._stage.total else -1.0,
+            )
+        )
+
+    def warn(self, topic: str, message: str) -> None:
+        """Say something the person should know; `topic` is a stable word for programs."""
+        self.emit(Warned(topic=topic, message=message))
+        self.tell(f"Warning: {message}")
+
+    def tell(self, text: str) -> None:
+        """Write a line for people to stderr and RUN/log.txt."""
+        if self._view is not None:
+            self._view.line(text)
+        else:
+            with contextlib.suppress(OSError, ValueError):
+                self._stderr.write(text + "\n")
+                self._stderr.flush()
+        self.log(text)
+
+    def log(self, text: str) -> None:
+        """Write a line to RUN/log.txt only."""
+        if self.run_dir is not None:
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            with (
+                contextlib.suppress(OSError),
+                (self.run_dir / "log.txt").open("a", encoding="utf-8", errors="replace") as stream,
+            ):
+                stream.write(f"{stamp} {text}\n")
+
+    def cancelled(self) -> bool:
+        """Return whether the job should stop: by signal or by RUN/cancel."""
+        if self.run_dir is not None and (self.run_dir / "cancel").exists():
+            self._stop.set()
+        return self._stop.is_set()
+
+    def cancel(self) -> None:
+        """Ask the job to stop at the next good place."""
+        self._stop.set()
+
+    def check_cancelled(self) -> None:
+        """Raise where the job should stop.
+
+        Raises:
+            CancelledError: It should.
+        """
+        if self.cancelled():
+            raise CancelledError("stopped as asked")
+
+    def _to_file(self, line: str) -> None:
+        if self._events is None:
+            self._early.append(line)
+            return
+        try:
+            self._events.write(line + "\n")
+            self._events.flush()
+        except OSError as error:
+            self._events = None
+            with contextlib.suppress(OSError, ValueError):
+                self._stderr.write(f"Warning: events.jsonl is no longer written ({error})\n")
+
+    def _to_stdout(self, line: str) -> None:
+        if self._stdout is None:
+            return
+        try:
+            self._stdout.write(line + "\n")
+            self._stdout.flush()
+        except (OSError, ValueError):  # the reader went away
+            _silence(self._stdout)
+            self._stdout = None
+
+
+def run_job(
+    job: str,
+    main: Callable[[Reporter], dict[str, Any]],
+    *,
+    run_dir: Path | None = None,
+) -> int:
+    """Run `main` as a job and return its exit code: 0 done, 1 failed, 2 bad input, 3 cancelled.
+
+    `main` returns the summary of the `finished` event. Every failure is one line on stderr; what
+    was not foreseen leaves its trace in RUN/log.txt. The first SIGINT or SIGTERM sets
+    `Reporter.cancelled`, a second SIGINT stops at once.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
+    with Reporter(job, run_dir) as reporter, _signals(reporter):
+        reporter.emit(Started(job=job, engine=__version__, pid=os.getpid()))
+        code, last = _outcome(main, reporter)
+        _forget_cancel(reporter)
+        if isinstance(last, Failed):
+            for line in last.message.splitlines():
+                reporter.tell(f"DyCON: {line}")
+        elif isinstance(last, Cancelled):
+            reporter.tell(f"Cancelled: {last.message}")
+        reporter.emit(last)
+    return code
+
+
+def _outcome(
+    main: Callable[[Reporter], dict[str, Any]], reporter: Reporter
+) -> tuple[int, Finished | Failed | Cancelled]:
+    try:
+        return 0, Finished(summary=main(reporter))
+    except CancelledError as error:
+        return error.exit_code, Cancelled(message=str(error))
+    except KeyboardInterrupt:
+        return CancelledError.exit_code, Cancelled(message="stopped at once")
+    except DyconError as error:
+        return error.exit_code, Failed(message=str(error), exit_code=error.exit_code)
+    except Exception as error:  # noqa: BLE001 - the one place where every failure ends
+        return 1, Failed(message=_unforeseen(error, reporter))
+
+
+def _unforeseen(error: Exception, reporter: Reporter) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    for frame in frames:  # file names only: a path may name a person
+        reporter.log(f"  {Path(frame.filename).name}:{frame.lineno} in {frame.name}")
+    reporter.log(f"{type(error).__name__}: {error}")
+    if os.environ.get("DYCON_DEBUG"):
+        traceback.print_exception(error)
+    words = (str(error).strip().splitlines() or [""])[0]
+    where = "log.txt of the run says where" if reporter.run_dir else "DYCON_DEBUG=1 shows where"
+    return f"unexpected {type(error).__name__}: {words} ({where})"
+
+
+def _forget_cancel(reporter: Reporter) -> None:
+    if reporter.run_dir is not None:
+        with contextlib.suppress(OSError):
+            (reporter.run_dir / "cancel").unlink()
+
+
+@contextlib.contextmanager
+def _signals(reporter: Reporter) -> Iterator[None]:
+    """SIGINT and SIGTERM ask to stop; a second SIGINT interrupts."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupts = 0
+
+    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
+        nonlocal interrupts
+        reporter.cancel()
+        interrupts += number == signal.SIGINT
+        if interrupts > 1:
+            raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _silence(stream: TextIO) -> None:
+    """Point a broken stream at nothing, so that its flush at exit cannot fail."""
+    with contextlib.suppress(OSError, ValueError):
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, stream.fileno())
+        os.close(nothing)

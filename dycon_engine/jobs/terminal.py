@@ -1,0 +1,108 @@
+"""What a person at a terminal sees of a job: a progress bar where rich is there, else lines."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, TextIO
+
+from dycon_engine.jobs.events import (
+    Advanced,
+    CaseDone,
+    Event,
+    Finished,
+    Saved,
+    Stage,
+    StepDone,
+    Validated,
+)
+
+
+class TerminalView:
+    """Shows events on `stream`; what cannot be shown is dropped, never an error."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """Start without a bar; the first stage with a total opens one."""
+        self._stream = stream
+        self._progress: Any = None
+        self._task: Any = None
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Stage):
+            self._begin(event)
+        elif isinstance(event, Advanced):
+            self._update(completed=event.done)
+        elif isinstance(event, StepDone):
+            self._update(completed=event.step, detail=step_text(event))
+        elif isinstance(event, Finished):
+            self.close()
+            for name, value in event.summary.items():
+                self.line(f"{name.replace('_', ' ')}: {_text(value)}")
+        else:
+            self._note(event)
+
+    def line(self, text: str) -> None:
+        """Write one line, above the bar where there is one."""
+        with contextlib.suppress(OSError, ValueError):
+            if self._progress is not None:
+                self._progress.console.print(text, markup=False, highlight=False)
+            else:
+                self._stream.write(text + "\n")
+                self._stream.flush()
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        progress, self._progress, self._task = self._progress, None, None
+        if progress is not None:
+            with contextlib.suppress(OSError, ValueError):
+                progress.stop()
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Validated):
+            self.line(f"step {event.step}: Dice {event.dice:.4f} on {event.cases} cases")
+        elif isinstance(event, Saved) and event.what != "checkpoint":
+            self.line(f"{event.what}: {event.path}")
+        elif isinstance(event, CaseDone) and event.error:
+            self.line(f"{event.case}: {event.error}")
+
+    def _begin(self, stage: Stage) -> None:
+        self.close()
+        if not stage.total or not self._open_bar():
+            self.line(f"{stage.name} ...")
+            return
+        self._task = self._progress.add_task(stage.name, total=stage.total, detail="")
+
+    def _open_bar(self) -> bool:
+        try:
+            from rich import progress  # noqa: PLC0415 - optional, and only at a terminal
+            from rich.console import Console  # noqa: PLC0415
+        except ImportError:
+            return False
+        columns = (
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=24),
+            progress.MofNCompleteColumn(),
+            progress.TimeElapsedColumn(),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("{task.fields[detail]}"),
+        )
+        self._progress = progress.Progress(*columns, console=Console(file=self._stream))
+        self._progress.start()
+        return True
+
+    def _update(self, **fields: Any) -> None:
+        if self._progress is not None and self._task is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._progress.update(self._task, **fields)
+
+
+def step_text(event: StepDone) -> str:
+    """Return loss, speed and the share of time spent waiting for data, in few words."""
+    if event.step_s <= 0:
+        return f"loss {event.loss:.3f}"
+    share = 100 * event.data_s / event.step_s
+    return f"loss {event.loss:.3f}, {1 / event.step_s:.2f} steps/s, data {share:.0f} %"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
