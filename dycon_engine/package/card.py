@@ -1,0 +1,92 @@
+"""The package's README: what the model is, in plain words, from what `model.json` says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dycon_engine.data.seen import PERCENTILES, Range, Seen
+from dycon_engine.package.info import Calibration, PackageInfo
+
+LIMITS = """\
+- Trained on few labeled scans; expect errors on anatomy, disease or scanners it has not seen.
+- Scans outside the ranges above are segmented all the same; the report then carries a flag.
+- The uncertainty map shows where the model hesitates, not every place where it is wrong."""
+
+
+def card(info: PackageInfo) -> str:
+    """Return the model card as Markdown."""
+    names = [label.name for label in info.labels[1:]]
+    spacing = " x ".join(f"{mm:g}" for mm in info.preprocessing.spacing_mm)
+    patch = " x ".join(str(n) for n in info.patch_size)
+    sections = (
+        ("Segmentation model", f"Segments: {', '.join(names)}.\n\n**{info.notice}**"),
+        ("Labels", _labels(info)),
+        (
+            "Input",
+            (
+                f"- channels: {', '.join(info.channels)}\n"
+                f"- intensities: {info.preprocessing.normalization}\n"
+                f"- network's grid (z, y, x): {spacing} mm, window {patch} voxels"
+            ),
+        ),
+        ("Network", "\n".join(_lines(vars(info.network)))),
+        ("Training and validation", "\n".join(_lines(info.training)) or "- not stated"),
+        ("Calibration", _calibration(info.calibration)),
+        ("Scans seen in training", "- not known" if info.seen is None else _seen(info.seen)),
+        ("Limits", LIMITS),
+        ("License", info.license),
+    )
+    text = "".join(f"## {title}\n\n{body}\n\n" for title, body in sections)
+    return f"{text[1:].rstrip()}\n\nWritten by dycon_engine {info.engine_version}.\n"
+
+
+def _labels(info: PackageInfo) -> str:
+    rows = "\n".join(
+        f"| {label.value} | {label.name} | {label.terminology} |" for label in info.labels
+    )
+    return f"| value | name | term |\n|---|---|---|\n{rows}"
+
+
+def _calibration(calibration: Calibration) -> str:
+    lines = [f"- temperature: {calibration.temperature:.3g}"]
+    if calibration.ece_before is not None and calibration.ece_after is not None:
+        lines.append(
+            f"- expected calibration error: {calibration.ece_before:.4f} before, "
+            f"{calibration.ece_after:.4f} after"
+        )
+    else:
+        lines.append("- not measured: take probabilities and uncertainty as relative only")
+    return "\n".join(lines)
+
+
+def _seen(seen: Seen) -> str:
+    spacing = ", ".join(_range(pair) for pair in seen.spacing_mm)
+    size = ", ".join(_range(pair) for pair in seen.size_mm)
+    lines = [f"- scans: {seen.cases}", f"- spacing (z, y, x): {spacing} mm"]
+    lines.append(f"- field of view (z, y, x): {size} mm")
+    for index, channel in enumerate(seen.percentiles):
+        parts = (f"{p:g} %: {_range(pair)}" for p, pair in zip(PERCENTILES, channel, strict=True))
+        lines.append(f"- intensity percentiles of channel {index}: {', '.join(parts)}")
+    return "\n".join(lines)
+
+
+def _range(pair: Range) -> str:
+    return f"{pair.low:.4g} to {pair.high:.4g}"
+
+
+def _lines(table: Mapping[str, Any], lead: str = "") -> Iterator[str]:
+    for name, value in table.items():
+        words = f"{lead}{name.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            yield from _lines(value, f"{words}: ")
+        else:
+            yield f"- {words}: {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_value(item) for item in value)
+    return str(value)
