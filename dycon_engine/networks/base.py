@@ -14,7 +14,8 @@ class Features(NamedTuple):
     Attributes:
         logits: (B, K, D, H, W), the input's spatial size.
         embedding: (B, F, D/s, H/s, W/s), the deepest features; s is `Network.stride`.
-        decoded: (B, G, D, H, W), the last decoder features, before the 1x1x1 classifier.
+        decoded: (B, G, D/t, H/t, W/t), the last decoder features, before `Network.classify`;
+            t is 1 but for a network with a strided stem.
     """
 
     logits: Tensor
@@ -42,6 +43,10 @@ class Network(nn.Module, ABC):
     @abstractmethod
     def forward(self, image: Tensor) -> Features:
         """Return the features of `image` (B, C, D, H, W)."""
+
+    @abstractmethod
+    def classify(self, decoded: Tensor) -> Tensor:
+        """Return the logits (B, K, D, H, W) of `Features.decoded`: dropout and the last layer."""
 
     def __call__(self, image: Tensor) -> Features:
         """Typed `nn.Module.__call__`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,37 @@ class Style(NamedTuple):
 
     norm: str
     negative_slope: float
+
+
+class Conv3d(nn.Conv3d):
+    """`nn.Conv3d` that does not fall off a cliff when one patch is predicted on CPU.
+
+    PyTorch sends small inputs of batch size 1 to a reference convolution that is about six times
+    slower than oneDNN; without gradients oneDNN can be called by name. (With gradients its
+    backward pass would take the slow way all the same: train with two patches or more.)
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the base class
+        """Return the convolution of `input` (B, C, D, H, W)."""
+        if _is_slow_case(input, self.weight):
+            padding = cast(tuple[int, ...], self.padding)
+            return torch.mkldnn_convolution(
+                input, self.weight, self.bias, padding, self.stride, self.dilation, self.groups
+            )
+        return super().forward(input)
+
+
+def _is_slow_case(x: Tensor, weight: Tensor) -> bool:
+    return bool(
+        x.shape[0] == 1
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+        and torch._C._has_mkldnn
+        and torch.backends.mkldnn.enabled
+    )
 
 
 class InstanceNorm(nn.Module):
@@ -84,9 +115,9 @@ class ConvNormAct(nn.Module):
         super().__init__()
         bias = style.norm not in ("instance", "batch")
         if factor == 1:
-            self.conv: nn.Module = nn.Conv3d(inputs, outputs, 3, padding=1, bias=bias)
+            self.conv: nn.Module = Conv3d(inputs, outputs, 3, padding=1, bias=bias)
         else:
-            kind = nn.ConvTranspose3d if transposed else nn.Conv3d
+            kind = nn.ConvTranspose3d if transposed else Conv3d
             self.conv = kind(inputs, outputs, factor, factor, bias=bias)
         self.norm = normalization(style.norm, outputs)
         self.negative_slope = style.negative_slope

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from dycon_engine.config import NetworkConfig
 from dycon_engine.networks.base import Features, Network
-from dycon_engine.networks.blocks import Style, check_input, stage
+from dycon_engine.networks.blocks import Conv3d, Style, check_input, stage
 
 CONVOLUTIONS_PER_LEVEL = 2
 
@@ -34,7 +34,7 @@ class UNet3D(Network):
         self.transposed = config.upsampling == "transposed"
         self.dropout = config.dropout
 
-        self.stem = nn.Conv3d(channels, filters[0], stem, stem) if stem > 1 else nn.Identity()
+        self.stem = Conv3d(channels, filters[0], stem, stem) if stem > 1 else nn.Identity()
         inputs = (filters[0] if stem > 1 else channels, *filters)
         self.encoder = nn.ModuleList(
             stage(i, o, depth=CONVOLUTIONS_PER_LEVEL, style=style)
@@ -50,7 +50,7 @@ class UNet3D(Network):
         self.head: nn.Module = (
             nn.ConvTranspose3d(filters[0], classes, stem, stem)
             if stem > 1
-            else nn.Conv3d(filters[0], classes, 1)
+            else Conv3d(filters[0], classes, 1)
         )
 
     def forward(self, image: Tensor) -> Features:

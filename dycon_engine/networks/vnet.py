@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from dycon_engine.config import NetworkConfig
 from dycon_engine.errors import InputError
 from dycon_engine.networks.base import Features, Network
-from dycon_engine.networks.blocks import ConvNormAct, Style, check_input, stage
+from dycon_engine.networks.blocks import Conv3d, ConvNormAct, Style, check_input, stage
 
 DEEPEST_STAGE = 3
 
@@ -56,7 +56,7 @@ class VNet(Network):
             stage(width, width, depth=depth, style=style)
             for width, depth in zip(filters[-2::-1], depths[-2::-1], strict=True)
         )
-        self.head = nn.Conv3d(filters[0], classes, 1)
+        self.head = Conv3d(filters[0], classes, 1)
 
     def forward(self, image: Tensor) -> Features:
         """Return the features of `image` (B, C, D, H, W); raises InputError on a wrong size."""

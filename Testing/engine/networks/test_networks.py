@@ -1,0 +1,110 @@
+"""What every network promises: shapes, gradients, layout, autocast, compilation, and its errors."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from dycon_engine.config import NetworkConfig
+from dycon_engine.errors import InputError
+from dycon_engine.networks import NETWORKS, build_network
+
+SMALL = {
+    "unet": NetworkConfig(filters=(4, 6, 8), dropout=0.3),
+    "trilinear": NetworkConfig(filters=(4, 6, 8), upsampling="trilinear", negative_slope=0.0),
+    "stem": NetworkConfig(filters=(4, 6), stem=2),
+    "vnet": NetworkConfig(name="vnet", filters=(4, 6, 8), dropout=0.5),
+}
+NORMS = ("instance", "batch", "group", "none")
+
+
+def make(layout: str, norm: str = "instance"):
+    torch.manual_seed(0)
+    settings = SMALL[layout]
+    config = NetworkConfig(**{**settings.__dict__, "norm": norm})
+    return build_network(config, channels=2, classes=3)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("layout", SMALL)
+def test_shapes_and_gradients(layout, norm):
+    network = make(layout, norm)
+    image = torch.randn(2, 2, 8, 12, 16)
+    features = network(image)
+    assert network.stride == (4, 4, 4)
+    assert features.logits.shape == (2, 3, 8, 12, 16)
+    assert features.embedding.shape == (2, network.embedding_features, 2, 3, 4)
+    assert features.decoded.shape[:2] == (2, network.decoded_features)
+    assert features.decoded.shape[2:] == ((4, 6, 8) if layout == "stem" else (8, 12, 16))
+    features.logits.square().mean().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("layout", SMALL)
+def test_the_layout_in_memory_changes_nothing_but_speed(layout):
+    network = make(layout).eval()
+    contiguous = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    image = torch.randn(2, 2, 8, 8, 8)
+    torch.testing.assert_close(
+        network(image).logits, contiguous(image).logits, rtol=1e-4, atol=1e-5
+    )
+    assert network(image).embedding.is_contiguous(memory_format=torch.channels_last_3d)
+
+
+@pytest.mark.parametrize("layout", SMALL)
+def test_samples_do_not_influence_each_other(layout):
+    network = make(layout).eval()
+    image = torch.randn(2, 2, 8, 8, 8)
+    alone = network(image[:1]).logits
+    torch.testing.assert_close(network(image).logits[:1], alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("layout", SMALL)
+def test_bfloat16_autocast_is_finite(layout, norm):
+    network = make(layout, norm)
+    with torch.autocast("cpu", torch.bfloat16):
+        features = network(torch.randn(2, 2, 8, 8, 8))
+    features.logits.float().mean().backward()
+    assert features.logits.isfinite().all()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("layout", SMALL)
+def test_dropout_acts_in_training_only_and_the_classifier_can_be_drawn_again(layout):
+    network = make(layout)
+    image = torch.randn(1, 2, 8, 8, 8)
+    active = network.dropout > 0
+    assert torch.equal(network(image).logits, network(image).logits) != active
+    network.eval()
+    features = network(image)
+    assert torch.equal(network(image).logits, features.logits)
+    assert torch.equal(network.classify(features.decoded), features.logits)
+
+
+@pytest.mark.parametrize("layout", SMALL)
+def test_the_whole_network_is_one_graph(layout):
+    network = make(layout).eval()
+    image = torch.randn(2, 2, 8, 8, 8)
+    compiled = torch.compile(network, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(image).logits, network(image).logits)
+
+
+def test_an_unknown_network_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'vnet'"):
+        build_network(NetworkConfig(name="vnett"), channels=1, classes=2)
+    assert list(NETWORKS) == sorted(NETWORKS)
+
+
+@pytest.mark.parametrize("filters", [(), (8,), (8, 0)])
+def test_too_few_levels_are_refused(filters):
+    with pytest.raises(InputError, match=r"network\.filters: found"):
+        build_network(NetworkConfig(filters=filters), channels=1, classes=2)
+
+
+@pytest.mark.parametrize("settings", [{"stem": 2}, {"upsampling": "trilinear"}])
+def test_the_vnet_refuses_what_it_does_not_have(settings):
+    with pytest.raises(InputError, match=r"set network\.stem=1"):
+        build_network(NetworkConfig(name="vnet", **settings), channels=1, classes=2)
