@@ -44,9 +44,9 @@ class Network(nn.Module, ABC):
     def forward(self, image: Tensor) -> Features:
         """Return the features of `image` (B, C, D, H, W)."""
 
-    @abstractmethod
     def classify(self, decoded: Tensor) -> Tensor:
         """Return the logits (B, K, D, H, W) of `Features.decoded`: dropout and the last layer."""
+        raise NotImplementedError
 
     def __call__(self, image: Tensor) -> Features:
         """Typed `nn.Module.__call__`."""
