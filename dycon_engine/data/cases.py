@@ -1,0 +1,166 @@
+"""What a data set is: cases, their files and roles, labels; and reading one case whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from dycon_engine.config import DataConfig
+from dycon_engine.data.readers import read_image, read_label, with_spacing
+from dycon_engine.data.volume import Volume
+from dycon_engine.errors import InputError
+
+GRID_TOLERANCE = 0.01  # voxels a corner may lie apart
+ROLES = ("labeled", "unlabeled", "validation", "test")
+HDF5_SUFFIXES = (".h5", ".hdf5")
+
+
+class Label(NamedTuple):
+    """A class: its value in label files, its name, an RGB color (0-255) and a coded term."""
+
+    value: int
+    name: str
+    color: tuple[int, int, int] | None = None
+    terminology: str = ""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan of one patient.
+
+    Attributes:
+        name: Unique within the data set.
+        images: One file (or DICOM folder) per channel, or one of several channels.
+        label: The label map, None where there is none or it must not be seen.
+        patient: Whose scan it is, where known.
+        role: labeled, unlabeled, validation or test where the data set itself says so.
+    """
+
+    name: str
+    images: tuple[Path, ...]
+    label: Path | None = None
+    patient: str | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The cases of a folder or manifest.
+
+    Attributes:
+        root: The folder or file it was found in.
+        layout: pairs, nnunet, msd, hdf5 or manifest.
+        cases: Sorted by name, or in the order of a list file.
+        channels: Name per channel; () = not said.
+        labels: `labels[0]` is the background, the index is the class; () = not said.
+        ordered: Whether the order of `cases` is meant.
+        problems: What was wrong with the listing, one line each; for the audit.
+        notes: What the person should know about it, one line each.
+    """
+
+    root: Path
+    layout: str
+    cases: tuple[Case, ...]
+    channels: tuple[str, ...] = ()
+    labels: tuple[Label, ...] = ()
+    ordered: bool = False
+    problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def case(self, name: str) -> Case:
+        """Return the case called `name`.
+
+        Raises:
+            InputError: There is none.
+        """
+        for case in self.cases:
+            if case.name == name:
+                return case
+        raise InputError(f"case '{name}': not in '{self.root}'; check the list or the split file")
+
+    def with_labels(self, labels: Sequence[Label]) -> Dataset:
+        """Return the data set with `labels`, e.g. those that the audit found."""
+        return dataclasses.replace(self, labels=tuple(labels))
+
+
+def read_case_image(case: Case, config: DataConfig) -> Volume:
+    """Return the image of `case`, channels (C, D, H, W) stacked in order.
+
+    Raises:
+        InputError: A file cannot be read, or the channels lie on different grids.
+    """
+    volumes = [_spaced(read_image(path), path, config) for path in case.images]
+    first = volumes[0]
+    for path, volume in zip(case.images, volumes, strict=True):
+        difference = grid_difference(volume, first)
+        if difference:
+            raise InputError(
+                f"case '{case.name}': channel '{path.name}' {difference} of "
+                f"'{case.images[0].name}'; resample it or exclude the case"
+            )
+    if len(volumes) == 1:
+        return first
+    return Volume(np.concatenate([volume.array for volume in volumes]), first.geometry)
+
+
+def read_case_label(case: Case, labels: Sequence[Label], config: DataConfig) -> Volume:
+    """Return the label map of `case` as class indices, (D, H, W) uint8.
+
+    Raises:
+        InputError: There is none, it cannot be read, or it holds a value not among `labels`.
+    """
+    stored = read_stored_label(case, config)
+    lookup = {label.value: index for index, label in enumerate(labels)}
+    indices = np.zeros(stored.array.shape, dtype=np.uint8)
+    unknown = []
+    for value in np.unique(stored.array):
+        if int(value) not in lookup:
+            unknown.append(int(value))
+        elif lookup[int(value)]:
+            indices[stored.array == value] = lookup[int(value)]
+    if unknown:
+        raise InputError(
+            f"case '{case.name}': label holds {unknown}, expected only {sorted(lookup)}; "
+            "correct the label map or the list of labels"
+        )
+    return Volume(indices, stored.geometry)
+
+
+def read_stored_label(case: Case, config: DataConfig) -> Volume:
+    """Return the label map of `case` with the values of its file, (D, H, W) integer.
+
+    Raises:
+        InputError: There is none or it cannot be read.
+    """
+    if case.label is None:
+        raise InputError(f"case '{case.name}': has no label map; draw one or make it unlabeled")
+    return _spaced(read_label(case.label), case.label, config)
+
+
+def grid_difference(volume: Volume, reference: Volume) -> str:
+    """Return how the grid of `volume` differs from that of `reference`, '' where it does not."""
+    own, other = volume.geometry, reference.geometry
+    if own.size_zyx != other.size_zyx:
+        return f"is {size_text(own.size_zyx)} voxels but {size_text(other.size_zyx)} are those"
+    distance = own.corner_distance_voxels(other)
+    if not distance <= GRID_TOLERANCE:
+        apart = f"{distance:.2f}" if math.isfinite(distance) else "infinitely many"
+        return f"lies {apart} voxels away from the grid"
+    return ""
+
+
+def size_text(size_zyx: Sequence[int]) -> str:
+    """Return a size as people write it, x first: 512x512x120."""
+    return "x".join(str(n) for n in reversed(size_zyx))
+
+
+def _spaced(volume: Volume, path: Path, config: DataConfig) -> Volume:
+    if config.spacing_mm is not None and path.suffix.lower() in HDF5_SUFFIXES:
+        return with_spacing(volume, config.spacing_mm)
+    return volume

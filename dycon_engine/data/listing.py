@@ -1,0 +1,96 @@
+"""Which files of a folder are scans, and under which case name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from dycon_engine.data.readers import image_stem, is_readable_image
+from dycon_engine.errors import InputError
+
+CONTAINERS = (".h5", ".hdf5")  # image and label in one file
+
+
+class Listing(NamedTuple):
+    """The scans of a folder by case name, sorted, and what was wrong with it, one line each."""
+
+    files: dict[str, Path]
+    problems: tuple[str, ...]
+
+
+def list_scans(folder: Path) -> Listing:
+    """Return the scans directly in `folder`: readable files, and subfolders that hold one scan.
+
+    A subfolder is a DICOM series, or holds exactly one readable file; it names the case.
+
+    Raises:
+        InputError: The folder cannot be read.
+    """
+    found: dict[str, Path] = {}
+    problems = []
+    for path in list_folder(folder):
+        scan = _scan_of(path)
+        if isinstance(scan, str):
+            problems.append(scan)
+        if not isinstance(scan, Path):
+            continue
+        name = path.name if path.is_dir() else image_stem(path)
+        if name in found:
+            problems.append(
+                f"case '{name}': two files, '{found[name].name}' and '{path.name}', "
+                f"in '{folder.name}'; keep one"
+            )
+            continue
+        found[name] = scan
+    problems += _case_collisions(found)
+    return Listing(found, tuple(problems))
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """Return what lies in `folder`, sorted by name, hidden entries left out.
+
+    Raises:
+        InputError: The folder cannot be read.
+    """
+    try:
+        paths = [path for path in folder.iterdir() if not path.name.startswith(".")]
+    except OSError as error:
+        raise InputError(
+            f"folder '{folder}': cannot be read ({error.strerror}); check the path"
+        ) from error
+    return sorted(paths, key=lambda path: path.name)
+
+
+def _scan_of(path: Path) -> Path | str | None:
+    """Return the scan at `path`; a sentence where a folder is ambiguous; None where none is."""
+    if not path.is_dir():
+        return path if is_readable_image(path) else None
+    inside = [entry for entry in list_folder(path) if entry.is_file()]
+    readable = [entry for entry in inside if _is_single(entry)]
+    if len(readable) == 1:
+        return readable[0]
+    if len(readable) > 1:
+        return (
+            f"case '{path.name}': its folder holds {len(readable)} scans, expected one; "
+            "list the files in a manifest"
+        )
+    return path if inside else None
+
+
+def _is_single(path: Path) -> bool:
+    """Return whether `path` is a whole scan by itself, not a slice of a DICOM series."""
+    return is_readable_image(path) and path.suffix.lower() not in ("", ".dcm", ".ima")
+
+
+def _case_collisions(found: dict[str, Path]) -> list[str]:
+    """Return a line per pair of names that only differ in upper and lower case."""
+    seen: dict[str, str] = {}
+    problems = []
+    for name in found:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            problems.append(
+                f"cases '{other}' and '{name}': names differ only in upper and lower case, which "
+                "some systems cannot tell apart; rename one"
+            )
+    return problems

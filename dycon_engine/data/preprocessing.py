@@ -1,0 +1,281 @@
+"""From a scan to the network's input and exactly back: axes, spacing, intensities.
+
+The network sees every scan closest to axial LPS (array z to S, y to P, x to L), at one spacing,
+with normalised intensities. Axes are only permuted and flipped, never rotated.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dycon_engine.config import PreprocessingConfig
+from dycon_engine.data import resampling
+from dycon_engine.data.geometry import Geometry, Spacing
+from dycon_engine.data.volume import Volume
+from dycon_engine.errors import InputError
+
+MAX_SAMPLES = 4_000_000  # voxels that percentiles are taken from; larger scans are strided
+
+
+class Orientation(NamedTuple):
+    """Network axis `a` is input axis `axes[a]`, reversed where `flips[a]`."""
+
+    axes: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+
+    def apply(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return (..., D, H, W) in network order, a view."""
+        lead = array.ndim - 3
+        moved = array.transpose(*range(lead), *(lead + axis for axis in self.axes))
+        return moved[(..., *(slice(None, None, -1 if flip else 1) for flip in self.flips))]
+
+    def undo(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return (..., D, H, W) in input order, a view."""
+        lead = array.ndim - 3
+        flipped = array[(..., *(slice(None, None, -1 if flip else 1) for flip in self.flips))]
+        order = [self.axes.index(axis) for axis in range(3)]
+        return flipped.transpose(*range(lead), *(lead + axis for axis in order))
+
+    def geometry(self, source: Geometry) -> Geometry:
+        """Return the grid of `apply`'s result."""
+        size = tuple(source.size_zyx[axis] for axis in self.axes)
+        affine = source.affine.copy()
+        for target, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
+            column = source.affine[:3, axis]
+            affine[:3, target] = -column if flip else column
+            if flip:
+                affine[:3, 3] += column * (source.size_zyx[axis] - 1)
+        return Geometry((size[0], size[1], size[2]), affine)
+
+
+def axial_orientation(geometry: Geometry) -> Orientation:
+    """Return the permutation and flips that bring `geometry` closest to axial LPS."""
+    towards = geometry.direction[::-1]  # rows S, P, L; columns input axes
+
+    def closeness(axes: tuple[int, ...]) -> float:
+        return float(sum(abs(towards[row, axis]) for row, axis in enumerate(axes)))
+
+    best = max(permutations(range(3)), key=closeness)
+    flips = [bool(towards[row, axis] < 0) for row, axis in enumerate(best)]
+    return Orientation((best[0], best[1], best[2]), (flips[0], flips[1], flips[2]))
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A scan as the network sees it.
+
+    Attributes:
+        array: (C, D, H, W) float32 normalised intensities.
+        geometry: The network's grid.
+        source: The scan's own grid, to which results are restored.
+        air: (D, H, W) bool: only voxels at the scan's lowest value (in every channel) lie here.
+    """
+
+    array: NDArray[np.float32]
+    geometry: Geometry
+    source: Geometry
+    air: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How scans are prepared; stored in the package.
+
+    Attributes:
+        spacing_mm: Voxel size (z, y, x) of the network's grid.
+        normalization: zscore, window or none.
+        window: CT window, low and high.
+        clip_percentiles: zscore: limits, percentiles of the voxels above the scan's lowest value.
+    """
+
+    spacing_mm: Spacing
+    normalization: str = "zscore"
+    window: tuple[float, float] = (-160.0, 240.0)
+    clip_percentiles: tuple[float, float] = (0.05, 99.95)
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            InputError: A spacing, window or percentile makes no sense.
+        """
+        if not all(math.isfinite(mm) and mm > 0 for mm in self.spacing_mm):
+            raise InputError(
+                f"preprocessing.spacing_mm: found {list(self.spacing_mm)}, expected three "
+                "numbers above 0; correct the setting"
+            )
+        if self.normalization not in ("zscore", "window", "none"):
+            raise InputError(
+                f"preprocessing.normalization: found '{self.normalization}', "
+                "expected zscore, window or none; correct the setting"
+            )
+        low, high = self.clip_percentiles
+        if not self.window[0] < self.window[1] or not 0 <= low < high <= 100:  # noqa: PLR2004
+            raise InputError(
+                f"preprocessing: window {list(self.window)} and clip_percentiles [{low}, {high}] "
+                "must each rise, percentiles within 0 to 100; correct the setting"
+            )
+
+    @staticmethod
+    def plan(
+        config: PreprocessingConfig, *, spacing_mm: Spacing, is_ct: bool = False
+    ) -> Preprocessing:
+        """Return the preprocessing of a run.
+
+        Args:
+            config: The settings; None and auto are filled in.
+            spacing_mm: Spacing where the settings name none: the median of the labeled cases.
+            is_ct: Whether the scans hold Hounsfield units.
+        """
+        auto = "window" if is_ct else "zscore"
+        return Preprocessing(
+            spacing_mm=config.spacing_mm or spacing_mm,
+            normalization=auto if config.normalization == "auto" else config.normalization,
+            window=config.window,
+            clip_percentiles=config.clip_percentiles,
+        )
+
+    def as_table(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "orientation": "axial LPS: z to S, y to P, x to L",
+            "spacing_mm": list(self.spacing_mm),
+            "normalization": self.normalization,
+            "window": list(self.window),
+            "clip_percentiles": list(self.clip_percentiles),
+        }
+
+    @staticmethod
+    def from_table(table: Mapping[str, Any]) -> Preprocessing:
+        """Return the preprocessing of `as_table`.
+
+        Raises:
+            InputError: The table is not one of `as_table`.
+        """
+        try:
+            z, y, x = (float(mm) for mm in table["spacing_mm"])
+            low, high = (float(value) for value in table["window"])
+            first, last = (float(value) for value in table["clip_percentiles"])
+            return Preprocessing((z, y, x), str(table["normalization"]), (low, high), (first, last))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"preprocessing table is incomplete or damaged ({error!r}); make it again"
+            ) from error
+
+    def network_geometry(self, source: Geometry) -> Geometry:
+        """Return the network's grid for a scan on `source`."""
+        oriented = axial_orientation(source).geometry(source)
+        return resampling.resampled_geometry(oriented, self.spacing_mm)
+
+    def prepare(self, image: Volume) -> Prepared:
+        """Return `image` (C, D, H, W; finite) on the network's grid, normalised."""
+        orientation = axial_orientation(image.geometry)
+        oriented = orientation.geometry(image.geometry)
+        target = resampling.resampled_geometry(oriented, self.spacing_mm)
+        matrices = resampling.axis_matrices(oriented, target)
+        channels = []
+        tissue = np.zeros(oriented.size_zyx, dtype=bool)
+        for raw in image.array:
+            channel = np.ascontiguousarray(orientation.apply(raw), dtype=np.float32)
+            above = channel > channel.min()
+            tissue |= above
+            normalized = self._normalized(channel, above)
+            channels.append(resampling.apply_matrices(normalized[None], matrices)[0])
+        touched = resampling.apply_matrices(tissue[None].astype(np.float32), matrices)[0]
+        return Prepared(np.stack(channels), target, image.geometry, touched == 0.0)
+
+    def prepare_label(self, label: Volume, classes: int) -> NDArray[np.uint8]:
+        """Return the (D, H, W) class indices of `label` on the network's grid."""
+        orientation = axial_orientation(label.geometry)
+        oriented = orientation.geometry(label.geometry)
+        target = resampling.resampled_geometry(oriented, self.spacing_mm)
+        matrices = resampling.axis_matrices(oriented, target)
+        labels = np.ascontiguousarray(orientation.apply(label.array), dtype=np.uint8)
+        return resampling.resample_labels(labels, matrices, classes)
+
+    def restore(
+        self, probabilities: NDArray[np.float32], source: Geometry | Prepared
+    ) -> NDArray[np.float32]:
+        """Return probabilities (K, D, H, W) of the network's grid on the scan's own grid."""
+        grid = source.source if isinstance(source, Prepared) else source
+        result = np.empty((probabilities.shape[0], *grid.size_zyx), dtype=np.float32)
+        for rows, slab in self.restore_slabs(probabilities, grid):
+            result[:, rows] = slab
+        return result
+
+    def restore_slabs(
+        self, probabilities: NDArray[np.float32], source: Geometry | Prepared, *, slab: int = 32
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Yield the restored probabilities `slab` input slices at a time, so memory stays bounded.
+
+        Args:
+            probabilities: (K, D, H, W) on the network's grid.
+            source: The scan's own grid, or the prepared scan.
+            slab: Slices along axis 0 of the input array.
+
+        Yields:
+            The slice of axis 0 and its values (K, slab, H, W) in input order.
+        """
+        grid = source.source if isinstance(source, Prepared) else source
+        orientation = axial_orientation(grid)
+        oriented = orientation.geometry(grid)
+        target = resampling.resampled_geometry(oriented, self.spacing_mm)
+        matrices = resampling.axis_matrices(target, oriented)
+        axis = orientation.axes.index(0)  # the network axis that is the input's axis 0
+        count = grid.size_zyx[0]
+        for start in range(0, count, slab):
+            rows = slice(start, min(start + slab, count))
+            own = slice(count - rows.stop, count - rows.start) if orientation.flips[axis] else rows
+            part = _restored_rows(probabilities, matrices, axis, own)
+            yield rows, np.ascontiguousarray(orientation.undo(part))
+
+    def _normalized(
+        self, channel: NDArray[np.float32], above: NDArray[np.bool_]
+    ) -> NDArray[np.float32]:
+        if self.normalization == "none":
+            return channel
+        if self.normalization == "window":
+            low, high = self.window
+            scaled = (np.clip(channel, low, high) - low) * (2.0 / (high - low)) - 1.0
+            return np.asarray(scaled, dtype=np.float32)
+        tissue = strided(channel[above])
+        if tissue.size == 0:
+            return np.zeros_like(channel)
+        low, high = np.percentile(tissue, self.clip_percentiles)
+        tissue = np.clip(tissue, low, high)
+        mean, deviation = float(tissue.mean(dtype=np.float64)), float(tissue.std(dtype=np.float64))
+        if deviation <= 1e-6 * max(1.0, abs(mean)):
+            deviation = max(high - float(channel.min()), 1e-6)
+        clipped = np.clip(channel, low, high)
+        return np.asarray((clipped - mean) / deviation, dtype=np.float32)
+
+
+def strided(values: NDArray[Any], limit: int = MAX_SAMPLES) -> NDArray[Any]:
+    """Return at most about `limit` of the 1-D `values`, evenly taken."""
+    return values[:: max(1, -(-values.size // limit))]
+
+
+def _restored_rows(
+    probabilities: NDArray[np.float32], matrices: resampling.Matrices, axis: int, rows: slice
+) -> NDArray[np.float32]:
+    """Return `rows` of the restored `axis`, reading only the network slices under them."""
+    select: list[slice] = [slice(None)] * 4
+    matrix = matrices[axis]
+    if matrix is None:
+        select[axis + 1] = rows
+        cut: NDArray[np.float32] | None = None
+    else:
+        used = np.flatnonzero(matrix[rows].any(axis=0))
+        band = slice(int(used[0]), int(used[-1]) + 1)
+        select[axis + 1] = band
+        cut = np.ascontiguousarray(matrix[rows, band])
+    own = [cut if a == axis else matrices[a] for a in range(3)]
+    part = np.asarray(probabilities[tuple(select)], dtype=np.float32)
+    return resampling.apply_matrices(part, (own[0], own[1], own[2]))

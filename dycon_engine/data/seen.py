@@ -1,0 +1,193 @@
+"""The range of scans that a model was trained on, so that a foreign scan can be flagged."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dycon_engine.data.preprocessing import Prepared, axial_orientation, strided
+from dycon_engine.data.volume import Volume
+from dycon_engine.errors import InputError
+
+BINS = 32
+PERCENTILES = (1.0, 50.0, 99.0)
+
+
+class Range(NamedTuple):
+    """Lowest and highest value."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class ScanFacts:
+    """What is recorded of one scan; axes in network order (z, y, x).
+
+    Attributes:
+        spacing_mm: Voxel size of the scan's own grid.
+        size_mm: Field of view.
+        percentiles: Per channel the 1st, 50th and 99th of the raw intensities above the lowest.
+        minimum: Lowest raw intensity per channel.
+        non_air: Share of voxels above the scan's lowest value.
+        histogram: Per channel, of the prepared intensities rescaled to their own range; sums to 1.
+    """
+
+    spacing_mm: tuple[float, ...]
+    size_mm: tuple[float, ...]
+    percentiles: tuple[tuple[float, ...], ...]
+    minimum: tuple[float, ...]
+    non_air: float
+    histogram: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Ranges over all training scans, labeled and unlabeled.
+
+    Attributes:
+        cases: Scans counted.
+        spacing_mm: Range per axis (z, y, x).
+        size_mm: Range of the field of view per axis (z, y, x).
+        percentiles: Per channel the ranges of the 1st, 50th and 99th raw percentile.
+        non_air: Range of the share of voxels above the lowest value.
+        histogram: Per channel the mean intensity histogram.
+        histogram_distance: Range of the scans' own `distance` to that mean.
+    """
+
+    cases: int
+    spacing_mm: tuple[Range, ...]
+    size_mm: tuple[Range, ...]
+    percentiles: tuple[tuple[Range, ...], ...]
+    non_air: Range
+    histogram: tuple[tuple[float, ...], ...]
+    histogram_distance: Range
+
+    @staticmethod
+    def of(scans: Sequence[ScanFacts]) -> Seen:
+        """Return the ranges over `scans`, at least one."""
+        mean = np.mean([scan.histogram for scan in scans], axis=0)
+        histogram = tuple(tuple(float(value) for value in channel) for channel in mean)
+        distances = [histogram_distance(scan.histogram, histogram) for scan in scans]
+        channels = len(scans[0].percentiles)
+        return Seen(
+            cases=len(scans),
+            spacing_mm=tuple(_range([scan.spacing_mm[a] for scan in scans]) for a in range(3)),
+            size_mm=tuple(_range([scan.size_mm[a] for scan in scans]) for a in range(3)),
+            percentiles=tuple(
+                tuple(
+                    _range([scan.percentiles[c][p] for scan in scans])
+                    for p in range(len(PERCENTILES))
+                )
+                for c in range(channels)
+            ),
+            non_air=_range([scan.non_air for scan in scans]),
+            histogram=histogram,
+            histogram_distance=_range(distances),
+        )
+
+    def as_table(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_table(table: Mapping[str, Any]) -> Seen:
+        """Return the ranges of `as_table`.
+
+        Raises:
+            InputError: The table is not one of `as_table`.
+        """
+        try:
+            return Seen(
+                cases=int(table["cases"]),
+                spacing_mm=tuple(_read_range(pair) for pair in table["spacing_mm"]),
+                size_mm=tuple(_read_range(pair) for pair in table["size_mm"]),
+                percentiles=tuple(
+                    tuple(_read_range(pair) for pair in channel) for channel in table["percentiles"]
+                ),
+                non_air=_read_range(table["non_air"]),
+                histogram=_floats(table["histogram"]),
+                histogram_distance=_read_range(table["histogram_distance"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the table of scans seen in training is incomplete or damaged ({error!r})"
+            ) from error
+
+
+def scan_facts(image: Volume, prepared: Prepared) -> ScanFacts:
+    """Return what is recorded of one scan, from its raw and its prepared voxels."""
+    source = image.geometry
+    axes = axial_orientation(source).axes
+    flat = image.array.reshape(image.array.shape[0], -1)
+    minimum = flat.min(axis=1)
+    return ScanFacts(
+        spacing_mm=tuple(source.spacing_mm[a] for a in axes),
+        size_mm=tuple(source.spacing_mm[a] * source.size_zyx[a] for a in axes),
+        percentiles=tuple(
+            _tissue_percentiles(channel, low) for channel, low in zip(flat, minimum, strict=True)
+        ),
+        minimum=tuple(float(value) for value in minimum),
+        non_air=float((flat > minimum[:, None]).any(axis=0).mean()),
+        histogram=tuple(_histogram(channel[~prepared.air]) for channel in prepared.array),
+    )
+
+
+def histogram_distance(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> float:
+    """Return the earth mover's distance of two (C, bins) histograms, 0 to 1, largest channel."""
+    difference = np.cumsum(np.asarray(one) - np.asarray(other), axis=-1)
+    return float(np.abs(difference).mean(axis=-1).max())
+
+
+def facts_table(facts: ScanFacts) -> dict[str, Any]:
+    """Return plain values for JSON."""
+    return dataclasses.asdict(facts)
+
+
+def facts_from_table(table: Mapping[str, Any]) -> ScanFacts:
+    """Return the facts of `facts_table`; KeyError, TypeError or ValueError where it is not one."""
+    return ScanFacts(
+        spacing_mm=tuple(float(value) for value in table["spacing_mm"]),
+        size_mm=tuple(float(value) for value in table["size_mm"]),
+        percentiles=_floats(table["percentiles"]),
+        minimum=tuple(float(value) for value in table["minimum"]),
+        non_air=float(table["non_air"]),
+        histogram=_floats(table["histogram"]),
+    )
+
+
+def _tissue_percentiles(channel: NDArray[Any], minimum: Any) -> tuple[float, ...]:
+    tissue = strided(channel[channel > minimum])
+    if tissue.size == 0:
+        return (float(minimum),) * len(PERCENTILES)
+    return tuple(float(value) for value in np.percentile(tissue, PERCENTILES))
+
+
+def _histogram(values: NDArray[np.float32]) -> tuple[float, ...]:
+    """Return 32 shares over the 0.5 to 99.5 percentile range: the shape, whatever the scale."""
+    values = strided(values)
+    if values.size == 0:
+        return (1.0,) + (0.0,) * (BINS - 1)
+    low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
+    counts, _ = np.histogram(
+        np.clip(values, low, high), bins=BINS, range=(low, max(high, low + 1e-6))
+    )
+    return tuple(float(count) / values.size for count in counts)
+
+
+def _floats(rows: Any) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(float(value) for value in row) for row in rows)
+
+
+def _range(values: Sequence[float]) -> Range:
+    return Range(float(min(values)), float(max(values)))
+
+
+def _read_range(pair: Any) -> Range:
+    low, high = pair
+    return Range(float(low), float(high))
