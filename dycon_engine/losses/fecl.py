@@ -99,7 +99,7 @@ class _Fecl(torch.autograd.Function):
         z_gradient, weight_gradient = torch.zeros_like(z), torch.zeros_like(weight)
         for start in range(0, len(z), settings.chunk):
             rows = slice(start, min(start + settings.chunk, len(z)))
-            pairs = _pairs(rows, label, valid)
+            pairs = _pairs(rows, label, valid, z.dtype)
             hardest = _teacher_term(rows, pairs, partner, settings)
             row_loss, gradient = _chunk(z[rows] @ z.T, weight[rows], pairs, hardest, settings)
             loss += row_loss.sum()
@@ -124,13 +124,13 @@ class _Pairs(NamedTuple):
     kept: Tensor  # (A,) bool
 
 
-def _pairs(rows: slice, label: Tensor, valid: Tensor) -> _Pairs:
+def _pairs(rows: slice, label: Tensor, valid: Tensor, dtype: torch.dtype) -> _Pairs:
     both = valid[rows, None] & valid[None, :]
     same = label[rows, None] == label[None, :]
     negative = both & ~same
     positive = both & same
     positive[:, rows].fill_diagonal_(False)
-    count = positive.sum(1, keepdim=True)
+    count = positive.sum(1, keepdim=True).to(dtype)
     share = torch.where(count > 0, 1.0 / count.clamp_min(1), 0.0)
     return _Pairs(positive, negative, share, count[:, 0] > 0)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dycon_engine.config import Table, build, known
 from dycon_engine.methods.base import BuildNetwork, Method
+from dycon_engine.methods.dycon import Dycon
 from dycon_engine.methods.mean_teacher import MeanTeacher
 from dycon_engine.methods.supervised import Supervised
 from dycon_engine.methods.ua_mt import UaMt
 
 METHODS: dict[str, type[Method]] = {
+    "dycon": Dycon,
     "mean_teacher": MeanTeacher,
     "supervised": Supervised,
     "ua_mt": UaMt,

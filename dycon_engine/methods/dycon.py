@@ -30,8 +30,10 @@ from dycon_engine.methods.perturbations import add_noise
 from dycon_engine.methods.supervised import supervised_terms
 from dycon_engine.methods.teacher import Pair, require_unlabeled
 from dycon_engine.networks.base import Network
-from dycon_engine.networks.heads import ASPP, ProjectionHead
+from dycon_engine.networks.heads import ProjectionHead
 from dycon_engine.schedules import Progress, exponential_interpolation
+
+CELL = 8  # voxels; deeper features are upsampled to this grid, as the paper does from 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +90,13 @@ class DyconConfig(MeanTeacherConfig):
         low=0.0,
         high=1.0,
     )
-    aspp: bool = setting(True, "Atrous spatial pyramid between network and projection head.")
-    hidden_features: int = setting(512, "Features inside the projection head. Paper: 512.", low=1)
-    embedding_features: int = setting(256, "E, features of an embedding. Paper: 256.", low=1)
+    aspp: bool = setting(
+        False,
+        "Atrous spatial pyramid (dilations 1, 6, 12, 18) before the projection head; it sees more "
+        "than small patches hold. Paper: true.",
+    )
+    hidden_features: int = setting(128, "Features inside the projection head. Paper: 512.", low=1)
+    embedding_features: int = setting(64, "E, features of an embedding. Paper: 256.", low=1)
     chunk: int = setting(
         256, "Anchors of FeCL held at once: memory against speed.", unit="cells", low=1
     )
@@ -117,13 +123,13 @@ class Embedder(nn.Module):
         self.head: nn.Module | None = None
         if uses_fecl(config):
             deepest = network.embedding_features
-            parts: list[nn.Module] = [ASPP(deepest, deepest)] if config.aspp else []
-            parts.append(
-                ProjectionHead(
-                    deepest, hidden=config.hidden_features, features=config.embedding_features
-                )
+            self.head = ProjectionHead(
+                deepest,
+                hidden=config.hidden_features,
+                embedding=config.embedding_features,
+                aspp=deepest if config.aspp else 0,
+                upsample=max(1, min(network.stride) // CELL),
             )
-            self.head = nn.Sequential(*parts)
 
     def forward(self, image: Tensor) -> Embedded:
         """Return logits and embeddings of `image` (B, C, D, H, W)."""

@@ -39,6 +39,11 @@ def student_passes(
 def mixes_patches(module: nn.Module) -> bool:
     """Return whether a patch's result depends on its batch or on random draws while training."""
     return module.training and any(
-        isinstance(part, _BatchNorm) or (isinstance(part, _DropoutNd) and part.p > 0.0)
-        for part in module.modules()
+        isinstance(part, _BatchNorm) or _drops(part) for part in module.modules()
     )
+
+
+def _drops(part: nn.Module) -> bool:
+    """Return whether `part` is a dropout layer, or a network that drops by itself."""
+    share = part.p if isinstance(part, _DropoutNd) else getattr(part, "dropout", 0.0)
+    return isinstance(share, float) and share > 0.0

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from dycon_engine.errors import InputError
 from dycon_engine.networks.base import Network
@@ -45,14 +46,14 @@ class Teacher(nn.Module):
     @torch.no_grad()
     def forward(self, image: Tensor, *, dropout: bool = False) -> Any:
         """Return what the module returns, without a graph; `dropout` draws at random (UA-MT)."""
-        layers = [m for m in self.module.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
-        for layer in layers:
-            layer.train(dropout)
+        if dropout:
+            for part in self.module.modules():
+                part.training = not isinstance(part, _BatchNorm)
         try:
             return self.module(image)
         finally:
-            for layer in layers:
-                layer.eval()
+            if dropout:
+                self.module.eval()
 
     @torch.no_grad()
     def follow(self, student: nn.Module, decay: float) -> None:

@@ -25,7 +25,7 @@ class TinyNet(Network):
         self.up = nn.Conv3d(8, 4, 1)
         self.classifier = nn.Conv3d(4, classes, 1)
 
-    def forward(self, image: Tensor) -> Features:
+    def forward(self, image: Tensor) -> Features:  # noqa: D102
         shallow = self.first(image)
         embedding = self.dropout(self.deep(shallow))
         decoded = shallow + F.interpolate(self.up(embedding), scale_factor=4.0)
