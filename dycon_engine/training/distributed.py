@@ -1,0 +1,132 @@
+"""Devices and processes: which device this process trains on, and what all ranks agree on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from dycon_engine.config import TrainingConfig
+from dycon_engine.errors import InputError
+
+T = TypeVar("T")
+TIMEOUT = timedelta(hours=2)  # preparing and validating whole volumes is slow on small machines
+
+
+@dataclass(frozen=True)
+class Process:
+    """One of `world` training processes; rank 0 writes and reports."""
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes."""
+        return self.rank == 0
+
+    def any(self, *flags: bool) -> tuple[bool, ...]:
+        """Return for each flag whether it is set on any rank; the same answer everywhere."""
+        if self.world == 1:
+            return flags
+        summed = torch.tensor(flags, dtype=torch.int32, device=self.device)
+        dist.all_reduce(summed, op=dist.ReduceOp.MAX)
+        return tuple(bool(flag) for flag in summed.tolist())
+
+    def gather(self, mine: T) -> list[T]:
+        """Return what every rank passed, by rank."""
+        if self.world == 1:
+            return [mine]
+        found: list[T | None] = [None] * self.world
+        dist.all_gather_object(found, mine)
+        return [item for item in found if item is not None]
+
+    def wait(self) -> None:
+        """Return once every rank has come here."""
+        if self.world > 1:
+            dist.barrier()
+
+    def average_(self, tensors: Sequence[Tensor]) -> None:
+        """Replace floating-point `tensors` by their mean over the ranks."""
+        moving = [t for t in tensors if t.is_floating_point()]
+        if self.world == 1 or not moving:
+            return
+        flat = torch.cat([t.detach().flatten().float() for t in moving])
+        dist.all_reduce(flat)
+        flat /= self.world
+        parts = torch.split(flat, [t.numel() for t in moving])
+        for tensor, part in zip(moving, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+    def wrap(self, method: nn.Module) -> nn.Module:
+        """Return `method` so that its gradients are averaged over the ranks.
+
+        Buffers are left to `average_`: so they are the same on every rank at every step's end.
+        """
+        if self.world == 1:
+            return method
+        return nn.parallel.DistributedDataParallel(
+            method, broadcast_buffers=False, find_unused_parameters=True
+        )
+
+
+@contextmanager
+def start_process(config: TrainingConfig) -> Iterator[Process]:
+    """Join the other ranks (started by torchrun), if any, and leave them at the end."""
+    rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    device = choose_device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
+    if world == 1:
+        yield Process(device)
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    try:
+        yield Process(device, rank, world)
+    finally:
+        dist.destroy_process_group()
+
+
+def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
+    """Return the device of this process; auto is CUDA where there is one, then MPS, then the CPU.
+
+    Raises:
+        InputError: The device is unknown or absent on this machine.
+    """
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        available[:0] = ["cuda", *(f"cuda:{index}" for index in range(count))]
+    if wanted == "auto":
+        wanted = available[0]
+    if wanted not in available:
+        raise InputError(
+            f"training.device: '{wanted}' is not on this machine; available: "
+            f"{', '.join(available)} (or auto)"
+        )
+    if wanted == "cuda":
+        return torch.device("cuda", local_rank % torch.cuda.device_count())
+    return torch.device(wanted)
+
+
+def configure(config: TrainingConfig) -> None:
+    """Set threads and kernels of this process as the settings say."""
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    else:
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
