@@ -25,11 +25,13 @@ from dycon_engine.data.cases import (
     grid_difference,
     read_case_image,
     read_case_label,
+    read_stored_label,
 )
 from dycon_engine.data.preprocessing import Preprocessing
-from dycon_engine.data.readers import content_hash, read_header
+from dycon_engine.data.readers import read_header
 from dycon_engine.data.seen import ScanFacts, Seen, facts_from_table, facts_table, scan_facts
 from dycon_engine.data.splits import Split, apply_split
+from dycon_engine.data.survey import voxel_hash
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import atomic_write, sha256_of, write_text
 
@@ -149,7 +151,7 @@ def _key(
         "preprocessing": preprocessing.as_table(),
     }
     if labels and case.label is not None:
-        key["label"] = content_hash(case.label)
+        key["label"] = voxel_hash(read_stored_label(case, config).array)
         key["values"] = [label.value for label in labels]
     return key
 

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+import h5py
 
 from dycon_engine.config import DataConfig, known
 from dycon_engine.data.cases import Case, Dataset
-from dycon_engine.data.listing import list_scans
+from dycon_engine.data.listing import CONTAINERS, list_scans
+from dycon_engine.data.manifest import find_manifest, is_manifest
+from dycon_engine.data.nnunet import find_msd, find_nnunet, is_msd, is_nnunet
+from dycon_engine.data.splits import read_list
 from dycon_engine.errors import InputError
+
+HDF5_DEPTH = 3  # ROOT/FOLDER/ID/mri_norm2.h5
 
 
 def find_cases(root: Path, config: DataConfig) -> Dataset:
@@ -26,7 +34,8 @@ def find_cases(root: Path, config: DataConfig) -> Dataset:
             f"data '{root}': organised as {name}, but no readable scan is in it; expected "
             f"{EXPECTED[name]}"
         )
-    return dataset
+    first = {case.name: case for case in reversed(dataset.cases)}  # `problems` names the others
+    return replace(dataset, cases=tuple(c for c in dataset.cases if first[c.name] is c))
 
 
 def find_pairs(root: Path) -> Dataset:
@@ -51,18 +60,99 @@ def find_pairs(root: Path) -> Dataset:
     return Dataset(root, "pairs", cases, problems=tuple(problems), notes=tuple(notes))
 
 
+def find_hdf5(root: Path) -> Dataset:
+    """Return the cases of the SSL4MIS family: ID.h5 or ID/mri_norm2.h5, image and label inside.
+
+    List files beside them (train.list, val.list, test.list; also .txt) give order and roles; then
+    files that no list names are left out.
+    """
+    files: dict[str, list[Path]] = {}
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() in CONTAINERS and len(path.relative_to(root).parts) <= HDF5_DEPTH:
+            alone = len([p for p in path.parent.iterdir() if p.suffix == path.suffix]) == 1
+            name = path.parent.name if alone and path.parent != root else path.stem
+            files.setdefault(name, []).append(path)
+    problems = [
+        f"case '{name}': two files, '{paths[0]}' and '{paths[1]}'; keep one"
+        for name, paths in files.items()
+        if len(paths) > 1
+    ]
+    roles = _listed_roles(root)
+    lost = [name for name in roles if name not in files]
+    if lost:
+        problems.append(
+            f"data '{root}': {len(lost)} of {len(roles)} listed names have no file, first "
+            f"'{lost[0]}'; add the files or shorten the list"
+        )
+    names = [name for name in roles if name in files] if roles else sorted(files)
+    cases = tuple(
+        Case(name, (files[name][0],), _own_label(files[name][0]), role=roles.get(name))
+        for name in names
+    )
+    return Dataset(root, "hdf5", cases, ordered=bool(roles), problems=tuple(problems))
+
+
+def _listed_roles(root: Path) -> dict[str, str | None]:
+    """Return the role of every listed name, in order; training names have no fixed role."""
+    roles: dict[str, str | None] = {}
+    for stem, role in (("train", None), ("val", "validation"), ("test", "test")):
+        for suffix in (".list", ".txt"):
+            path = root / (stem + suffix)
+            for name in read_list(path) if path.is_file() else ():
+                roles[name.removesuffix(".h5")] = role
+    return roles
+
+
+def _own_label(path: Path) -> Path | None:
+    """Return `path` where the file holds a label, read from its header only."""
+    try:
+        with h5py.File(path, "r") as file:
+            return path if "label" in file else None
+    except OSError:
+        return None  # the audit will say what is wrong with the file
+
+
 def _detected(root: Path) -> str:
     for name, fits in FITS.items():
         if fits(root):
-            return name
+            return "pairs" if name == "flat" else name
     looked_for = "; ".join(f"{name}: {EXPECTED[name]}" for name in EXPECTED)
     raise InputError(f"data '{root}': no known layout; looked for {looked_for}")
 
 
-def _is_pairs(root: Path) -> bool:
-    return root.is_dir() and ((root / "images").is_dir() or bool(list_scans(root).files))
+def _has_images(root: Path) -> bool:
+    return (root / "images").is_dir()
 
 
-LAYOUTS: dict[str, Callable[[Path], Dataset]] = {"pairs": find_pairs}
-FITS: dict[str, Callable[[Path], bool]] = {"pairs": _is_pairs}
-EXPECTED: dict[str, str] = {"pairs": "folders images and labels with equal file names"}
+def _is_flat(root: Path) -> bool:
+    return root.is_dir() and bool(list_scans(root).files)
+
+
+def _is_hdf5(root: Path) -> bool:
+    return root.is_dir() and any(
+        path.suffix.lower() in CONTAINERS for path in (*root.glob("*"), *root.glob("*/*.h5"))
+    )
+
+
+LAYOUTS: dict[str, Callable[[Path], Dataset]] = {
+    "hdf5": find_hdf5,
+    "manifest": find_manifest,
+    "msd": find_msd,
+    "nnunet": find_nnunet,
+    "pairs": find_pairs,
+}
+FITS: dict[str, Callable[[Path], bool]] = {  # the first that fits is taken
+    "manifest": is_manifest,
+    "msd": is_msd,
+    "nnunet": is_nnunet,
+    "pairs": _has_images,
+    "hdf5": _is_hdf5,
+    "flat": _is_flat,
+}
+EXPECTED: dict[str, str] = {
+    "pairs": "folders images and labels with equal file names",
+    "nnunet": "folders imagesTr and labelsTr with names like ID_0000.nii.gz, and dataset.json",
+    "msd": "dataset.json with a list 'training' of image and label",
+    "hdf5": "files ID.h5 or ID/mri_norm2.h5",
+    "manifest": "a .toml or .csv file that names the scans, or manifest.toml or manifest.csv",
+}

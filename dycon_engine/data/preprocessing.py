@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import permutations
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,53 +17,11 @@ from numpy.typing import NDArray
 from dycon_engine.config import PreprocessingConfig
 from dycon_engine.data import resampling
 from dycon_engine.data.geometry import Geometry, Spacing
+from dycon_engine.data.orientation import axial_orientation
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 
 MAX_SAMPLES = 4_000_000  # voxels that percentiles are taken from; larger scans are strided
-
-
-class Orientation(NamedTuple):
-    """Network axis `a` is input axis `axes[a]`, reversed where `flips[a]`."""
-
-    axes: tuple[int, int, int]
-    flips: tuple[bool, bool, bool]
-
-    def apply(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return (..., D, H, W) in network order, a view."""
-        lead = array.ndim - 3
-        moved = array.transpose(*range(lead), *(lead + axis for axis in self.axes))
-        return moved[(..., *(slice(None, None, -1 if flip else 1) for flip in self.flips))]
-
-    def undo(self, array: NDArray[Any]) -> NDArray[Any]:
-        """Return (..., D, H, W) in input order, a view."""
-        lead = array.ndim - 3
-        flipped = array[(..., *(slice(None, None, -1 if flip else 1) for flip in self.flips))]
-        order = [self.axes.index(axis) for axis in range(3)]
-        return flipped.transpose(*range(lead), *(lead + axis for axis in order))
-
-    def geometry(self, source: Geometry) -> Geometry:
-        """Return the grid of `apply`'s result."""
-        size = tuple(source.size_zyx[axis] for axis in self.axes)
-        affine = source.affine.copy()
-        for target, (axis, flip) in enumerate(zip(self.axes, self.flips, strict=True)):
-            column = source.affine[:3, axis]
-            affine[:3, target] = -column if flip else column
-            if flip:
-                affine[:3, 3] += column * (source.size_zyx[axis] - 1)
-        return Geometry((size[0], size[1], size[2]), affine)
-
-
-def axial_orientation(geometry: Geometry) -> Orientation:
-    """Return the permutation and flips that bring `geometry` closest to axial LPS."""
-    towards = geometry.direction[::-1]  # rows S, P, L; columns input axes
-
-    def closeness(axes: tuple[int, ...]) -> float:
-        return float(sum(abs(towards[row, axis]) for row, axis in enumerate(axes)))
-
-    best = max(permutations(range(3)), key=closeness)
-    flips = [bool(towards[row, axis] < 0) for row, axis in enumerate(best)]
-    return Orientation((best[0], best[1], best[2]), (flips[0], flips[1], flips[2]))
 
 
 @dataclass(frozen=True, eq=False)

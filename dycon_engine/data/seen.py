@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dycon_engine.data.preprocessing import Prepared, axial_orientation, strided
+from dycon_engine.data.orientation import axial_orientation
+from dycon_engine.data.preprocessing import Prepared, strided
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 

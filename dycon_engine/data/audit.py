@@ -1,0 +1,151 @@
+"""Every problem of a data set at once, one plain line each, before the first training step.
+
+Images come from the survey; of label files only those of labeled and validation cases are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dycon_engine.config import DataConfig, RunConfig
+from dycon_engine.data import checks
+from dycon_engine.data.cases import Case, Dataset, Label, read_stored_label
+from dycon_engine.data.geometry import Spacing
+from dycon_engine.data.preprocessing import Preprocessing
+from dycon_engine.data.splits import Split
+from dycon_engine.data.survey import Scan, survey
+from dycon_engine.errors import DatasetError, DyconError
+
+HOUNSFIELD_AIR = -500.0  # a scan that reaches below holds Hounsfield units
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found.
+
+    Attributes:
+        problems: Why training cannot start, one line each; () = it can.
+        warnings: What the person should know, one line each.
+        labels: As the data set says, else as the label files hold; `labels[0]` is the background.
+        channels: As the data set says, else numbered.
+        spacing_mm: Median of the labeled cases, axes in network order (z, y, x).
+        is_ct: Whether the scans hold Hounsfield units.
+    """
+
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    labels: tuple[Label, ...]
+    channels: tuple[str, ...]
+    spacing_mm: Spacing
+    is_ct: bool
+
+    def require_usable(self) -> None:
+        """Raise a DatasetError that holds every problem, where there is one."""
+        if self.problems:
+            raise DatasetError(self.problems)
+
+    def preprocessing(self, config: RunConfig) -> Preprocessing:
+        """Return the preprocessing of a run on this data."""
+        return Preprocessing.plan(
+            config.preprocessing, spacing_mm=self.spacing_mm, is_ct=self.is_ct
+        )
+
+
+def audit(
+    dataset: Dataset,
+    split: Split,
+    config: RunConfig,
+    *,
+    scans: Sequence[Scan] | None = None,
+    needs_unlabeled: bool = False,
+) -> Audit:
+    """Return everything wrong with `dataset` as it is about to be used.
+
+    Args:
+        dataset: The cases.
+        split: Their roles.
+        config: The run.
+        scans: The survey where it was made already; else every image is read.
+        needs_unlabeled: Whether the method cannot train without unlabeled cases.
+    """
+    scans = survey(dataset, config.data) if scans is None else scans
+    used = set(split.sha256)
+    by_name = {scan.name: scan for scan in scans if scan.name in used}
+    drawn = [dataset.case(name) for name in (*split.labeled, *split.validation)]
+    stored = [look_at_label(case, config.data) for case in drawn if not by_name[case.name].problem]
+    labels = dataset.labels or found_labels(stored)
+    usable = [scan for scan in by_name.values() if not scan.problem]
+    problems = [
+        *dataset.problems,
+        *(scan.problem for scan in by_name.values() if scan.problem),
+        *checks.voxel_problems(usable),
+        *checks.channel_problems(usable, dataset.channels),
+        *checks.label_problems(stored, by_name, dataset.labels),
+        *checks.class_problems(stored, labels, split),
+        *checks.role_problems(dataset, split, needs_unlabeled=needs_unlabeled),
+        *checks.duplicate_problems(by_name, split),
+        *checks.patient_problems(dataset, split, config.data),
+    ]
+    warnings = [
+        *dataset.notes,
+        *checks.spacing_warnings(usable),
+        *checks.empty_warnings(stored),
+        *checks.same_role_warnings(by_name, split),
+        *checks.left_out(dataset, used),
+    ]
+    return Audit(
+        problems=_unique(problems),
+        warnings=_unique(warnings),
+        labels=tuple(labels),
+        channels=dataset.channels or _numbered(usable),
+        spacing_mm=_median_spacing([by_name[name] for name in split.labeled] or usable),
+        is_ct=_is_ct(usable, dataset.channels),
+    )
+
+
+def look_at_label(case: Case, config: DataConfig) -> checks.LabelFacts:
+    """Return what is known of the label map of `case`; a failure becomes its `problem`."""
+    try:
+        label = read_stored_label(case, config)
+    except (DyconError, OSError) as error:
+        text = " ".join(str(error).split())
+        text = text if f"case '{case.name}'" in text else f"case '{case.name}': {text}"
+        return checks.LabelFacts(case.name, {}, problem=text)
+    values, counts = np.unique(label.array, return_counts=True)
+    voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True)}
+    return checks.LabelFacts(case.name, voxels, label.geometry)
+
+
+def found_labels(stored: Iterable[checks.LabelFacts]) -> tuple[Label, ...]:
+    """Return background and one class per other value that the label maps hold."""
+    values = sorted({value for facts in stored for value in facts.voxels} - {0})
+    names = ["foreground"] if len(values) == 1 else [f"label {value}" for value in values]
+    classes = [Label(value, name) for value, name in zip(values, names, strict=True)]
+    return (Label(0, "background"), *classes)
+
+
+def _median_spacing(scans: Sequence[Scan]) -> Spacing:
+    spacings = [checks.oriented_spacing(scan) for scan in scans if scan.geometry is not None]
+    if not spacings:
+        return (1.0, 1.0, 1.0)
+    z, y, x = (float(value) for value in np.median(spacings, axis=0))
+    return (z, y, x)
+
+
+def _is_ct(scans: Sequence[Scan], channels: Sequence[str]) -> bool:
+    if channels:
+        return all(name.strip().upper() == "CT" for name in channels)
+    below = [min(scan.low) <= HOUNSFIELD_AIR for scan in scans]
+    return bool(below) and sum(below) > len(below) / 2
+
+
+def _numbered(scans: Sequence[Scan]) -> tuple[str, ...]:
+    count = checks.usual_channels(scans)
+    return ("image",) if count == 1 else tuple(f"channel {index}" for index in range(count))
+
+
+def _unique(lines: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(" ".join(line.split()) for line in lines))

@@ -1,0 +1,237 @@
+"""The single checks of the data-set audit; each yields one plain line per finding."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dycon_engine.config import DataConfig
+from dycon_engine.data.cases import GRID_TOLERANCE, Dataset, Label, size_text
+from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.orientation import axial_orientation
+from dycon_engine.data.splits import Split, patient_of
+from dycon_engine.data.survey import Scan
+
+MAX_CLASSES = 255
+SPACING_OUTLIER = 3.0  # times the median
+
+
+@dataclass(frozen=True, eq=False)
+class LabelFacts:
+    """What is known of one label map: its values and their voxels, its grid, or its problem."""
+
+    name: str
+    voxels: Mapping[int, int]
+    geometry: Geometry | None = None
+    problem: str = ""
+
+
+def voxel_problems(scans: Iterable[Scan]) -> Iterable[str]:
+    """Yield scans of no or one voxel, with NaN or infinity, or of one value."""
+    for scan in scans:
+        voxels = np.prod(scan.geometry.size_zyx) if scan.geometry else 0
+        if voxels <= 1:
+            yield f"case '{scan.name}': image has {voxels} voxels; remove the case"
+        elif not scan.finite:
+            yield (
+                f"case '{scan.name}': image holds NaN or infinite voxels, expected numbers; "
+                "export it again or remove the case"
+            )
+        elif scan.low == scan.high:
+            yield (
+                f"case '{scan.name}': image is constant ({scan.low[0]:g} in every voxel), "
+                "expected a scan; export it again or remove the case"
+            )
+
+
+def channel_problems(scans: Sequence[Scan], channels: Sequence[str]) -> Iterable[str]:
+    """Yield scans whose number of channels is not that of the data set or the others."""
+    usual = len(channels) or usual_channels(scans)
+    for scan in scans:
+        if scan.channels != usual:
+            yield (
+                f"case '{scan.name}': image has {scan.channels} channels, expected {usual} as the "
+                f"{'data set says' if channels else 'other cases'}; add or remove channels, "
+                "or remove the case"
+            )
+
+
+def label_problems(
+    stored: Iterable[LabelFacts], scans: Mapping[str, Scan], labels: Sequence[Label]
+) -> Iterable[str]:
+    """Yield label maps that cannot be read, lie elsewhere or hold unknown values."""
+    for facts in stored:
+        image = scans[facts.name].geometry
+        if facts.problem:
+            yield facts.problem
+        elif facts.geometry is not None and image is not None:
+            yield from _grid_problems(facts.name, facts.geometry, image)
+        negative = sorted(value for value in facts.voxels if value < 0)
+        known = {label.value for label in labels}
+        unknown = sorted(set(facts.voxels) - known) if labels else negative
+        if unknown:
+            expected = f"only {_listed(sorted(known))}" if labels else "0 and positive numbers"
+            yield (
+                f"case '{facts.name}': label holds the values {_listed(unknown)}, expected "
+                f"{expected}; correct the label map or the list of labels"
+            )
+        if not labels and len(facts.voxels) > MAX_CLASSES:
+            yield (
+                f"case '{facts.name}': label holds {len(facts.voxels)} different values, expected "
+                "few; it seems to be an image"
+            )
+
+
+def _grid_problems(name: str, label: Geometry, image: Geometry) -> Iterable[str]:
+    if label.size_zyx != image.size_zyx:
+        yield (
+            f"case '{name}': label is {size_text(label.size_zyx)} but image is "
+            f"{size_text(image.size_zyx)}; resample the label or exclude the case"
+        )
+        return
+    distance = label.corner_distance_voxels(image)
+    if not distance <= GRID_TOLERANCE:
+        yield (
+            f"case '{name}': label lies {distance:.2f} voxels away from the image, expected at "
+            f"most {GRID_TOLERANCE}; check spacing, origin and direction of both"
+        )
+
+
+def class_problems(
+    stored: Sequence[LabelFacts], labels: Sequence[Label], split: Split
+) -> Iterable[str]:
+    """Yield classes that no labeled case shows."""
+    drawn = {value for facts in stored if facts.name in split.labeled for value in facts.voxels}
+    readable = [facts for facts in stored if not facts.problem and facts.name in split.labeled]
+    if not readable:
+        return
+    if len(labels) <= 1:
+        yield "labels: every labeled case is empty, expected a drawn structure; check the labels"
+    for label in labels[1:]:
+        if label.value not in drawn:
+            yield (
+                f"class '{label.name}' (value {label.value}): in no labeled case, expected in at "
+                "least one; draw it, take other cases or remove it from the list of labels"
+            )
+
+
+def role_problems(dataset: Dataset, split: Split, *, needs_unlabeled: bool) -> Iterable[str]:
+    """Yield roles that are empty or ask for a label that is not there."""
+    if not split.labeled:
+        yield "no labeled case, expected at least one; add label maps or check their names"
+    if needs_unlabeled and not split.unlabeled:
+        yield (
+            "no unlabeled case, but the method learns from unlabeled scans; add scans without "
+            "label or choose method.name = supervised"
+        )
+    for role, names in split.roles.items():
+        for name in names if role != "unlabeled" else ():
+            if dataset.case(name).label is None and role != "test":
+                yield f"case '{name}': is {role} but has no label map; draw one or change its role"
+
+
+def duplicate_problems(scans: Mapping[str, Scan], split: Split) -> Iterable[str]:
+    """Yield scans of equal voxels in different roles."""
+    for names, roles in _same_voxels(scans, split):
+        if len(roles) > 1:
+            yield (
+                f"cases {_quoted(names)}: hold the same voxels but are {' and '.join(roles)}; "
+                "keep one of them"
+            )
+
+
+def same_role_warnings(scans: Mapping[str, Scan], split: Split) -> Iterable[str]:
+    """Yield scans of equal voxels in one role."""
+    for names, roles in _same_voxels(scans, split):
+        if len(roles) == 1:
+            yield f"cases {_quoted(names)}: hold the same voxels ({roles[0]}); one would do"
+
+
+def _same_voxels(
+    scans: Mapping[str, Scan], split: Split
+) -> Iterable[tuple[tuple[str, ...], tuple[str, ...]]]:
+    """Yield names of equal voxels and their roles."""
+    role_of = {name: role for role, names in split.roles.items() for name in names}
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name, scan in scans.items():
+        if scan.sha256:
+            groups[scan.sha256].append(name)
+    for names in groups.values():
+        if len(names) > 1:
+            yield tuple(names), tuple(dict.fromkeys(role_of[name] for name in names))
+
+
+def patient_problems(dataset: Dataset, split: Split, config: DataConfig) -> Iterable[str]:
+    """Yield patients who are in more than one of training, validation and test."""
+    sides: dict[str, dict[str, str]] = defaultdict(dict)
+    for role, names in split.roles.items():
+        side = "training" if role in ("labeled", "unlabeled") else role
+        for name in names:
+            sides[patient_of(dataset.case(name), config)].setdefault(side, name)
+    for patient, by_side in sides.items():
+        if len(by_side) > 1:
+            yield (
+                f"patient '{patient}': in {' and in '.join(by_side)} (cases "
+                f"{_quoted(tuple(by_side.values()))}); all scans of a patient need one role"
+            )
+
+
+def spacing_warnings(scans: Sequence[Scan]) -> Iterable[str]:
+    """Yield scans whose spacing is far from the median."""
+    spacings = {scan.name: oriented_spacing(scan) for scan in scans if scan.geometry}
+    if not spacings:
+        return
+    median = np.median(list(spacings.values()), axis=0)
+    for name, spacing in spacings.items():
+        factor = float(np.max(np.maximum(spacing / median, median / spacing)))
+        if factor > SPACING_OUTLIER:
+            yield (
+                f"case '{name}': spacing {_mm(spacing)} mm (z, y, x) is far from the median "
+                f"{_mm(median)} mm; check that it is the same kind of scan"
+            )
+
+
+def empty_warnings(stored: Iterable[LabelFacts]) -> Iterable[str]:
+    """Yield label maps without any structure."""
+    for facts in stored:
+        if not facts.problem and not set(facts.voxels) - {0}:
+            yield f"case '{facts.name}': label is empty; right only if the structure is not there"
+
+
+def left_out(dataset: Dataset, used: set[str]) -> Iterable[str]:
+    """Yield one line on the cases that have no role."""
+    names = tuple(case.name for case in dataset.cases if case.name not in used)
+    if names:
+        shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")  # noqa: PLR2004
+        yield f"{len(names)} cases are not used, not listed or of a held-out patient: {shown}"
+
+
+def oriented_spacing(scan: Scan) -> NDArray[np.float64]:
+    """Return the spacing of a readable scan, axes in network order (z, y, x)."""
+    geometry = scan.geometry
+    assert geometry is not None  # noqa: S101 - callers choose readable scans
+    axes = axial_orientation(geometry).axes
+    return np.asarray([geometry.spacing_mm[axis] for axis in axes])
+
+
+def usual_channels(scans: Sequence[Scan]) -> int:
+    """Return the most frequent number of channels."""
+    counts = Counter(scan.channels for scan in scans)
+    return counts.most_common(1)[0][0] if counts else 1
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
+
+
+def _listed(values: Sequence[int], limit: int = 8) -> str:
+    shown = ", ".join(str(value) for value in values[:limit])
+    return shown + (f", ... ({len(values)} in all)" if len(values) > limit else "")
+
+
+def _mm(spacing: Iterable[float]) -> str:
+    return "x".join(f"{value:.3g}" for value in spacing)

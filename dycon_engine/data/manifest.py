@@ -1,0 +1,115 @@
+"""Cases named one by one in a file: TOML tables `[[case]]` or CSV rows.
+
+TOML: `name`, `image` or `images`, `label`, `role`, `patient`; optional `channels = [...]` and
+`[labels]` with `name = value`. CSV: columns case, image (more channels: image_2, ...), label, role,
+patient. Paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dycon_engine.config import known, read_toml
+from dycon_engine.data.cases import ROLES, Case, Dataset, Label
+from dycon_engine.data.readers import image_stem
+from dycon_engine.errors import InputError
+
+NAMES = ("manifest.toml", "manifest.csv")
+COLUMNS = ("case", "name", "image", "images", "label", "role", "patient")
+
+
+def is_manifest(root: Path) -> bool:
+    """Return whether `root` is a manifest or a folder that holds one."""
+    return _file(root) is not None
+
+
+def find_manifest(root: Path) -> Dataset:
+    """Return the cases that the manifest names, in its order.
+
+    Raises:
+        InputError: It cannot be read, or names an unknown column or role.
+    """
+    path = _file(root)
+    if path is None:
+        raise InputError(f"data '{root}': no manifest; expected a .toml or .csv file or {NAMES[0]}")
+    content = read_toml(path) if path.suffix.lower() == ".toml" else {"case": _read_csv(path)}
+    rows = content.get("case", [])
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"manifest '{path}': 'case' is not a list; expected tables [[case]]")
+    cases = [_case(path, row, number) for number, row in enumerate(rows, start=1)]
+    names = [case.name for case in cases]
+    problems = [
+        f"case '{name}': {names.count(name)} entries in '{path.name}'; keep one"
+        for name in sorted({name for name in names if names.count(name) > 1})
+    ]
+    notes = [
+        f"case '{case.name}': label '{case.label}' is missing; used without"
+        for case in cases
+        if case.label is not None and not case.label.exists()
+    ]
+    cases = [
+        replace(case, label=None) if case.label and not case.label.exists() else case
+        for case in cases
+    ]
+    return Dataset(
+        path,
+        "manifest",
+        tuple(sorted(cases, key=lambda case: case.name)),
+        channels=tuple(str(name) for name in content.get("channels", ())),
+        labels=_labels(path, content.get("labels", {})),
+        problems=tuple(problems),
+        notes=tuple(notes),
+    )
+
+
+def _file(root: Path) -> Path | None:
+    if root.is_file():
+        return root if root.suffix.lower() in (".toml", ".csv") else None
+    return next((root / name for name in NAMES if (root / name).is_file()), None)
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file, restkey="too many columns"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"manifest '{path}': cannot be read ({error}); correct it") from error
+    return [{name: value for name, value in row.items() if value} for row in rows]
+
+
+def _case(path: Path, row: Mapping[str, Any], number: int) -> Case:
+    where = f"manifest '{path}', entry {number}"
+    for column in row:
+        if not (isinstance(column, str) and column.startswith("image_")):
+            known(str(column), COLUMNS, f"column of {where}")
+    images = row.get("images", row.get("image"))
+    if not images:
+        raise InputError(f"{where}: names no image; add one")
+    listed = [images] if isinstance(images, str) else list(images)
+    listed += [row[c] for c in sorted(row, key=lambda c: (len(c), c)) if c.startswith("image_")]
+    files = tuple(path.parent / str(image).strip() for image in listed)
+    role = str(row["role"]).strip() if row.get("role") else None
+    label = row.get("label")
+    patient = row.get("patient")
+    return Case(
+        name=str(row.get("case", row.get("name", image_stem(files[0])))).strip(),
+        images=files,
+        label=path.parent / str(label).strip() if label else None,
+        patient=None if patient is None else str(patient).strip(),
+        role=None if role is None else known(role, ROLES, f"role in {where}"),
+    )
+
+
+def _labels(path: Path, table: Any) -> tuple[Label, ...]:
+    if not table:
+        return ()
+    if not isinstance(table, Mapping) or not all(isinstance(v, int) for v in table.values()):
+        raise InputError(f"manifest '{path}': labels must be name = value, e.g. liver = 1")
+    labels = sorted((Label(value, name) for name, value in table.items()), key=lambda x: x.value)
+    if labels[0].value != 0:
+        labels.insert(0, Label(0, "background"))
+    return tuple(labels)
