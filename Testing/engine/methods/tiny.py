@@ -10,6 +10,7 @@ from dycon_engine.data.batch import Batch
 from dycon_engine.methods import build_method
 from dycon_engine.methods.base import Method
 from dycon_engine.networks.base import Features, Network
+from dycon_engine.schedules import Progress
 
 
 class TinyNet(Network):
@@ -49,3 +50,35 @@ def tiny_batch(*, unlabeled: int = 2, classes: int = 2, seed: int = 0, edge: int
 def tiny_method(name: str, *, classes: int = 2, seed: int = 0, **settings: object) -> Method:
     torch.manual_seed(seed)
     return build_method(name, settings, lambda: TinyNet(classes=classes))
+
+
+def optimizer_of(method: Method) -> torch.optim.Optimizer:
+    return torch.optim.SGD(
+        [p for p in method.parameters() if p.requires_grad], lr=0.05, momentum=0.9
+    )
+
+
+def take_step(
+    method: Method, optimizer: torch.optim.Optimizer, batch: Batch, progress: Progress
+) -> dict[str, float]:
+    """Do what the trainer does once; return the terms that were minimised."""
+    terms = method(batch, progress)
+    optimizer.zero_grad()
+    torch.stack(list(terms.values())).sum().backward()
+    optimizer.step()
+    method.after_step(progress)
+    return {name: float(term.detach()) for name, term in terms.items()}
+
+
+def trace(name: str, *, steps: int = 6) -> list[dict[str, float]]:
+    """Return the terms of the first steps of a fixed run."""
+    method = (
+        tiny_method(name, embedding_features=8, hidden_features=8)
+        if name == "dycon"
+        else (tiny_method(name))
+    )
+    optimizer = optimizer_of(method)
+    return [
+        take_step(method, optimizer, tiny_batch(seed=step), Progress(step, steps))
+        for step in range(steps)
+    ]
