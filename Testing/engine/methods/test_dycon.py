@@ -1,0 +1,133 @@
+"""DyCON's switches, each on and off, and what its contrast may see."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from dycon_engine.data.batch import Batch
+from dycon_engine.errors import InputError
+from dycon_engine.methods.dycon import DyconConfig
+from dycon_engine.schedules import Progress
+from Testing.engine.methods.tiny import tiny_batch, tiny_method
+
+HALF = Progress(5, 10)
+
+
+def terms(batch: Batch | None = None, **settings: object) -> dict[str, float]:
+    method = tiny_method("dycon", **({"cell_confidence": 0.5} | settings))
+    values = {k: v.item() for k, v in method(batch or tiny_batch(), HALF).items()}
+    return values | {f"seen_{k}": float(v) for k, v in method.diagnostics.items()}
+
+
+@pytest.mark.parametrize(
+    ("settings", "gone"),
+    [
+        ({"use_uncl": False}, {"uncl"}),
+        ({"use_fecl": False}, {"fecl"}),
+        ({"fecl_scope": "none"}, {"fecl"}),
+        ({"use_uncl": False, "use_fecl": False}, {"uncl", "fecl"}),
+    ],
+)
+def test_a_term_that_is_switched_off_is_absent(settings: dict[str, object], gone: set[str]) -> None:
+    everything = {"cross_entropy", "dice", "consistency", "uncl", "fecl"}
+    found = {name for name in terms(**settings) if not name.startswith("seen_")}
+    assert found == everything - gone
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"focal_weighting": False},
+        {"entropy_weighting": False},
+        {"teacher_negatives": 0},
+        {"teacher_negatives": 50},
+        {"tau": 0.1},
+        {"gamma": 1.0},
+        {"fecl_scope": "labeled"},
+        {"fecl_scope": "pseudo"},
+        {"aspp": True},
+    ],
+    ids=str,
+)
+def test_every_switch_of_fecl_changes_fecl(settings: dict[str, object]) -> None:
+    assert terms(**settings)["fecl"] != pytest.approx(terms()["fecl"], rel=1e-6)
+
+
+def test_entropy_coefficient_is_a_number_of_its_own_or_tied_to_beta() -> None:
+    fixed = {"beta_max": 0.5, "beta_min": 0.5}
+    assert "entropy" not in terms(entropy_coefficient=0.0, **fixed)
+    own, tied = terms(entropy_coefficient=0.25, **fixed), terms(entropy_coefficient=None, **fixed)
+    assert own["seen_beta"] == tied["seen_beta"] == 0.5
+    assert tied["entropy"] == pytest.approx(2 * own["entropy"])
+
+
+def test_beta_falls_exponentially() -> None:
+    assert terms(beta_max=4.0, beta_min=1.0)["seen_beta"] == pytest.approx(2.0)  # half way
+
+
+def test_uncl_at_beta_zero_is_half_the_consistency() -> None:
+    found = terms(beta_max=0.0, beta_min=0.0, contrast_weight=1.0, consistency_weight=1.0)
+    assert found["uncl"] == pytest.approx(found["consistency"] / 2, rel=1e-6)
+
+
+def test_contrast_is_constant_without_its_rampup() -> None:
+    constant, weak = (
+        tiny_method("dycon", contrast_rampup=ramped)(tiny_batch(), Progress(0, 10))["fecl"].item()
+        for ramped in (False, True)
+    )
+    assert weak == pytest.approx(math.exp(-5.0) * constant, rel=1e-5)
+
+
+def test_labeled_scope_never_looks_at_pseudo_labels() -> None:
+    """With dropout and batch norm the passes are apart, so FeCL must not change at all."""
+    batch, other = tiny_batch(), tiny_batch(seed=5)
+    changed = Batch(batch.image, batch.label, other.unlabeled)
+    assert (
+        terms(batch, fecl_scope="labeled")["fecl"] == terms(changed, fecl_scope="labeled")["fecl"]
+    )
+    assert terms(batch, fecl_scope="both")["fecl"] != terms(changed, fecl_scope="both")["fecl"]
+
+
+def test_without_teacher_negatives_labeled_patches_skip_the_teacher() -> None:
+    sizes = []
+    for settings in ({}, {"teacher_negatives": 0}, {"fecl_scope": "pseudo"}, {"use_fecl": False}):
+        method = tiny_method("dycon", **settings)
+        method.pair.teacher.register_forward_pre_hook(
+            lambda _, inputs: sizes.append(len(inputs[0]))
+        )
+        method(tiny_batch(), HALF)
+    assert sizes == [4, 2, 2, 2]
+
+
+@pytest.mark.parametrize("unlocked", [False, True])
+def test_oracle_is_refused_in_one_sentence(unlocked: bool) -> None:
+    with pytest.raises(InputError, match=r"fecl_scope: 'oracle'.*choose labeled") as caught:
+        tiny_method("dycon", fecl_scope="oracle", unlock_oracle=unlocked)
+    assert "\n" not in str(caught.value)
+
+
+def test_fecl_cannot_reach_a_label_of_an_unlabeled_patch() -> None:
+    assert {field.name for field in dataclasses.fields(Batch)} == {"image", "label", "unlabeled"}
+    assert DyconConfig().fecl_scope == "both"
+
+
+def test_an_unsure_teacher_leaves_its_cells_out() -> None:
+    sure = tiny_method("dycon", fecl_scope="pseudo", cell_confidence=1.0)
+    value = sure(tiny_batch(), HALF)["fecl"]
+    assert value.item() == 0.0
+    assert float(sure.diagnostics["cells_valid"]) == 0.0
+    value.backward()  # still a gradient for every parameter of the head: zero
+    assert not any(p.grad.any() for p in sure.pair.student.head.parameters())
+
+
+def test_weights_can_carry_gradient() -> None:
+    def gradient(detach: bool) -> torch.Tensor:
+        method = tiny_method("dycon", detach_weights=detach)
+        method(tiny_batch(), HALF)["uncl"].backward()
+        return method.pair.student.network.classifier.weight.grad.clone()
+
+    assert not torch.allclose(gradient(True), gradient(False))
