@@ -1,0 +1,161 @@
+"""Pieces, regions, flags, volumes and memory, each on something small enough to see through."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.preprocessing import Preprocessing
+from dycon_engine.data.seen import scan_facts
+from dycon_engine.errors import InputError, OutOfMemoryError
+from dycon_engine.inference.devices import choose_device
+from dycon_engine.inference.domain import domain_flags, empty_flags
+from dycon_engine.inference.memory import (
+    available_bytes,
+    check_fits,
+    is_out_of_memory,
+    needed_bytes,
+)
+from dycon_engine.inference.postprocessing import keep_components
+from dycon_engine.inference.regions import uncertain_regions
+from dycon_engine.inference.volumes import Tally
+from Testing import tiny_package
+
+
+def pieces() -> np.ndarray:
+    labels = np.zeros((8, 8, 8), dtype=np.uint8)
+    labels[0:3, 0:3, 0:3] = 1  # 27 voxels
+    labels[6, 6, 6] = labels[7, 7, 7] = 1  # 2, touching by a corner
+    labels[0, 7, 0] = 2
+    return labels
+
+
+def test_largest_piece_per_label():
+    cleaned, removed = keep_components(pieces(), 3, voxel_mm3=1.0, largest=True)
+    assert (cleaned == 1).sum() == 27
+    assert (cleaned == 2).sum() == 1
+    assert removed == {1: 2}
+
+
+@pytest.mark.parametrize(
+    ("minimum", "ones", "twos"), [(0, 29, 1), (4, 29, 0), (4.1, 29, 0), (8.1, 27, 0), (109, 0, 0)]
+)
+def test_minimum_volume_is_in_mm3(minimum, ones, twos):
+    cleaned, _ = keep_components(pieces(), 3, voxel_mm3=3.9, minimum_mm3=minimum)
+    assert ((cleaned == 1).sum(), (cleaned == 2).sum()) == (ones, twos)
+
+
+def test_regions_are_ranked_by_volume_times_mean_with_their_place():
+    geometry = Geometry.from_parts((10, 10, 10), (2.0, 1.0, 1.0), (100.0, 0.0, -5.0))
+    uncertainty = np.zeros((10, 10, 10), dtype=np.float32)
+    uncertainty[1, 1, 1:3] = 1.0  # mass 2
+    uncertainty[6:8, 5, 5:7] = 0.8  # mass 3.2
+    uncertainty[9, 9, 9] = 0.5  # below
+    labels = np.zeros((10, 10, 10), dtype=np.uint8)
+    labels[6, 4, 5] = 2
+    first, second = uncertain_regions(uncertainty, labels, geometry, ("bg", "a", "b"))
+    assert (first.rank, first.volume_mm3, first.mean) == (1, 8.0, 0.8)
+    assert first.centroid_lps_mm == (105.5, 5.0, 8.0)
+    assert first.centroid_ras_mm == (-105.5, -5.0, 8.0)
+    assert first.box_zyx == ((6, 7), (5, 5), (5, 6))
+    assert first.label == "b"
+    assert second.volume_mm3 == 4.0
+    assert uncertain_regions(uncertainty * 0, labels, geometry, ("bg", "a", "b")) == ()
+    assert len(uncertain_regions(uncertainty, labels, geometry, ("bg", "a", "b"), most=1)) == 1
+
+
+def test_volume_range_comes_from_the_probabilities():
+    ball = torch.tensor([0.1, 0.3, 0.6, 0.9]).view(1, 1, 2, 2)
+    tally = Tally(2)
+    tally.add(torch.cat((1 - ball, ball)))
+    labels = (ball[0].numpy() > 0.5).astype(np.uint8)
+    geometry = Geometry.from_parts((1, 2, 2), (10.0, 10.0, 10.0))
+    (volume,) = tally.volumes(labels, None, ("bg", "ball"), geometry)
+    assert (volume.low_ml, volume.ml, volume.high_ml) == pytest.approx((1.0, 2.0, 3.0))
+    (removed,) = tally.volumes(labels * 0, None, ("bg", "ball"), geometry)
+    assert (removed.low_ml, removed.ml) == (0.0, 0.0)
+
+
+def facts(**changes):
+    image = tiny_package.scan(9, **changes)
+    return scan_facts(image, Preprocessing(tiny_package.SPACING).prepare(image))
+
+
+def test_a_scan_like_the_training_scans_raises_no_flag():
+    assert domain_flags(facts(), tiny_package.info().seen) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "topic"),
+    [
+        ({"spacing_mm": (5.0, 1.5, 1.5)}, "spacing"),
+        ({"size_mm": (32.0, 80.0, 30.0)}, "field-of-view"),
+        ({"percentiles": ((400.0, 900.0, 2000.0),)}, "intensity"),
+        ({"non_air": 0.05}, "air"),
+        ({"histogram": ((1.0,) + (0.0,) * 31,)}, "contrast"),
+    ],
+)
+def test_a_foreign_scan_is_flagged_in_words(change, topic):
+    flags = domain_flags(dataclasses.replace(facts(), **change), tiny_package.info().seen)
+    assert topic in {flag.topic for flag in flags}
+    assert all("training scans" in flag.message for flag in flags)
+
+
+def test_an_unknown_range_is_said():
+    assert domain_flags(facts(), None)[0].topic == "range-unknown"
+
+
+def test_what_was_not_found_is_said():
+    assert empty_flags({"a": 1, "b": 2}) == ()
+    assert empty_flags({"a": 0, "b": 2})[0].message == "'a' was not found in this scan"
+    assert empty_flags({"a": 0})[0].topic == "empty-result"
+
+
+def test_available_memory_is_no_more_than_the_machine_says():
+    assert 0 < available_bytes() <= psutil.virtual_memory().total
+
+
+def test_needed_memory_grows_with_voxels_and_classes():
+    options = {"channels": 1, "classes": 2, "patch_size": (8, 8, 8)}
+    small = needed_bytes((64, 64, 64), (64, 64, 64), **options)
+    large = needed_bytes((128, 64, 64), (128, 64, 64), **options)
+    assert 1.5 < large / small < 2.1
+    more = needed_bytes((64, 64, 64), (64, 64, 64), **(options | {"classes": 14}))
+    assert more > small + 12 * 64**3 * 4
+    with pytest.raises(OutOfMemoryError, match="needs about 2 MiB of memory, 1 MiB are available"):
+        check_fits(2**21, 2**20, "case 'x'")
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [
+        (torch.OutOfMemoryError("x"), True),
+        (MemoryError(), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), True),
+        (RuntimeError("size mismatch"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_lack_of_memory_is_recognised(error, answer):
+    assert is_out_of_memory(error) is answer
+
+
+def test_real_lack_of_memory_is_recognised():
+    with pytest.raises(RuntimeError) as no:
+        torch.empty(2**52)
+    assert is_out_of_memory(no.value)
+
+
+def test_devices():
+    assert choose_device("cpu").type == "cpu"
+    assert choose_device("auto").type in ("cpu", "cuda")
+    for name in ("gpu", "cuda:97"):
+        with pytest.raises(InputError, match=f"device '{name}'"):
+            choose_device(name)

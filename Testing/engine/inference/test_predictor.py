@@ -1,0 +1,200 @@
+"""A prediction lies on the scan's own grid, whatever its orientation, and announces what is odd."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dycon_engine.data.cases import Label
+from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.volume import Volume
+from dycon_engine.errors import CancelledError, InputError, NonFiniteError, OutOfMemoryError
+from dycon_engine.inference import predictor as module
+from dycon_engine.inference.predictor import Predictor, Wishes
+from dycon_engine.inference.sliding_window import Watch
+from dycon_engine.networks.base import Features
+from dycon_engine.package import load_package
+from Testing import tiny_package
+
+
+class Threshold(nn.Module):
+    """Takes every voxel above a normalised intensity for the ball."""
+
+    def __init__(self, at: float = 0.5, gain: float = 8.0) -> None:
+        super().__init__()
+        self.at, self.gain = at, gain
+
+    def forward(self, image):  # noqa: D102
+        logit = (image - self.at) * self.gain
+        return Features(torch.cat((-logit, logit), dim=1), image, image)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    path = tmp_path_factory.mktemp("package") / "ball.dycon"
+    tiny_package.save(path)
+    loaded = load_package(path)
+    return dataclasses.replace(loaded, predictor=Threshold(), partner=Threshold(0.0))
+
+
+def ball(size=(16, 24, 20)) -> np.ndarray:
+    grid = np.meshgrid(*[np.linspace(-1, 1, n) for n in size], indexing="ij")
+    return np.sqrt(sum(axis**2 for axis in grid)) < 0.5
+
+
+def dice(one, other) -> float:
+    return 2 * (one & other).sum() / (one.sum() + other.sum())
+
+
+def test_the_ball_is_found_with_the_values_of_the_package(package):
+    prediction = Predictor(package).predict(tiny_package.scan(1))
+    assert prediction.labels.dtype == np.uint8
+    assert set(np.unique(prediction.labels)) == {0, 3}
+    assert dice(prediction.labels == 3, ball()) > 0.95
+    assert prediction.flags == ()
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)])
+def test_any_orientation_and_spacing_comes_back_on_its_own_grid(package, axes, flips):
+    image = tiny_package.scan(1, size=(16, 26, 30), spacing_mm=(1.3, 1.1, 0.9))
+    array = image.array[:, :: flips[0], :: flips[1], :: flips[2]].transpose(
+        0, *(axis + 1 for axis in axes)
+    )
+    affine = np.eye(4)
+    columns = image.geometry.affine[:3, :3] * np.asarray(flips)
+    affine[:3, :3] = columns[:, axes]
+    turned = Volume(np.ascontiguousarray(array), Geometry(array.shape[1:], affine))
+    found = Predictor(package).predict(turned)
+    truth = ball((16, 26, 30))[:: flips[0], :: flips[1], :: flips[2]].transpose(axes)
+    assert found.labels.shape == turned.geometry.size_zyx
+    assert found.geometry is turned.geometry
+    assert dice(found.labels == 3, truth) > 0.85
+
+
+@pytest.mark.parametrize("kind", ["entropy", "disagreement", "tta"])
+def test_uncertainty_is_high_at_the_boundary_only_and_never_changes_the_labels(package, kind):
+    engine = Predictor(package)
+    plain = engine.predict(tiny_package.scan(1), Wishes(uncertainty=None))
+    found = engine.predict(tiny_package.scan(1), Wishes(uncertainty=kind))
+    assert plain.uncertainty is None
+    assert plain.mean_uncertainty is None
+    assert np.array_equal(plain.labels, found.labels)
+    values = found.uncertainty
+    assert values.shape == found.labels.shape
+    assert values.min() >= 0
+    assert values.max() <= 1
+    assert values[8, 12, 10] < 0.1
+    assert values[0, 0, 0] < 0.01
+    assert values.max() > 0.05
+
+
+def test_temperature_softens_the_probabilities(package):
+    hot = dataclasses.replace(
+        package,
+        info=dataclasses.replace(
+            package.info,
+            calibration=dataclasses.replace(package.info.calibration, temperature=10.0),
+        ),
+    )
+    wishes = Wishes(probabilities=True)
+    cold = Predictor(package).predict(tiny_package.scan(1), wishes)
+    warm = Predictor(hot).predict(tiny_package.scan(1), wishes)
+    assert np.allclose(cold.probabilities.sum(0), 1, atol=1e-5)
+    assert np.allclose(warm.probabilities.sum(0), 1, atol=1e-5)
+    inside = (slice(None), 8, 12, 10)
+    assert cold.probabilities[inside][1] > warm.probabilities[inside][1] > 0.5
+    odds = [np.log(p[inside][1] / p[inside][0]) for p in (cold.probabilities, warm.probabilities)]
+    assert odds[0] / odds[1] == pytest.approx(10.0 / 1.25, rel=0.01)
+
+
+def test_volumes_have_a_range_and_regions_a_place(package):
+    image = tiny_package.scan(1)
+    found = Predictor(package).predict(image)
+    (volume,) = found.volumes
+    assert volume.name == "ball"
+    assert volume.ml == pytest.approx(volume.voxels * 4.5 / 1000)
+    assert 0 < volume.low_ml <= volume.ml <= volume.high_ml
+    assert 0 < volume.boundary_uncertainty < 1
+    assert [region.rank for region in found.regions] == list(range(1, len(found.regions) + 1))
+
+
+def test_an_empty_result_is_announced(package):
+    blind = dataclasses.replace(package, predictor=Threshold(at=1e6))
+    found = Predictor(blind).predict(tiny_package.scan(1))
+    assert not found.labels.any()
+    assert "empty-result" in {flag.topic for flag in found.flags}
+    assert found.mean_uncertainty is None
+
+
+def test_a_prediction_that_is_not_finite_is_an_error(package):
+    class Broken(Threshold):
+        def forward(self, image):  # noqa: D102
+            features = super().forward(image)
+            features.logits[0, 0, 0, 0, 0] = float("nan")
+            return features
+
+    with pytest.raises(NonFiniteError, match="NaN or infinity"):
+        Predictor(dataclasses.replace(package, predictor=Broken())).predict(tiny_package.scan(1))
+
+
+def test_the_wrong_number_of_channels_is_said(package):
+    with pytest.raises(InputError, match="2 channels, the model expects 1: c0"):
+        Predictor(package).predict(tiny_package.scan(1, channels=2))
+
+
+def test_wishes_that_cannot_be_fulfilled_are_refused_before_reading(package):
+    alone = Predictor(dataclasses.replace(package, partner=None))
+    with pytest.raises(InputError, match="one network only"):
+        alone.check(Wishes(uncertainty="disagreement"))
+    with pytest.raises(InputError, match="without dropout"):
+        alone.check(Wishes(uncertainty="mc-dropout"))
+    with pytest.raises(InputError, match="did you mean 'entropy'"):
+        alone.check(Wishes(uncertainty="entrpy"))
+
+
+def test_a_scan_too_large_is_refused_from_its_grid_alone(package, monkeypatch):
+    monkeypatch.setattr(module, "available_bytes", lambda: 2**20)
+    with pytest.raises(OutOfMemoryError, match=r"case 'a': needs about .* MiB .* 1 MiB are"):
+        Predictor(package).check_memory(Geometry.from_parts((600, 512, 512)), "case 'a'")
+
+
+def test_cancel(package):
+    with pytest.raises(CancelledError):
+        Predictor(package).predict(tiny_package.scan(1), watch=Watch(cancelled=lambda: True))
+
+
+def test_small_pieces_go_where_asked(package):
+    image = tiny_package.scan(1)
+    image.array[:, 2, 12, 10] = 500.0
+    wishes = Wishes(minimum_mm3=50.0)
+    loose, clean = (Predictor(package).predict(image, w) for w in (Wishes(), wishes))
+    assert loose.labels[2, 12, 10] == 3
+    assert clean.labels[2, 12, 10] == 0
+    assert clean.volumes[0].voxels < loose.volumes[0].voxels
+    assert clean.volumes[0].low_ml <= clean.volumes[0].ml
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype"), [(255, np.uint8), (256, np.int16), (70000, np.int32), (-1, np.int16)]
+)
+def test_label_values_keep_their_size(package, value, dtype):
+    labels = (Label(0, "background"), Label(value, "ball"))
+    wide = dataclasses.replace(package, info=dataclasses.replace(package.info, labels=labels))
+    found = Predictor(wide).predict(tiny_package.scan(1))
+    assert found.labels.dtype == dtype
+    assert (found.labels == value).any()
+
+
+def test_a_trained_like_network_gives_the_same_twice(tmp_path):
+    tiny_package.save(tmp_path / "a.dycon")
+    runs = [
+        Predictor(load_package(tmp_path / "a.dycon")).predict(tiny_package.scan(2))
+        for _ in range(2)
+    ]
+    assert np.array_equal(runs[0].labels, runs[1].labels)
+    assert np.array_equal(runs[0].uncertainty, runs[1].uncertainty)

@@ -1,0 +1,83 @@
+"""Uncertainty lies in [0, 1] with known ends, and each kind makes the passes it says."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dycon_engine.config import NetworkConfig
+from dycon_engine.errors import InputError
+from dycon_engine.inference.uncertainty import (
+    MIRRORS,
+    disagreement,
+    entropy,
+    mean_of_dropout,
+    mean_of_mirrors,
+    segmenter,
+)
+from dycon_engine.networks import build_network
+
+
+def network(**changes):
+    torch.manual_seed(0)
+    config = NetworkConfig(**({"filters": (4, 8)} | changes))
+    return build_network(config, channels=1, classes=3).eval()
+
+
+@pytest.mark.parametrize("classes", [2, 3, 14])
+def test_entropy_is_one_where_all_classes_are_alike_and_zero_where_one_is_certain(classes):
+    even = torch.full((classes, 2, 2, 2), 1.0 / classes)
+    certain = torch.zeros(classes, 2, 2, 2)
+    certain[1] = 1.0
+    assert torch.allclose(entropy(even), torch.ones(2, 2, 2), atol=1e-6)
+    assert (entropy(certain) == 0).all()
+
+
+def test_entropy_of_two_classes_in_closed_form():
+    p = torch.tensor([0.2, 0.8]).view(2, 1, 1, 1)
+    expected = -(0.2 * math.log(0.2) + 0.8 * math.log(0.8)) / math.log(2)
+    assert float(entropy(p)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_disagreement_is_zero_for_the_same_and_one_for_the_opposite():
+    one = torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
+    unsure = torch.tensor([0.5, 0.5]).view(2, 1, 1, 1)
+    assert float(disagreement(one, one.flip(0))) == pytest.approx(1.0, abs=1e-6)
+    assert float(disagreement(unsure, unsure)) == pytest.approx(0.0, abs=1e-6)
+    found = disagreement(one, unsure)
+    assert float(found) == pytest.approx(float(disagreement(unsure, one)))
+    nats = 0.5 * math.log(1 / 0.75) + 0.5 * (0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(2))
+    assert float(found) == pytest.approx(nats / math.log(2), abs=1e-6)
+
+
+def test_mirrors_average_the_calibrated_probabilities_and_undo_the_flips():
+    net, image, temperature = network(), torch.randn(1, 1, 8, 8, 8), 1.7
+    with torch.no_grad():
+        found = mean_of_mirrors(net, temperature)(image).exp()
+        passes = [
+            (net(image.flip(axes)).logits.flip(axes) / temperature).softmax(1) for axes in MIRRORS
+        ]
+    assert torch.allclose(found, torch.stack(passes).mean(0), atol=1e-5)
+    assert torch.allclose(found.sum(1), torch.ones(1, 8, 8, 8), atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"name": "vnet", "norm": "batch"}])
+def test_dropout_varies_the_passes_and_leaves_the_network_as_it_was(changes):
+    net, image = network(dropout=0.5, **changes), torch.randn(1, 1, 8, 8, 8)
+    buffers = {name: value.clone() for name, value in net.named_buffers()}
+    with torch.no_grad():
+        plain = segmenter(net)(image)
+        one = mean_of_dropout(net, 1.0, passes=2)(image)
+        two = mean_of_dropout(net, 1.0, passes=2)(image)
+        again = segmenter(net)(image)
+    assert not torch.allclose(one, two)
+    assert torch.equal(plain, again)
+    assert not any(module.training for module in net.modules())
+    assert all(torch.equal(value, buffers[name]) for name, value in net.named_buffers())
+
+
+def test_without_dropout_it_is_refused_in_words():
+    with pytest.raises(InputError, match="trained without dropout"):
+        mean_of_dropout(network(), 1.0)

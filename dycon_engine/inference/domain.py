@@ -1,0 +1,90 @@
+"""Flags in plain words where a scan is unlike those the model was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from dycon_engine.data.seen import PERCENTILES, Range, ScanFacts, Seen, histogram_distance
+
+SPACING_FACTOR = 1.3  # that far beyond the training scans is still called the same
+SIZE_FACTOR = 1.3
+INTENSITY_SLACK = 0.5  # of the training scans' whole intensity range
+NON_AIR_SLACK = 0.15
+HISTOGRAM_FACTOR = 1.5
+HISTOGRAM_SLACK = 0.02
+AXES = ("z", "y", "x")
+
+
+class Flag(NamedTuple):
+    """Something to know before trusting a result; `topic` is a stable word for programs."""
+
+    topic: str
+    message: str
+
+
+def domain_flags(facts: ScanFacts, seen: Seen | None) -> tuple[Flag, ...]:
+    """Return what about a scan lies outside the range of the training scans; () = nothing."""
+    if seen is None:
+        text = "it is not known what scans this model was trained on; check the result with care"
+        return (Flag("range-unknown", text),)
+    return (*_grid(facts, seen), *_intensity(facts, seen))
+
+
+def empty_flags(voxels: dict[str, int]) -> tuple[Flag, ...]:
+    """Return what is missing in a result: `voxels` per label name, background left out."""
+    missing = [name for name, count in voxels.items() if count == 0]
+    if not missing:
+        return ()
+    if len(missing) == len(voxels):
+        text = "the segmentation is empty: none of the labels was found in this scan"
+        return (Flag("empty-result", text),)
+    return tuple(Flag("empty-label", f"'{name}' was not found in this scan") for name in missing)
+
+
+def _grid(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:
+    for axis, value, known in zip(AXES, facts.spacing_mm, seen.spacing_mm, strict=True):
+        if not known.low / SPACING_FACTOR <= value <= known.high * SPACING_FACTOR:
+            yield Flag(
+                "spacing",
+                f"voxel size along {axis} is {value:.3g} mm; training scans had {_text(known)} mm",
+            )
+    for axis, value, known in zip(AXES, facts.size_mm, seen.size_mm, strict=True):
+        if not known.low / SIZE_FACTOR <= value <= known.high * SIZE_FACTOR:
+            yield Flag(
+                "field-of-view",
+                f"the scan covers {value:.4g} mm along {axis}; "
+                f"training scans covered {_text(known)} mm",
+            )
+
+
+def _intensity(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:
+    pairs = zip(facts.percentiles, seen.percentiles, strict=True)
+    for channel, (values, known) in enumerate(pairs):
+        slack = INTENSITY_SLACK * (known[-1].high - known[0].low)
+        for percent, value, limits in zip(PERCENTILES, values, known, strict=True):
+            if not limits.low - slack <= value <= limits.high + slack:
+                yield Flag(
+                    "intensity",
+                    f"the {percent:g} % intensity of channel {channel} is {value:.4g}; "
+                    f"training scans had {_text(limits)}",
+                )
+                break
+    low, high = seen.non_air
+    if not low - NON_AIR_SLACK <= facts.non_air <= high + NON_AIR_SLACK:
+        yield Flag(
+            "air",
+            f"{facts.non_air:.0%} of the scan is not air; "
+            f"training scans had {low:.0%} to {high:.0%}",
+        )
+    distance = histogram_distance(facts.histogram, seen.histogram)
+    if distance > seen.histogram_distance.high * HISTOGRAM_FACTOR + HISTOGRAM_SLACK:
+        yield Flag(
+            "contrast",
+            f"gray values are distributed unlike in the training scans (distance {distance:.3f}, "
+            f"training at most {seen.histogram_distance.high:.3f}); another modality or protocol?",
+        )
+
+
+def _text(known: Range) -> str:
+    return f"{known.low:.4g} to {known.high:.4g}"

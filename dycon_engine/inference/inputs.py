@@ -1,0 +1,175 @@
+"""Which scans to segment and where each result goes: one file, a folder or a list."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from dycon_engine.data.cases import Case
+from dycon_engine.data.readers import image_stem, is_readable_image
+from dycon_engine.errors import InputError
+
+LIST_SUFFIX = ".txt"
+DEFAULT_SUFFIX = ".nii.gz"
+KEPT_SUFFIXES = (".nrrd", ".mha", ".mhd", ".nii.gz", ".nii")
+WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+_CHANNEL = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
+
+
+class Targets(NamedTuple):
+    """Files that one case's results go to; None where not asked for."""
+
+    labels: Path
+    uncertainty: Path | None
+    probabilities: Path | None
+    report: Path | None
+
+    def all(self) -> tuple[Path, ...]:
+        """Return those that are asked for."""
+        return tuple(path for path in self if path is not None)
+
+
+def find_inputs(inputs: Sequence[Path], channels: int) -> tuple[Case, ...]:
+    """Return the cases that `inputs` name, sorted as given or by name in a folder.
+
+    Args:
+        inputs: One file, DICOM folder, folder of scans or .txt list; or one file per channel.
+        channels: C of the package.
+
+    Raises:
+        InputError: Something is missing, nothing is found, or two cases have the same name.
+    """
+    for path in inputs:
+        if not path.exists():
+            raise InputError(f"input '{path}': not there; check the path")
+    if len(inputs) > 1 and len(inputs) != channels:
+        raise InputError(
+            f"{len(inputs)} inputs given, the model has {channels} channels; "
+            "give one file per channel, or a folder"
+        )
+    if len(inputs) > 1:
+        return (Case(_case_name(inputs[0]), tuple(inputs)),)
+    path = inputs[0]
+    if path.is_dir() and not is_readable_image(path):
+        files = sorted(item for item in path.iterdir() if _is_scan(item))
+        cases = _grouped(files, channels)
+    elif path.suffix.lower() == LIST_SUFFIX:
+        cases = _grouped(_listed(path), channels)
+    else:
+        cases = (Case(_case_name(path), (path,)),)
+    if not cases:
+        raise InputError(f"input '{path}': no scans found; expected .nii.gz, .nrrd, .mha or DICOM")
+    _check_names(cases)
+    return cases
+
+
+def targets(
+    case: Case,
+    output: Path,
+    extra: tuple[Path | None, Path | None, Path | None],
+    *,
+    many: bool,
+) -> Targets:
+    """Return where the results of `case` go.
+
+    Args:
+        case: The scan.
+        output: A file, or a folder where `many` or where it has no known ending.
+        extra: Files (folders where `many`) for uncertainty, probabilities and report.
+        many: Whether a folder or list is segmented.
+    """
+    uncertainty, probabilities, report = extra
+    suffix = _suffix(case.images[0])
+    if not many and output.name.lower().endswith(WRITABLE) and not output.is_dir():
+        return Targets(output, uncertainty, probabilities, report)
+    return Targets(
+        output / f"{case.name}{suffix}",
+        _named(uncertainty, f"{case.name}_uncertainty{suffix}", many=many),
+        _named(probabilities, f"{case.name}_probabilities{suffix}", many=many),
+        _named(report, f"{case.name}_report.json", many=many),
+    )
+
+
+def check_targets(case: Case, where: Targets, *, overwrite: bool) -> None:
+    """Refuse targets that would replace something.
+
+    Raises:
+        InputError: A target is an input, is there already, twice the same, or of unknown format.
+    """
+    paths = where.all()
+    inputs = {path.resolve() for path in case.images}
+    for path in paths:
+        if path.resolve() in inputs:
+            raise InputError(f"output '{path}': is the input itself; choose another name")
+        if path.exists() and not overwrite:
+            raise InputError(f"output '{path}': already there; choose another or --overwrite")
+        if path != where.report and not path.name.lower().endswith(WRITABLE):
+            raise InputError(f"output '{path}': unknown format; use one of {', '.join(WRITABLE)}")
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InputError(f"case '{case.name}': two outputs have the same name; choose others")
+
+
+def _named(folder_or_file: Path | None, name: str, *, many: bool) -> Path | None:
+    if folder_or_file is None:
+        return None
+    is_folder = many or folder_or_file.is_dir() or not folder_or_file.suffix
+    return folder_or_file / name if is_folder else folder_or_file
+
+
+def _is_scan(path: Path) -> bool:
+    return not path.name.startswith(".") and is_readable_image(path)
+
+
+def _case_name(path: Path) -> str:
+    stem = image_stem(path)
+    match = _CHANNEL.fullmatch(stem)
+    return match["name"] if match and match["channel"] == "0000" else stem
+
+
+def _grouped(files: Sequence[Path], channels: int) -> tuple[Case, ...]:
+    """Return a case per scan; files NAME_0000, NAME_0001... are the channels of one."""
+    groups: dict[tuple[Path, str], list[Path]] = {}
+    for path in files:
+        match = _CHANNEL.fullmatch(image_stem(path))
+        together = match is not None and (channels > 1 or match["channel"] == "0000")
+        name = match["name"] if match and together else image_stem(path)
+        groups.setdefault((path.parent, name), []).append(path)
+    return tuple(
+        Case(name, (paths[0],)) if len(paths) == 1 else Case(name, tuple(sorted(paths)))
+        for (_, name), paths in groups.items()
+    )
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"list '{path}': cannot be read ({error}); check it") from None
+    words = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    files = [path.parent / word for word in words]
+    missing = [word for word, file in zip(words, files, strict=True) if not file.exists()]
+    if missing:
+        raise InputError(
+            f"list '{path}': {len(missing)} of {len(words)} scans are not there, first "
+            f"'{missing[0]}'; paths are relative to the list"
+        )
+    return files
+
+
+def _check_names(cases: Sequence[Case]) -> None:
+    seen: dict[str, Case] = {}
+    for case in cases:
+        other = seen.setdefault(case.name.casefold(), case)
+        if other is not case:
+            raise InputError(
+                f"'{other.images[0]}' and '{case.images[0]}' would both become '{case.name}'; "
+                "rename one or segment them one by one"
+            )
+
+
+def _suffix(path: Path) -> str:
+    name = path.name.lower()
+    kept = next((suffix for suffix in KEPT_SUFFIXES if name.endswith(suffix)), DEFAULT_SUFFIX)
+    return {".mhd": ".mha"}.get(kept, kept)

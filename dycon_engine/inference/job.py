@@ -1,0 +1,185 @@
+"""Segmenting many scans: each case's failure is listed without stopping the rest."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dycon_engine import __version__
+from dycon_engine.config import DataConfig, InferenceConfig, as_table, build
+from dycon_engine.data.cases import Case, read_case_image
+from dycon_engine.data.readers import content_hash, read_header
+from dycon_engine.data.writers import write_label, write_scalar
+from dycon_engine.errors import CancelledError, DyconError, InputError
+from dycon_engine.inference.devices import choose_device
+from dycon_engine.inference.inputs import Targets, check_targets, find_inputs, targets
+from dycon_engine.inference.predictor import Prediction, Predictor, Wishes
+from dycon_engine.inference.report import Input, report
+from dycon_engine.inference.sliding_window import Watch
+from dycon_engine.jobs.events import CaseDone, Saved
+from dycon_engine.jobs.files import sha256_of, write_json
+from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.package import load_package
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What `predict` was asked to do; paths as in its help."""
+
+    package: Path
+    inputs: tuple[Path, ...]
+    output: Path
+    uncertainty: Path | None = None
+    uncertainty_kind: str = "entropy"
+    probabilities: Path | None = None
+    report: Path | None = None
+    device: str = "auto"
+    overlap: float | None = None
+    largest_component: bool = False
+    minimum_mm3: float = 0.0
+    overwrite: bool = False
+    rank: int = 0
+    world: int = 1
+
+    def wishes(self) -> Wishes:
+        """Return what the predictor must compute."""
+        wanted = self.uncertainty is not None or self.report is not None
+        return Wishes(
+            uncertainty=self.uncertainty_kind if wanted else None,
+            probabilities=self.probabilities is not None,
+            largest_component=self.largest_component,
+            minimum_mm3=self.minimum_mm3,
+        )
+
+
+def predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
+    """Segment every case and return the summary.
+
+    Raises:
+        InputError: The package, an option, or the only case is not usable.
+        DyconError: Some of several cases failed; each was said when it did.
+        CancelledError: The reporter was asked to stop.
+    """
+    if not (math.isfinite(request.minimum_mm3) and request.minimum_mm3 >= 0):
+        raise InputError(f"--minimum-volume-mm3 {request.minimum_mm3}: expected a number >= 0")
+    package = load_package(request.package)
+    device = choose_device(request.device, functools.partial(reporter.warn, "device"))
+    predictor = Predictor(package, device, inference=_inference(request, package.info.inference))
+    predictor.check(request.wishes())
+    cases = find_inputs(request.inputs, len(package.info.channels))
+    many = len(request.inputs) == 1 and not (len(cases) == 1 and _is_one(request, cases[0]))
+    mine = cases[request.rank :: request.world]
+    failed: list[str] = []
+    for case in mine:
+        try:
+            outputs = _predict_case(request, predictor, case, reporter, many=many)
+            reporter.emit(CaseDone(case=case.name, outputs=outputs))
+        except CancelledError:
+            raise
+        except DyconError as error:
+            if not many:
+                raise
+            failed.append(case.name)
+            reporter.emit(CaseDone(case=case.name, error=str(error)))
+            reporter.tell(f"DyCON: case '{case.name}': {error}")
+    if failed:
+        raise DyconError(
+            f"{len(failed)} of {len(mine)} cases failed: {', '.join(failed)}; the reasons are above"
+        )
+    return {"cases": len(mine), "output": str(request.output)}
+
+
+def _is_one(request: Request, case: Case) -> bool:
+    return case.images[0] == request.inputs[0]
+
+
+def _inference(request: Request, default: InferenceConfig) -> InferenceConfig:
+    if request.overlap is None:
+        return default
+    return build(InferenceConfig, as_table(default) | {"overlap": request.overlap}, "inference")
+
+
+def _predict_case(
+    request: Request, predictor: Predictor, case: Case, reporter: Reporter, *, many: bool
+) -> dict[str, str]:
+    extra = (request.uncertainty, request.probabilities, request.report)
+    where = targets(case, request.output, extra, many=many)
+    check_targets(case, where, overwrite=request.overwrite)
+    predictor.check_memory(read_header(case.images[0]).geometry, f"case '{case.name}'")
+    began = time.monotonic()
+    image = read_case_image(case, DataConfig())
+    notices: list[str] = []
+    prediction = predictor.predict(
+        image, request.wishes(), watch=_watch(reporter, case.name, notices)
+    )
+    for flag in prediction.flags:
+        reporter.warn(flag.topic, f"case '{case.name}': {flag.message}")
+    reporter.check_cancelled()
+    scan = Input(tuple(map(_hash, case.images)), time.monotonic() - began, tuple(notices))
+    content = report(prediction, predictor, request.wishes(), scan)
+    _write(where, prediction, content, predictor, overwrite=request.overwrite)
+    named = {name: str(path) for name, path in where._asdict().items() if path is not None}
+    for name, path in named.items():
+        reporter.emit(Saved(what=name, path=path))
+    return named
+
+
+def _watch(reporter: Reporter, name: str, notices: list[str]) -> Watch:
+    stage = f"segmenting {name}"
+    begun = False
+
+    def on_window(done: int, total: int) -> None:
+        nonlocal begun
+        if not begun:
+            reporter.stage(stage, total)
+            begun = True
+        reporter.advance(done)
+
+    def on_notice(text: str) -> None:
+        notices.append(text)
+        reporter.warn("memory", text)
+
+    return Watch(cancelled=reporter.cancelled, on_window=on_window, on_notice=on_notice)
+
+
+def _hash(path: Path) -> str:
+    return content_hash(path) if path.is_dir() else sha256_of(path)
+
+
+def _write(
+    where: Targets,
+    prediction: Prediction,
+    content: dict[str, Any],
+    predictor: Predictor,
+    *,
+    overwrite: bool,
+) -> None:
+    """Write everything asked for; the label map last, so that where it is all the rest is."""
+    for path in where.all():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {
+        "DyCON_notice": predictor.package.info.notice,
+        "DyCON_engine": __version__,
+        "DyCON_package_sha256": predictor.package.sha256,
+    }
+    save: Callable[..., None] = functools.partial(
+        write_scalar, geometry=prediction.geometry, overwrite=overwrite, metadata=metadata
+    )
+    if where.uncertainty is not None and prediction.uncertainty is not None:
+        save(where.uncertainty, prediction.uncertainty)
+    if where.probabilities is not None and prediction.probabilities is not None:
+        save(where.probabilities, prediction.probabilities)
+    if where.report is not None:
+        write_json(where.report, content)
+    write_label(
+        where.labels,
+        prediction.labels,
+        prediction.geometry,
+        overwrite=overwrite,
+        metadata=metadata,
+    )

@@ -1,0 +1,276 @@
+"""From a scan to label map, uncertainty, volumes, regions and flags, all on the scan's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dycon_engine.config import InferenceConfig, known
+from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.preprocessing import Prepared
+from dycon_engine.data.seen import scan_facts
+from dycon_engine.data.volume import Volume
+from dycon_engine.errors import InputError, NonFiniteError
+from dycon_engine.inference import uncertainty as kinds
+from dycon_engine.inference.domain import Flag, domain_flags, empty_flags
+from dycon_engine.inference.memory import available_bytes, check_fits, needed_bytes
+from dycon_engine.inference.postprocessing import keep_components
+from dycon_engine.inference.regions import Region, uncertain_regions
+from dycon_engine.inference.sliding_window import Apply, Watch, slide
+from dycon_engine.inference.volumes import LabelVolume, Tally
+from dycon_engine.package import Package
+
+SLAB = 32
+LARGEST_BYTE = 255
+LARGEST_SHORT = 32767
+
+
+class Wishes(NamedTuple):
+    """What a prediction should give beside the label map.
+
+    Attributes:
+        uncertainty: A name of `uncertainty.KINDS`, or None.
+        probabilities: Whether to keep them, (K, D, H, W) float32 on the scan's grid.
+        largest_component: Keep only the largest piece of every label.
+        minimum_mm3: Remove smaller pieces.
+    """
+
+    uncertainty: str | None = kinds.ENTROPY
+    probabilities: bool = False
+    largest_component: bool = False
+    minimum_mm3: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A segmented scan, on the scan's own grid.
+
+    Attributes:
+        labels: (D, H, W) unsigned bytes or integers, the values of the package's labels.
+        geometry: The grid.
+        probabilities: (K, D, H, W) float32 calibrated, or None.
+        uncertainty: (D, H, W) float32 in [0, 1], or None.
+        volumes: One entry per label, background left out.
+        mean_uncertainty: Over the labeled voxels; None where there are none or it was not asked.
+        regions: Where to look first.
+        flags: What to know before trusting the result.
+    """
+
+    labels: NDArray[Any]
+    geometry: Geometry
+    probabilities: NDArray[np.float32] | None
+    uncertainty: NDArray[np.float32] | None
+    volumes: tuple[LabelVolume, ...]
+    mean_uncertainty: float | None
+    regions: tuple[Region, ...]
+    flags: tuple[Flag, ...]
+
+
+class Predictor:
+    """A package on a device, ready for one scan after the other."""
+
+    def __init__(
+        self,
+        package: Package,
+        device: torch.device | str = "cpu",
+        *,
+        inference: InferenceConfig | None = None,
+    ) -> None:
+        self.package = package
+        self.device = torch.device(device)
+        self.inference = inference or package.info.inference
+        self.network = package.predictor.eval().to(self.device)
+        self.partner = None if package.partner is None else package.partner.eval().to(self.device)
+
+    def check(self, wishes: Wishes) -> None:
+        """Refuse wishes this package cannot fulfil, before any scan is read.
+
+        Raises:
+            InputError: An unknown kind, no partner, or no dropout.
+        """
+        if wishes.uncertainty is None:
+            return
+        kind = known(wishes.uncertainty, kinds.KINDS, "kind of uncertainty")
+        if kind == kinds.DISAGREEMENT and self.partner is None:
+            raise InputError(
+                "uncertainty 'disagreement': the package holds one network only; use entropy"
+            )
+        if kind == kinds.MC_DROPOUT:
+            kinds.mean_of_dropout(self.network, 1.0)
+
+    def check_memory(self, source: Geometry, what: str) -> None:
+        """Refuse a scan that cannot fit into memory, from its grid alone.
+
+        Raises:
+            OutOfMemoryError: Naming what is needed and what is available.
+        """
+        info = self.package.info
+        target = info.preprocessing.network_geometry(source)
+        needed = needed_bytes(
+            source.size_zyx,
+            target.size_zyx,
+            channels=len(info.channels),
+            classes=info.classes,
+            patch_size=info.patch_size,
+        )
+        check_fits(needed, available_bytes(), what)
+
+    def predict(
+        self,
+        image: Volume,
+        wishes: Wishes | None = None,
+        *,
+        watch: Watch | None = None,
+    ) -> Prediction:
+        """Return the segmentation of `image` (C, D, H, W).
+
+        The label map always comes from the plain pass: asking for uncertainty never changes it.
+
+        Raises:
+            InputError: The number of channels is not the package's; or as `check`.
+            NonFiniteError: The network gave NaN or infinity.
+            CancelledError: `watch` said so.
+            OutOfMemoryError: Also the smallest way needs more than there is.
+        """
+        wishes = wishes or Wishes()
+        self.check(wishes)
+        info = self.package.info
+        if image.array.shape[0] != len(info.channels):
+            raise InputError(
+                f"the scan has {image.array.shape[0]} channels, the model expects "
+                f"{len(info.channels)}: {', '.join(info.channels)}; name one file per channel"
+            )
+        prepared = info.preprocessing.prepare(image)
+        flags = domain_flags(scan_facts(image, prepared), info.seen)
+        watch = watch or Watch()
+        plain = self._probabilities(
+            kinds.segmenter(self.network), prepared, watch, info.calibration.temperature
+        )
+        other = self._other(wishes.uncertainty, prepared, watch)
+        result = _Result(info.classes, image.geometry, wishes)
+        for rows, part, second in self._slabs(plain, other, image.geometry):
+            result.add(rows, part, second, wishes.uncertainty)
+        del plain, other
+        return result.finish([label.name for label in info.labels], self._values(), flags)
+
+    def _values(self) -> NDArray[Any]:
+        values = np.array([label.value for label in self.package.info.labels])
+        if values.min() >= 0 and values.max() <= LARGEST_BYTE:
+            return values.astype(np.uint8)
+        small = values.min() >= -LARGEST_SHORT and values.max() <= LARGEST_SHORT
+        return values.astype(np.int16 if small else np.int32)
+
+    def _probabilities(
+        self, apply: Apply, prepared: Prepared, watch: Watch, temperature: float = 1.0
+    ) -> Tensor:
+        logits = slide(
+            apply,
+            torch.from_numpy(prepared.array),
+            patch_size=self.package.info.patch_size,
+            classes=self.package.info.classes,
+            config=self.inference,
+            air=prepared.air,
+            device=self.device,
+            watch=watch,
+        )
+        for start in range(0, logits.shape[1], SLAB):  # in place, slab by slab
+            part = logits[:, start : start + SLAB]
+            if not bool(torch.isfinite(part).all()):
+                raise NonFiniteError(
+                    "the network's output holds NaN or infinity; nothing was written, check the "
+                    "scan's intensities and the package"
+                )
+            part.copy_((part / temperature).softmax(0))
+        return logits
+
+    def _other(self, kind: str | None, prepared: Prepared, watch: Watch) -> Tensor | None:
+        """Return the second set of probabilities that `kind` of uncertainty needs, if any."""
+        temperature = self.package.info.calibration.temperature
+        if kind == kinds.DISAGREEMENT and self.partner is not None:
+            return self._probabilities(kinds.segmenter(self.partner), prepared, watch, temperature)
+        if kind == kinds.TTA:
+            apply = kinds.mean_of_mirrors(self.network, temperature)
+            return self._probabilities(apply, prepared, watch)
+        if kind == kinds.MC_DROPOUT:
+            apply = kinds.mean_of_dropout(self.network, temperature)
+            with torch.random.fork_rng(devices=_cuda_devices(self.device)):
+                torch.manual_seed(0)
+                return self._probabilities(apply, prepared, watch)
+        return None
+
+    def _slabs(
+        self, plain: Tensor, other: Tensor | None, source: Geometry
+    ) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
+        restore = self.package.info.preprocessing.restore_slabs
+        first = restore(plain.numpy(), source, slab=SLAB)
+        second = None if other is None else restore(other.numpy(), source, slab=SLAB)
+        for rows, part in first:
+            twin = None if second is None else torch.from_numpy(next(second)[1])
+            yield rows, torch.from_numpy(part), twin
+
+
+class _Result:
+    """Fills the maps on the scan's grid slab by slab."""
+
+    def __init__(self, classes: int, geometry: Geometry, wishes: Wishes) -> None:
+        size = geometry.size_zyx
+        self.classes, self.geometry, self.wishes = classes, geometry, wishes
+        self.labels = np.zeros(size, dtype=np.uint8)
+        self.uncertainty = None if wishes.uncertainty is None else np.zeros(size, dtype=np.float32)
+        self.probabilities = (
+            np.zeros((classes, *size), dtype=np.float32) if wishes.probabilities else None
+        )
+        self.tally = Tally(classes)
+
+    def add(self, rows: slice, part: Tensor, second: Tensor | None, kind: str | None) -> None:
+        """Take the probabilities (K, d, H, W) of some rows, and the second ones where needed."""
+        self.labels[rows] = part.argmax(0).to(torch.uint8).numpy()
+        self.tally.add(part)
+        if self.probabilities is not None:
+            self.probabilities[:, rows] = part.numpy()
+        if self.uncertainty is None:
+            return
+        if kind == kinds.DISAGREEMENT and second is not None:
+            values = kinds.disagreement(part, second)
+        else:
+            values = kinds.entropy(part if second is None else second)
+        self.uncertainty[rows] = values.numpy()
+
+    def finish(self, names: list[str], values: NDArray[Any], flags: tuple[Flag, ...]) -> Prediction:
+        """Return the prediction: pieces removed, volumes, regions, flags."""
+        if self.wishes.largest_component or self.wishes.minimum_mm3 > 0:
+            keep_components(
+                self.labels,
+                self.classes,
+                voxel_mm3=self.geometry.voxel_mm3,
+                largest=self.wishes.largest_component,
+                minimum_mm3=self.wishes.minimum_mm3,
+            )
+        volumes = self.tally.volumes(self.labels, self.uncertainty, names, self.geometry)
+        empty = empty_flags({volume.name: volume.voxels for volume in volumes})
+        foreground = self.labels > 0
+        regions: tuple[Region, ...] = ()
+        mean = None
+        if self.uncertainty is not None:
+            regions = uncertain_regions(self.uncertainty, self.labels, self.geometry, names)
+            mean = float(self.uncertainty[foreground].mean()) if foreground.any() else None
+        return Prediction(
+            labels=values[self.labels],
+            geometry=self.geometry,
+            probabilities=self.probabilities,
+            uncertainty=self.uncertainty,
+            volumes=volumes,
+            mean_uncertainty=mean,
+            regions=regions,
+            flags=(*flags, *empty),
+        )
+
+
+def _cuda_devices(device: torch.device) -> list[torch.device]:
+    return [device] if device.type == "cuda" else []

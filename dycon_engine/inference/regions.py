@@ -1,0 +1,113 @@
+"""Where to look first: connected regions of high uncertainty, ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from dycon_engine.data.geometry import Geometry
+
+THRESHOLD = 0.75
+MOST_REGIONS = 20
+MARGIN_VOXELS = 8
+CONNECTED = np.ones((3, 3, 3), dtype=bool)
+
+
+class Region(NamedTuple):
+    """One connected region of uncertain voxels.
+
+    Attributes:
+        rank: 1 = look here first; by volume times mean uncertainty.
+        centroid_lps_mm: Center of mass, DICOM world (left, posterior, superior)+.
+        centroid_ras_mm: The same point in the scene's world (right, anterior, superior)+.
+        volume_mm3: Size.
+        mean: Mean uncertainty, in [0, 1].
+        box_zyx: First and last voxel index per array axis, inclusive.
+        label: Name of the nearest labeled structure; '' where none is near.
+    """
+
+    rank: int
+    centroid_lps_mm: tuple[float, float, float]
+    centroid_ras_mm: tuple[float, float, float]
+    volume_mm3: float
+    mean: float
+    box_zyx: tuple[tuple[int, int], ...]
+    label: str
+
+
+def uncertain_regions(
+    uncertainty: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    geometry: Geometry,
+    names: Sequence[str],
+    *,
+    threshold: float = THRESHOLD,
+    most: int = MOST_REGIONS,
+) -> tuple[Region, ...]:
+    """Return the connected regions above `threshold`, the most important `most` first.
+
+    Args:
+        uncertainty: (D, H, W) in [0, 1].
+        labels: (D, H, W) class indices.
+        geometry: Their grid.
+        names: Name per class index.
+        threshold: Lowest uncertainty of a region's voxels.
+        most: Regions returned at most.
+    """
+    pieces, count = ndimage.label(uncertainty >= threshold, structure=CONNECTED)
+    if count == 0:
+        return ()
+    boxes = ndimage.find_objects(pieces)
+    mass = ndimage.sum_labels(uncertainty, pieces, np.arange(1, count + 1))
+    order = np.argsort(-mass, kind="stable")[:most]
+    return tuple(
+        _region(rank, uncertainty, labels, geometry, names, (pieces, int(i) + 1, boxes[i]))
+        for rank, i in enumerate(order, start=1)
+    )
+
+
+def _region(
+    rank: int,
+    uncertainty: NDArray[np.float32],
+    labels: NDArray[np.uint8],
+    geometry: Geometry,
+    names: Sequence[str],
+    piece: tuple[NDArray[Any], int, tuple[slice, ...]],
+) -> Region:
+    pieces, index, box = piece
+    inside = pieces[box] == index
+    values = uncertainty[box][inside].astype(np.float64)
+    start = np.array([part.start for part in box], dtype=np.float64)
+    places = np.argwhere(inside) + start
+    center = (places * values[:, None]).sum(0) / values.sum()
+    x, y, z = (round(float(part), 3) for part in geometry.to_world(center))
+    return Region(
+        rank=rank,
+        centroid_lps_mm=(x, y, z),
+        centroid_ras_mm=(-x, -y, z),
+        volume_mm3=round(len(values) * geometry.voxel_mm3, 3),
+        mean=round(float(values.mean()), 4),
+        box_zyx=tuple((int(part.start), int(part.stop) - 1) for part in box),
+        label=_nearest_label(labels, geometry, names, center, box),
+    )
+
+
+def _nearest_label(
+    labels: NDArray[np.uint8],
+    geometry: Geometry,
+    names: Sequence[str],
+    center: NDArray[np.float64],
+    box: tuple[slice, ...],
+) -> str:
+    wide = tuple(slice(max(b.start - MARGIN_VOXELS, 0), b.stop + MARGIN_VOXELS) for b in box)
+    near = labels[wide]
+    places = np.argwhere(near)
+    if len(places) == 0:
+        return ""
+    offsets = places + np.array([part.start for part in wide]) - center
+    distance = np.linalg.norm(offsets @ geometry.affine[:3, :3].T, axis=1)
+    return names[int(near[tuple(places[int(distance.argmin())])])]

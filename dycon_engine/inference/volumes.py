@@ -1,0 +1,86 @@
+"""The volume of every label, with the range that the probabilities allow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from dycon_engine.data.geometry import Geometry
+
+SURE, POSSIBLE = 0.75, 0.25  # probability thresholds of the low and the high end
+
+
+class LabelVolume(NamedTuple):
+    """How much of one label there is.
+
+    Attributes:
+        name: Of the label.
+        voxels: In the label map.
+        ml: The same in milliliters.
+        low_ml: Only voxels with a probability of at least `SURE`; never above `ml`.
+        high_ml: All voxels with a probability of at least `POSSIBLE`; never below `ml`.
+        boundary_uncertainty: Mean uncertainty of the label's outermost voxels; None if unknown.
+    """
+
+    name: str
+    voxels: int
+    ml: float
+    low_ml: float
+    high_ml: float
+    boundary_uncertainty: float | None
+
+
+class Tally:
+    """Counts voxels over probability thresholds, slab by slab."""
+
+    def __init__(self, classes: int) -> None:
+        self._low = torch.zeros(classes, dtype=torch.int64)
+        self._high = torch.zeros(classes, dtype=torch.int64)
+
+    def add(self, probabilities: Tensor) -> None:
+        """Count (K, d, H, W)."""
+        self._low += (probabilities >= SURE).sum((1, 2, 3))
+        self._high += (probabilities >= POSSIBLE).sum((1, 2, 3))
+
+    def volumes(
+        self,
+        labels: NDArray[np.uint8],
+        uncertainty: NDArray[np.float32] | None,
+        names: Sequence[str],
+        geometry: Geometry,
+    ) -> tuple[LabelVolume, ...]:
+        """Return one entry per class of the (D, H, W) class indices, background left out."""
+        milliliter = geometry.voxel_mm3 / 1000.0
+        counts = np.bincount(labels.ravel(), minlength=len(names))
+        boxes: list[Any] = ndimage.find_objects(labels, max_label=len(names) - 1)
+        entries = []
+        for index, name in enumerate(names):
+            if index == 0:
+                continue
+            voxels = int(counts[index])
+            boundary = None
+            if uncertainty is not None and boxes[index - 1] is not None:
+                box = boxes[index - 1]
+                boundary = _boundary_mean(labels[box] == index, uncertainty[box])
+            entries.append(
+                LabelVolume(
+                    name=name,
+                    voxels=voxels,
+                    ml=voxels * milliliter,
+                    low_ml=min(int(self._low[index]), voxels) * milliliter,
+                    high_ml=max(int(self._high[index]), voxels) * milliliter,
+                    boundary_uncertainty=boundary,
+                )
+            )
+        return tuple(entries)
+
+
+def _boundary_mean(mask: NDArray[np.bool_], uncertainty: NDArray[np.float32]) -> float:
+    edge = mask & ~ndimage.binary_erosion(mask)
+    return float(uncertainty[edge].mean(dtype=np.float64))
