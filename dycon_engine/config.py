@@ -155,11 +155,15 @@ class AugmentationConfig:
         (20.0, 10.0, 10.0), "Largest rotation about the z, y and x axis.", unit="degree", low=0.0
     )
     scale: tuple[float, float] = setting((0.8, 1.25), "Range of the zoom factor.")
+    spatial: float = setting(0.8, "Probability of rotation and scale.", low=0.0, high=1.0)
     flip_axes: str = setting(
         "", "Axes that may be mirrored, letters of zyx; anatomy is usually not symmetric."
     )
     elastic: float = setting(0.0, "Probability of an elastic deformation.", low=0.0, high=1.0)
     intensity: float = setting(0.8, "Probability of gain, offset and gamma.", low=0.0, high=1.0)
+    bias_field: float = setting(
+        0.3, "Probability of a smooth brightness field, as of MR coils.", low=0.0, high=1.0
+    )
     noise: float = setting(0.2, "Probability of Gaussian noise.", low=0.0, high=1.0)
     blur: float = setting(0.15, "Probability of Gaussian smoothing.", low=0.0, high=1.0)
     low_resolution: float = setting(
