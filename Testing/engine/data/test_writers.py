@@ -1,0 +1,176 @@
+"""Results on disk: the exact grid and voxels, read by other libraries; old files safe."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from dycon_engine.data import writers
+from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.readers import read_header, read_image, read_label
+from dycon_engine.data.writers import WRITERS, check_target, write_label, write_scalar
+from dycon_engine.errors import DyconError, InputError, NonFiniteError
+
+SUFFIXES = sorted(WRITERS)
+GRID = Geometry.from_parts((3, 4, 5), (2.5, 0.7, 0.9), (-20.25, 31.5, 7.0))
+
+
+def labels(top: int = 3) -> np.ndarray:
+    return (np.arange(60).reshape(3, 4, 5) % (top + 1)).astype(np.int64)
+
+
+def oblique() -> Geometry:
+    turn, _ = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))
+    return Geometry.from_parts((3, 4, 5), (2.5, 0.7, 0.9), (-20.25, 31.5, 7.0), turn)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("grid", [GRID, oblique()], ids=["axial", "oblique"])
+def test_label_map_comes_back_voxel_for_voxel_on_its_grid(tmp_path, suffix, grid):
+    path = tmp_path / f"mask{suffix}"
+    write_label(path, labels(), grid, overwrite=False)
+    reader = read_label if suffix != ".seg.nrrd" else read_image
+    back = reader(path)
+    np.testing.assert_array_equal(back.array.reshape(3, 4, 5), labels())
+    assert grid.corner_distance_voxels(back.geometry) < 1e-3
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_another_library_sees_the_same_voxels_in_the_same_place(tmp_path, suffix):
+    grid = oblique()
+    path = tmp_path / f"mask{suffix}"
+    write_label(path, labels(), grid, overwrite=False)
+    image = sitk.ReadImage(str(path))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(image), labels())
+    for index in ((0, 0, 0), (2, 3, 4), (1, 0, 3)):
+        theirs = image.TransformIndexToPhysicalPoint(index[::-1])
+        np.testing.assert_allclose(theirs, grid.to_world(np.array(index, float)), atol=1e-3)
+
+
+@pytest.mark.parametrize("top, kind", [(1, "u1"), (255, "u1"), (300, "u2"), (70000, "u4")])
+def test_labels_take_the_smallest_unsigned_type(tmp_path, top, kind):
+    array = np.zeros((3, 4, 5), np.int64)
+    array[0, 0, 0] = top
+    for suffix in (".nii.gz", ".nrrd"):
+        path = tmp_path / f"mask{suffix}"
+        write_label(path, array, GRID, overwrite=True)
+        assert read_header(path).dtype == np.dtype(kind)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("channels", [None, 1, 3])
+def test_maps_of_numbers_keep_their_channels(tmp_path, suffix, channels):
+    shape = (3, 4, 5) if channels is None else (channels, 3, 4, 5)
+    array = np.random.default_rng(0).normal(size=shape)
+    path = tmp_path / f"map{suffix}"
+    write_scalar(path, array, GRID, overwrite=False)
+    back = read_image(path)
+    np.testing.assert_array_equal(back.array, array.astype(np.float32).reshape(-1, 3, 4, 5))
+
+
+def test_a_far_fine_grid_is_stored_exactly_also_in_nifti(tmp_path):
+    grid = Geometry.from_parts((3, 4, 5), (0.05, 0.05, 0.05), (9999.98765, -9999.87654, 5.0))
+    path = tmp_path / "mask.nii.gz"
+    write_label(path, labels(), grid, overwrite=False)
+    assert grid.corner_distance_voxels(read_header(path).geometry) < 1e-3
+    assert isinstance(nib.load(path), nib.Nifti2Image)
+
+
+def test_a_little_shear_is_kept_and_its_quaternion_left_out(tmp_path):
+    affine = GRID.affine.copy()
+    affine[:3, 1] += 0.0006 * affine[:3, 2]
+    grid = Geometry((3, 4, 200), affine)
+    path = tmp_path / "mask.nii"
+    write_label(path, np.zeros((3, 4, 200), np.uint8), grid, overwrite=False)
+    assert grid.corner_distance_voxels(read_header(path).geometry) < 1e-3
+
+
+def test_metadata_and_the_note_are_in_the_file(tmp_path):
+    keys = {"dycon_model": "LA 1.0", "dycon_run": "7f"}
+    for suffix in (".nii.gz", ".nrrd", ".mha"):
+        write_label(tmp_path / f"m{suffix}", labels(), GRID, overwrite=False, metadata=keys)
+    for suffix in (".nrrd", ".mha"):
+        found = read_header(tmp_path / f"m{suffix}").metadata
+        assert found["dycon_model"] == "LA 1.0"
+        assert found["dycon_note"] == "DyCON research use only"
+    image = nib.load(tmp_path / "m.nii.gz")
+    assert json.loads(image.header.extensions[0].get_content()) == keys
+    assert bytes(image.header["descrip"]).startswith(b"DyCON research use only")
+
+
+def test_metadata_that_would_break_a_header_is_refused(tmp_path):
+    for keys in ({"a b": "x"}, {"a": "x\ny"}, {"a:=": "x"}):
+        with pytest.raises(InputError, match="cannot be stored"):
+            write_label(tmp_path / "m.nrrd", labels(), GRID, overwrite=False, metadata=keys)
+    assert not os.listdir(tmp_path)
+
+
+def test_an_existing_file_is_not_replaced_unasked(tmp_path):
+    path = tmp_path / "mask.nii.gz"
+    path.write_bytes(b"theirs")
+    with pytest.raises(InputError, match="exists already"):
+        write_label(path, labels(), GRID, overwrite=False)
+    assert path.read_bytes() == b"theirs"
+    write_label(path, labels(), GRID, overwrite=True)
+    assert read_label(path).array.max() == 3
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("fault", ["voxel", "shift", "short", "raise"])
+def test_a_bad_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, suffix, fault):
+    path = tmp_path / f"mask{suffix}"
+    write_label(path, labels(), GRID, overwrite=False)
+    before = path.read_bytes()
+    good, read = WRITERS[suffix]
+
+    def bad(staged, array, geometry, metadata):
+        if fault == "voxel":
+            array = array.copy()
+            array[0, 0, 0, 0] ^= 1
+        if fault == "shift":
+            affine = geometry.affine.copy()
+            affine[0, 3] += 0.05
+            geometry = Geometry(geometry.size_zyx, affine)
+        good(staged, array, geometry, metadata)
+        if fault == "short":
+            staged.write_bytes(staged.read_bytes()[:-1])
+        if fault == "raise":
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(writers.WRITERS, suffix, (bad, read))
+    with pytest.raises(DyconError) as caught:
+        write_label(path, labels(2), GRID, overwrite=True)
+    assert str(path) in str(caught.value)
+    assert ".dycon-" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_what_is_no_label_map_or_not_finite_is_refused(tmp_path):
+    path = tmp_path / "m.nii.gz"
+    with pytest.raises(InputError, match="from -1 to 3"):
+        write_label(path, labels() - np.eye(5, dtype=int)[None, :4, :], GRID, overwrite=False)
+    with pytest.raises(InputError, match="expected whole numbers"):
+        write_label(path, labels().astype(float), GRID, overwrite=False)
+    with pytest.raises(InputError, match=r"expected \(3, 4, 5\)"):
+        write_scalar(path, np.zeros((3, 4, 6)), GRID, overwrite=False)
+    with pytest.raises(NonFiniteError, match="1 values are NaN"):
+        write_scalar(
+            path, np.where(np.arange(60) == 7, np.nan, 0).reshape(3, 4, 5), GRID, overwrite=False
+        )
+    assert not os.listdir(tmp_path)
+
+
+def test_targets_are_checked_before_the_work(tmp_path):
+    with pytest.raises(InputError, match=r"known: .*\.nii\.gz"):
+        check_target(tmp_path / "m.png", overwrite=False)
+    with pytest.raises(InputError, match="folder does not exist"):
+        check_target(tmp_path / "no" / "m.nii.gz", overwrite=True)
+    check_target(tmp_path / "m.nii.gz", overwrite=False)

@@ -1,0 +1,199 @@
+"""Label maps and maps of numbers to files: complete and read back by another reader, or absent.
+
+NIfTI is written by nibabel, NRRD and MetaImage by SimpleITK; the staged file is read back by our
+own readers, compared voxel by voxel and corner by corner, and only then takes the name asked for.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - the name its documentation uses
+from numpy.typing import NDArray
+
+from dycon_engine.data import metaimage, nifti, nrrd
+from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.stored import FORMS_AGREE_VOXELS, RAS_TO_LPS, Stored
+from dycon_engine.errors import DyconError, InputError, NonFiniteError
+from dycon_engine.jobs.files import atomic_write
+
+NOTE = "DyCON research use only"
+CORNER_VOXELS = 1e-3
+ROTATION_VOXELS = FORMS_AGREE_VOXELS / 10
+COMMENT = "comment"  # NIfTI extension code 6: plain text
+Array = NDArray[Any]
+
+
+def write_label(
+    path: Path,
+    labels: Array,
+    geometry: Geometry,
+    *,
+    overwrite: bool,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a label map (D, H, W) of whole numbers from 0 on, in the smallest unsigned type.
+
+    Args:
+        path: `.nii`, `.nii.gz`, `.nrrd`, `.seg.nrrd` or `.mha`; its folder exists.
+        labels: Class values.
+        geometry: Their grid.
+        overwrite: Whether an existing file may be replaced.
+        metadata: Keys and values kept in the file; NRRD and MetaImage as keys, NIfTI as a comment.
+
+    Raises:
+        InputError: The file exists, the format is unknown, or the array is not a label map.
+        DyconError: The disk is full or the file read back is not what was written.
+    """
+    if labels.dtype.kind not in "iub" or labels.shape != geometry.size_zyx:
+        raise InputError(
+            f"'{path}': label map is {labels.dtype} of {labels.shape}; expected whole numbers of "
+            f"{geometry.size_zyx}"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    kind = next((k for k in (np.uint8, np.uint16, np.uint32) if high <= np.iinfo(k).max), None)
+    if low < 0 or kind is None:
+        raise InputError(f"'{path}': label values run from {low} to {high}; expected 0 to 2^32 - 1")
+    _write(path, labels[None].astype(kind), geometry, overwrite=overwrite, metadata=metadata or {})
+
+
+def write_scalar(
+    path: Path,
+    array: Array,
+    geometry: Geometry,
+    *,
+    overwrite: bool,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a map (D, H, W), or K of them (K, D, H, W), as float32; otherwise as `write_label`.
+
+    Raises:
+        InputError: The file exists, the format is unknown, or the shape does not fit the grid.
+        NonFiniteError: A value is NaN or infinite.
+        DyconError: The disk is full or the file read back is not what was written.
+    """
+    if array.shape[-3:] != geometry.size_zyx or array.ndim not in (3, 4):
+        raise InputError(
+            f"'{path}': array is {array.shape}; expected {geometry.size_zyx}, or channels of it"
+        )
+    values = np.ascontiguousarray(array, dtype=np.float32).reshape(-1, *geometry.size_zyx)
+    bad = values.size - int(np.count_nonzero(np.isfinite(values)))
+    if bad:
+        raise NonFiniteError(f"'{path}': {bad} values are NaN or infinite; it is not written")
+    _write(path, values, geometry, overwrite=overwrite, metadata=metadata or {})
+
+
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Pass if a result may be written to `path`; call it before the work begins.
+
+    Raises:
+        InputError: Unknown format, missing folder, or a file that may not be replaced.
+    """
+    _suffix(path)
+    if not path.parent.is_dir():
+        raise InputError(f"'{path}': its folder does not exist; make it or choose another")
+    if path.is_dir() or (path.exists() and not overwrite):
+        raise InputError(f"'{path}': exists already; choose another name or allow overwriting")
+
+
+def _write(
+    path: Path, array: Array, geometry: Geometry, *, overwrite: bool, metadata: Mapping[str, str]
+) -> None:
+    check_target(path, overwrite=overwrite)
+    for key, value in metadata.items():
+        if not key.isidentifier() or not key.isascii() or not value.isprintable():
+            raise InputError(f"'{path}': key '{key}' or its value cannot be stored; use one line")
+    write, read = WRITERS[_suffix(path)]
+
+    def verify(staged: Path) -> None:
+        try:
+            found = read(staged)
+        except InputError as error:
+            reason = str(error).replace(str(staged), str(path))
+            raise DyconError(f"'{path}': could not be read back ({reason}); not written") from error
+        problem = _difference(found, array, geometry)
+        if problem:
+            raise DyconError(f"'{path}': read back with {problem}; not written; check the disk")
+
+    atomic_write(path, lambda staged: write(staged, array, geometry, metadata), verify=verify)
+
+
+def _difference(found: Stored, array: Array, geometry: Geometry) -> str:
+    if found.array.shape != array.shape or found.array.dtype.kind != array.dtype.kind:
+        return "another size or type"
+    wrong = int(np.count_nonzero(found.array != array))
+    if wrong:
+        return f"{wrong} wrong voxels"
+    distance = geometry.corner_distance_voxels(found.header.geometry)
+    return f"its corners {distance:.3g} voxels off" if distance > CORNER_VOXELS else ""
+
+
+def _suffix(path: Path) -> str:
+    for suffix in sorted(WRITERS, key=len, reverse=True):
+        if path.name.lower().endswith(suffix):
+            return suffix
+    raise InputError(f"'{path}': not a format to write; known: {', '.join(sorted(WRITERS))}")
+
+
+def _write_nifti(
+    staged: Path, array: Array, geometry: Geometry, metadata: Mapping[str, str]
+) -> None:
+    affine = _ras_affine(geometry)
+    data = array[0].transpose(2, 1, 0) if len(array) == 1 else array.transpose(3, 2, 1, 0)
+    rounded = Geometry(geometry.size_zyx, geometry.affine.astype(np.float32).astype(np.float64))
+    precise = geometry.corner_distance_voxels(rounded) > CORNER_VOXELS / 2
+    kind = nib.Nifti2Image if precise or max(data.shape) > np.iinfo(np.int16).max else None
+    image = (kind or nib.Nifti1Image)(data, affine, dtype=array.dtype)
+    header = image.header
+    header.set_sform(affine, code=1)
+    header.set_qform(affine, code=1, strip_shears=True)
+    if _distance(geometry, header.get_qform()) > ROTATION_VOXELS:
+        header.set_qform(None, code=0)  # sheared a little: no quaternion says that
+        header.set_sform(affine, code=1)
+    header.set_xyzt_units("mm")
+    header["descrip"] = NOTE
+    if metadata:
+        text = json.dumps(dict(metadata), sort_keys=True).encode()
+        header.extensions.append(nib.nifti1.Nifti1Extension(COMMENT, text))
+    image.to_filename(staged)
+
+
+def _ras_affine(geometry: Geometry) -> NDArray[np.float64]:
+    return np.asarray(RAS_TO_LPS @ geometry.affine[:, [2, 1, 0, 3]])
+
+
+def _distance(geometry: Geometry, ras: NDArray[np.float64]) -> float:
+    other = Geometry(geometry.size_zyx, (RAS_TO_LPS @ ras)[:, [2, 1, 0, 3]])
+    return geometry.corner_distance_voxels(other)
+
+
+def _write_itk(staged: Path, array: Array, geometry: Geometry, metadata: Mapping[str, str]) -> None:
+    several = len(array) > 1
+    content = np.moveaxis(array, 0, -1) if several else array[0]
+    image = sitk.GetImageFromArray(np.ascontiguousarray(content), isVector=several)
+    image.SetSpacing([float(value) for value in geometry.spacing_mm[::-1]])
+    image.SetOrigin([float(value) for value in geometry.origin_lps])
+    image.SetDirection([float(value) for value in geometry.direction[:, ::-1].ravel()])
+    for key, value in {"dycon_note": NOTE, **metadata}.items():
+        image.SetMetaData(key, value)
+    try:
+        sitk.WriteImage(image, str(staged), useCompression=True)
+    except RuntimeError as error:
+        raise OSError(errno.EIO, "the image library could not write it") from error
+
+
+Write = Callable[[Path, Array, Geometry, Mapping[str, str]], None]
+Read = Callable[[Path], Stored]
+WRITERS: dict[str, tuple[Write, Read]] = {
+    ".mha": (_write_itk, metaimage.read),
+    ".nii": (_write_nifti, nifti.read),
+    ".nii.gz": (_write_nifti, nifti.read),
+    ".nrrd": (_write_itk, nrrd.read),
+    ".seg.nrrd": (_write_itk, nrrd.read),
+}
