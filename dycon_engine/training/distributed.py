@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from dycon_engine.config import TrainingConfig
-from dycon_engine.errors import InputError
+from dycon_engine.errors import DyconError, InputError
 
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # preparing and validating whole volumes is slow on small machines
@@ -48,6 +48,37 @@ class Process:
         found: list[T | None] = [None] * self.world
         dist.all_gather_object(found, mine)
         return [item for item in found if item is not None]
+
+    def from_main(self, compute: Callable[[], T]) -> T:
+        """Return what `compute` gives on the main process, on every rank.
+
+        Raises:
+            DyconError: As `compute` raised it on the main process; elsewhere its one line.
+        """
+        if self.world == 1:
+            return compute()
+        parcel: list[Any] = [None, None]
+        error: DyconError | None = None
+        if self.is_main:
+            try:
+                parcel[0] = compute()
+            except DyconError as raised:
+                error, parcel[1] = raised, str(raised)
+        dist.broadcast_object_list(parcel, src=0)
+        if error is not None:
+            raise error
+        if parcel[1] is not None:
+            raise InputError(f"rank {self.rank}: stopped with rank 0")
+        result: T = parcel[0]
+        return result
+
+    def main_first(self, compute: Callable[[], T]) -> T:
+        """Return what `compute` gives on this rank, done on the main process before the others."""
+        if self.world == 1:
+            return compute()
+        result = [compute()] if self.is_main else []
+        self.wait()
+        return result[0] if result else compute()
 
     def wait(self) -> None:
         """Return once every rank has come here."""

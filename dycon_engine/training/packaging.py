@@ -1,0 +1,183 @@
+"""What a run hands over: config facts, validation figures, last.dycon and best.dycon."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+from dycon_engine import config as settings
+from dycon_engine.config import RunConfig, Table
+from dycon_engine.data.audit import Audit
+from dycon_engine.data.preprocessing import Preprocessing
+from dycon_engine.data.seen import Seen
+from dycon_engine.data.splits import Split
+from dycon_engine.jobs.events import Saved, Validated
+from dycon_engine.jobs.files import write_json
+from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.package import Calibration, PackageInfo
+from dycon_engine.training.loop import Standing
+from dycon_engine.training.rundir import RunDirectory
+from dycon_engine.training.shipping import ship
+from dycon_engine.training.trainer import Trainer
+from dycon_engine.training.validation import Validation, Validator
+
+LAST, BEST = "last", "best"
+
+
+@dataclass
+class Packager:
+    """Turns a trainer's state into packages; only the main process writes."""
+
+    run: RunDirectory
+    config: RunConfig
+    split: Split
+    audit: Audit
+    layout: str
+    preprocessing: Preprocessing
+    reporter: Reporter
+    standing: Standing
+    seen: Seen | None = None
+
+    def facts(self, trainer: Trainer) -> Table:
+        """Return what config.json says about data, method and device; no names, no paths."""
+        return {
+            "layout": self.layout,
+            "channels": list(self.audit.channels),
+            "labels": [label._asdict() for label in self.audit.labels],
+            "cases": {role: len(names) for role, names in self.split.roles.items()},
+            "split_sha256": self.split.hash(),
+            "warnings": len(self.audit.warnings),
+            "preprocessing": self.preprocessing.as_table(),
+            "method": settings.as_table(trainer.method.config),
+            "device": str(trainer.process.device),
+            "precision": trainer.precision.name,
+            "processes": trainer.process.world,
+        }
+
+    def validated(
+        self, validator: Validator, trainer: Trainer, *, surfaces: bool = False
+    ) -> Validation | None:
+        """Validate, say so, and keep the package if it is the best so far."""
+        method = trainer.method
+        found = validator.run(method.predictor(), method.student(), surfaces=surfaces)
+        if found is None:
+            return None
+        step = trainer.step_count
+        self.reporter.emit(
+            Validated(
+                step=step,
+                dice=found.dice,
+                dice_per_class=found.dice_per_class,
+                cases=len(found.cases),
+                student_dice=found.student_dice,
+            )
+        )
+        if found.dice > self.standing.best_dice or step == self.standing.best_step:
+            self.standing.best_dice, self.standing.best_step = found.dice, step
+            self._ship(BEST, trainer, found)
+        return found
+
+    def finish(self, validator: Validator, trainer: Trainer) -> Table:
+        """Validate with all metrics, write the last package and return the run's summary."""
+        found = self.validated(validator, trainer, surfaces=True)
+        if found is None:
+            self.reporter.warn(
+                "calibration",
+                "no validation cases: the model is not calibrated (temperature 1) and unscored",
+            )
+        self._ship(LAST, trainer, found)
+        summary: Table = {
+            "steps": trainer.step_count,
+            "package": f"{self.run.package.name}/{LAST}.dycon",
+        }
+        if found is not None:
+            if trainer.process.is_main:
+                self._write_report(found)
+            summary |= {
+                "dice": found.dice,
+                "dice_per_class": found.dice_per_class,
+                "student_dice": found.student_dice,
+                "best_dice": self.standing.best_dice,
+                "best_step": self.standing.best_step,
+                "temperature": found.calibration.temperature,
+                "ece": found.calibration.ece_after,
+            }
+        return summary
+
+    def info(self, trainer: Trainer, which: str, found: Validation | None) -> PackageInfo:
+        """Return the description of a package."""
+        channels = self.audit.channels
+        numbered = self.layout == "nnunet"
+        return PackageInfo(
+            network=self.config.network,
+            channels=channels,
+            labels=self.audit.labels,
+            preprocessing=self.preprocessing,
+            patch_size=self.config.training.patch_size,
+            seen=self.seen,
+            training=self._training(trainer, which, found),
+            calibration=found.calibration if found else Calibration(),
+            inference=self.config.inference,
+            name_patterns=tuple(f"_{i:04d}" for i in range(len(channels))) if numbered else (),
+        )
+
+    def _training(self, trainer: Trainer, which: str, found: Validation | None) -> Table:
+        validation: Table = {"cases": 0, "calibration": "not calibrated: no validation cases"}
+        if found is not None:
+            validation = {
+                "cases": len(found.cases),
+                "dice": found.dice,
+                "dice_per_class": found.dice_per_class,
+                "student_dice": found.student_dice,
+                "calibration": "temperature fitted and measured near boundaries of these cases",
+            }
+        return {
+            "method": self.config.method.name,
+            "settings": settings.as_table(trainer.method.config),
+            "checkpoint": f"{which}, step {trainer.step_count} of {self.config.training.steps}",
+            "labeled_cases": len(self.split.labeled),
+            "unlabeled_cases": len(self.split.unlabeled),
+            "split_sha256": self.split.hash(),
+            "seed": self.config.training.seed,
+            "precision": trainer.precision.name,
+            "validation": validation,
+        }
+
+    def _ship(self, which: str, trainer: Trainer, found: Validation | None) -> None:
+        if not trainer.process.is_main:
+            return
+        path = self.run.package / f"{which}.dycon"
+        ship(path, self.info(trainer, which, found), trainer.method)
+        where = f"{path.parent.name}/{path.name}"
+        self.reporter.emit(Saved(what=f"package {which}", path=where, step=trainer.step_count))
+
+    def _write_report(self, found: Validation) -> None:
+        """Write report/validation.json: every case under an alias, undefined values as null."""
+        names = [label.name for label in self.audit.labels[1:]]
+        cases = [
+            {
+                "case": f"validation {result.number + 1}",
+                "classes": {
+                    name: _finite(dataclasses.asdict(scores))
+                    for name, scores in zip(names, result.scores, strict=True)
+                },
+            }
+            for result in found.cases
+        ]
+        self.run.report.mkdir(exist_ok=True)
+        content = {
+            "dice": found.dice,
+            "dice_per_class": found.dice_per_class,
+            "student_dice": found.student_dice,
+            "calibration": dataclasses.asdict(found.calibration),
+            "cases": cases,
+        }
+        write_json(self.run.report / "validation.json", content)
+
+
+def _finite(table: Table) -> Table:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in table.items()
+    }

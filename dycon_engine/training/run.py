@@ -1,0 +1,258 @@
+"""A whole training run: data -> audit -> preparation -> loop -> validation -> packages."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from dycon_engine import config as settings
+from dycon_engine.config import RunConfig, Table
+from dycon_engine.data.audit import Audit, audit
+from dycon_engine.data.cache import TrainingData, prepare_training
+from dycon_engine.data.cases import Case, Dataset
+from dycon_engine.data.layouts import find_cases
+from dycon_engine.data.loader import BatchLoader
+from dycon_engine.data.splits import Split, apply_split, split_cases
+from dycon_engine.data.survey import survey
+from dycon_engine.errors import InputError
+from dycon_engine.jobs.lock import RunLock
+from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.methods import METHODS, build_method
+from dycon_engine.methods.base import Method
+from dycon_engine.networks import build_network
+from dycon_engine.training.checkpoint import CheckpointStore
+from dycon_engine.training.distributed import Process, configure, start_process
+from dycon_engine.training.loop import Loop, Standing
+from dycon_engine.training.packaging import Packager
+from dycon_engine.training.rundir import RunDirectory, require_same_config, require_same_data
+from dycon_engine.training.shipping import networks_of, start_from
+from dycon_engine.training.tensorboard import open_tensorboard
+from dycon_engine.training.trainer import Trainer
+from dycon_engine.training.validation import Validator
+
+WITHOUT_UNLABELED = ("supervised",)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        data: Folder or manifest of the cases.
+        run_dir: Where everything of the run lies.
+        resume: Whether to go on with the run that lies there.
+        choose: Returns the settings, from those stored where a run is resumed.
+        package: A package whose weights training starts from; None = from scratch.
+    """
+
+    data: Path
+    run_dir: Path
+    resume: bool
+    choose: Callable[[RunConfig | None], RunConfig]
+    package: Path | None = None
+
+
+class Plan(NamedTuple):
+    """What is known before the first file of a run is written."""
+
+    config: RunConfig
+    dataset: Dataset
+    split: Split
+    audit: Audit
+
+
+def train(request: Request, reporter: Reporter) -> Table:
+    """Do the run and return the summary of its terminal event.
+
+    Raises:
+        DyconError: One line; what was written until then can be resumed.
+    """
+    run = RunDirectory(request.run_dir)
+    run.require_free(resume=request.resume)
+    stored = run.read_config() if request.resume else None
+    config = request.choose(stored)
+    if stored is not None:
+        require_same_config(stored, config)
+    configure(config.training)
+    with ExitStack() as stack:
+        process = stack.enter_context(start_process(config.training))
+        plan = process.from_main(lambda: make_plan(request, run, config, reporter))
+        if process.is_main:
+            run.path.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(RunLock(run.lock))
+            run.require_role(resume=request.resume)
+            reporter.attach(run.path)
+            stack.callback(_remove_cache, run, reporter)
+        process.wait()
+        return _train(request, run, plan, process, reporter)
+
+
+def make_plan(request: Request, run: RunDirectory, config: RunConfig, reporter: Reporter) -> Plan:
+    """Find the cases, split and audit them; writes nothing.
+
+    Raises:
+        DatasetError: Every problem of the data, one line each.
+        InputError: The data is not that of the run to resume.
+    """
+    dataset = find_cases(request.data, config.data)
+    reporter.stage("audit", len(dataset.cases))
+    scans = survey(dataset, config.data, lambda done, _total: reporter.advance(done))
+    if request.resume:
+        split = run.read_split()
+        require_same_data(split, scans)
+    else:
+        split = split_cases(dataset, config.data, scans=scans)
+    settings.known(config.method.name, METHODS, "method")
+    found = audit(
+        dataset,
+        split,
+        config,
+        scans=scans,
+        needs_unlabeled=config.method.name not in WITHOUT_UNLABELED,
+    )
+    found.require_usable()
+    for warning in found.warnings:
+        reporter.warn("data", warning)
+    named = dataclasses.replace(dataset, labels=found.labels, channels=found.channels)
+    return Plan(config, named, split, found)
+
+
+def _train(
+    request: Request, run: RunDirectory, plan: Plan, process: Process, reporter: Reporter
+) -> Table:
+    config = plan.config
+    packager = _packager(run, plan, reporter)
+    method = _build(plan, request)  # before anything is written: settings are checked here
+    trainer = Trainer(method, config.training, process)
+    if process.is_main and not request.resume:
+        run.write_description(config, plan.split, packager.facts(trainer))
+    data = process.main_first(lambda: _prepare(run, plan, reporter))
+    packager.seen = data.seen
+    validator = Validator(
+        cases=_validation_cases(plan),
+        labels=plan.audit.labels,
+        preprocessing=packager.preprocessing,
+        config=config,
+        process=process,
+        reporter=reporter,
+    )
+    loop = Loop(
+        trainer=trainer,
+        batches=BatchLoader(
+            data.labeled,
+            data.unlabeled,
+            training=config.training,
+            augmentation=config.augmentation,
+            rank=process.rank,
+            world=process.world,
+        ),
+        store=CheckpointStore(run.checkpoints, keep=config.training.keep_checkpoints),
+        reporter=reporter,
+        standing=packager.standing,
+        validate=lambda: packager.validated(validator, trainer),
+    )
+    if request.resume:
+        _resume(loop, run, reporter)
+    if config.training.compile:
+        _compile(method, process, config, reporter)
+    with open_tensorboard(run.path, config.training, process, reporter) as board:
+        loop.on_step = board.step
+        loop.run()
+    summary = packager.finish(validator, trainer)
+    return summary | loop.speed.summary()
+
+
+def _packager(run: RunDirectory, plan: Plan, reporter: Reporter) -> Packager:
+    return Packager(
+        run=run,
+        config=plan.config,
+        split=plan.split,
+        audit=plan.audit,
+        layout=plan.dataset.layout,
+        preprocessing=plan.audit.preprocessing(plan.config),
+        reporter=reporter,
+        standing=Standing(),
+    )
+
+
+def _build(plan: Plan, request: Request) -> Method:
+    config, found = plan.config, plan.audit
+    torch.manual_seed(config.training.seed)
+    method = build_method(
+        config.method.name,
+        config.method.settings,
+        lambda: build_network(
+            config.network, channels=len(found.channels), classes=len(found.labels)
+        ),
+    )
+    if request.package is not None and not request.resume:
+        start_from(request.package, method, config=config, labels=found.labels)
+    return method
+
+
+def _prepare(run: RunDirectory, plan: Plan, reporter: Reporter) -> TrainingData:
+    split = plan.split
+    reporter.stage("prepare", len(split.labeled) + len(split.unlabeled))
+
+    def on_case(done: int, total: int) -> None:  # noqa: ARG001 - the stage knows the total
+        reporter.advance(done)
+        reporter.check_cancelled()
+
+    return prepare_training(
+        plan.dataset,
+        split,
+        plan.audit.preprocessing(plan.config),
+        plan.config.data,
+        run.cache,
+        on_case,
+    )
+
+
+def _resume(loop: Loop, run: RunDirectory, reporter: Reporter) -> None:
+    """Load the newest good checkpoint; never start anew in silence.
+
+    Raises:
+        InputError: Steps were done, but no checkpoint is left.
+    """
+    content = loop.store.load_newest(lambda text: reporter.warn("checkpoint", text))
+    if content is not None:
+        loop.load(content)
+    elif run.logged_steps():
+        raise InputError(
+            f"'{run.checkpoints}': steps were done but no checkpoint is left; restore the folder "
+            "or start a new run in another folder"
+        )
+    else:
+        reporter.warn("resume", "the run ended before its first step; starting at step 0")
+
+
+def _compile(method: Method, process: Process, config: RunConfig, reporter: Reporter) -> None:
+    """Compile the networks, or say that it does not work here and go on without."""
+    networks = networks_of(method)
+    patch = config.training.patch_size
+    for network in networks:
+        network.compile()
+    try:
+        with torch.no_grad():
+            networks[0](torch.zeros(2, networks[0].channels, *patch, device=process.device))
+    except Exception as error:  # noqa: BLE001 - a missing compiler shows in many ways
+        for network in networks:
+            network._compiled_call_impl = None
+        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reporter.warn("compile", f"training.compile does not work here ({words}); going on without")
+
+
+def _validation_cases(plan: Plan) -> tuple[Case, ...]:
+    visible = apply_split(plan.dataset, plan.split)
+    return tuple(visible.case(name) for name in plan.split.validation)
+
+
+def _remove_cache(run: RunDirectory, reporter: Reporter) -> None:
+    if not run.remove_cache():
+        reporter.warn("cache", "prepared scans could not be deleted; delete the run's cache folder")

@@ -1,0 +1,227 @@
+"""Whole validation volumes: Dice on the scans' own grids, and how far the probabilities hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from dycon_engine.config import RunConfig
+from dycon_engine.data.cases import Case, Label, read_case_image, read_case_label
+from dycon_engine.data.preprocessing import Prepared, Preprocessing
+from dycon_engine.errors import NonFiniteError
+from dycon_engine.evaluation.calibration import (
+    expected_calibration_error,
+    fit_temperature,
+    near_boundary,
+    risk_coverage,
+)
+from dycon_engine.evaluation.metrics import Scores, dice_per_class, score
+from dycon_engine.inference.sliding_window import Watch, slide
+from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.package import Calibration
+from dycon_engine.training.distributed import Process
+
+BAND_VOXELS = 3.0  # calibration looks this far around the boundaries of prediction and reference
+SAMPLES_PER_CASE = 20_000
+CURVE_POINTS = 21
+
+
+class Sample(NamedTuple):
+    """Voxels near boundaries: logits (N, K) float32 and class indices (N,)."""
+
+    logits: NDArray[np.float32]
+    targets: NDArray[np.uint8]
+
+
+class CaseResult(NamedTuple):
+    """One validation case: Dice per foreground class, all metrics where asked for, its sample."""
+
+    number: int
+    dice: tuple[float, ...]
+    student_dice: tuple[float, ...] | None
+    scores: tuple[Scores, ...]
+    sample: Sample | None
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The cases' mean; `dice` averages over foreground classes and cases, without weights."""
+
+    dice: float
+    dice_per_class: dict[str, float]
+    student_dice: float | None
+    cases: tuple[CaseResult, ...]
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Scores a method on the validation cases, shared among the ranks.
+
+    Attributes:
+        cases: Validation cases with their label files.
+        labels: Class index -> label; 0 is the background.
+        preprocessing: How scans are prepared.
+        config: The run.
+        process: This rank.
+        reporter: Hears about progress.
+    """
+
+    cases: tuple[Case, ...]
+    labels: tuple[Label, ...]
+    preprocessing: Preprocessing
+    config: RunConfig
+    process: Process
+    reporter: Reporter
+
+    def run(
+        self, predictor: nn.Module, student: nn.Module, *, surfaces: bool = False
+    ) -> Validation | None:
+        """Return the validation, the same on every rank; None where there are no cases.
+
+        Args:
+            predictor: Image (B, C, D, H, W) -> logits (B, K, D, H, W).
+            student: The same; scored too where it is another network.
+            surfaces: Whether surface distances are measured as well.
+        """
+        if not self.cases:
+            return None
+        other = None if _is_same(predictor, student) else student.eval()
+        predictor = predictor.eval()
+        self.reporter.stage("validate", len(self.cases))
+        mine = []
+        for index in range(self.process.rank, len(self.cases), self.process.world):
+            if self.process.world == 1:
+                self.reporter.check_cancelled()
+            mine.append(self._case(index, predictor, other, surfaces=surfaces))
+            self.reporter.advance(index + 1)
+        results = [result for part in self.process.gather(mine) for result in part]
+        return summarize(sorted(results, key=lambda result: result.number), self.labels)
+
+    def _case(
+        self, index: int, predictor: nn.Module, student: nn.Module | None, *, surfaces: bool
+    ) -> CaseResult:
+        case, classes = self.cases[index], range(1, len(self.labels))
+        reference = read_case_label(case, self.labels, self.config.data)
+        prepared = self.preprocessing.prepare(read_case_image(case, self.config.data))
+        logits = self._logits(predictor, prepared, case)
+        found = self._label_map(logits, prepared)
+        student_dice = None
+        if student is not None:
+            second = self._label_map(self._logits(student, prepared, case), prepared)
+            student_dice = dice_per_class(second, reference.array, classes=classes)
+        target = self.preprocessing.prepare_label(reference, len(self.labels))
+        spacing = reference.geometry.spacing_mm
+        return CaseResult(
+            number=index,
+            dice=dice_per_class(found, reference.array, classes=classes),
+            student_dice=student_dice,
+            scores=score(found, reference.array, classes=classes, spacing_mm=spacing)
+            if surfaces
+            else (),
+            sample=sample_voxels(logits, target, self.preprocessing.spacing_mm),
+        )
+
+    def _logits(self, network: nn.Module, prepared: Prepared, case: Case) -> NDArray[np.float32]:
+        """Return the logits (K, D, H, W) on the network's grid."""
+        alone = self.process.world == 1  # a rank that stops by itself would leave others waiting
+        watch = Watch(
+            cancelled=self.reporter.cancelled if alone else lambda: False,
+            on_notice=lambda text: self.reporter.warn("memory", text),
+        )
+        logits = slide(
+            network,
+            torch.from_numpy(prepared.array),
+            patch_size=self.config.training.patch_size,
+            classes=len(self.labels),
+            config=self.config.inference,
+            air=prepared.air,
+            device=self.process.device,
+            watch=watch,
+        )
+        if not bool(torch.isfinite(logits).all()):
+            raise NonFiniteError(
+                f"case '{case.name}': the network's output is not finite; nothing of it is used; "
+                "resume from the checkpoint with a lower training.learning_rate in a new run"
+            )
+        return logits.numpy()
+
+    def _label_map(self, logits: NDArray[np.float32], prepared: Prepared) -> NDArray[np.uint8]:
+        """Return the class indices (D, H, W) on the scan's own grid."""
+        probabilities = torch.from_numpy(logits).softmax(0).numpy()
+        labels = np.empty(prepared.source.size_zyx, dtype=np.uint8)
+        for rows, slab in self.preprocessing.restore_slabs(probabilities, prepared):
+            labels[rows] = slab.argmax(axis=0)
+        return labels
+
+
+def summarize(results: Sequence[CaseResult], labels: Sequence[Label]) -> Validation:
+    """Return the means over `results`, at least one, and the calibration on their samples."""
+    table = np.array([result.dice for result in results])
+    students = [r.student_dice for r in results if r.student_dice is not None]
+    names = [label.name for label in labels[1:]]
+    per_class = {name: float(mean) for name, mean in zip(names, table.mean(axis=0), strict=True)}
+    return Validation(
+        dice=float(table.mean()),
+        dice_per_class=per_class,
+        student_dice=float(np.mean(students)) if students else None,
+        cases=tuple(results),
+        calibration=calibrate(r.sample for r in results if r.sample is not None),
+    )
+
+
+def sample_voxels(
+    logits: NDArray[np.float32], target: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
+) -> Sample | None:
+    """Return evenly taken voxels near a boundary of prediction or reference; None without any.
+
+    Args:
+        logits: (K, D, H, W).
+        target: (D, H, W) class indices on the same grid.
+        spacing_mm: Voxel size (z, y, x).
+    """
+    found = logits.argmax(axis=0).astype(np.uint8)
+    band_mm = BAND_VOXELS * max(spacing_mm)
+    near = np.flatnonzero(near_boundary(found, target, spacing_mm=spacing_mm, band_mm=band_mm))
+    if not near.size:
+        return None
+    chosen = near[:: max(1, -(-near.size // SAMPLES_PER_CASE))]
+    rows = logits.reshape(len(logits), -1)[:, chosen].T
+    return Sample(np.ascontiguousarray(rows), target.reshape(-1)[chosen])
+
+
+def calibrate(samples: Iterable[Sample]) -> Calibration:
+    """Return the temperature that fits `samples` best and what it achieves on them."""
+    kept = list(samples)
+    if not kept:
+        return Calibration()
+    logits = np.concatenate([sample.logits for sample in kept])
+    targets = np.concatenate([sample.targets for sample in kept])
+    temperature = fit_temperature(logits, targets)
+    before, after = _softmax(logits), _softmax((logits / temperature).astype(np.float32))
+    wrong = after.argmax(axis=1) != targets
+    curve = risk_coverage(1.0 - after.max(axis=1), wrong, points=CURVE_POINTS)
+    return Calibration(
+        temperature=temperature,
+        ece_before=expected_calibration_error(before, targets),
+        ece_after=expected_calibration_error(after, targets),
+        risk_coverage=tuple(
+            (float(share), float(risk))
+            for share, risk in zip(curve.coverage, curve.risk, strict=True)
+        ),
+    )
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    return torch.from_numpy(logits).softmax(1).numpy()
+
+
+def _is_same(one: nn.Module, two: nn.Module) -> bool:
+    first, second = next(one.parameters(), None), next(two.parameters(), None)
+    return first is second
