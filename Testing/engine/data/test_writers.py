@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import nibabel as nib
 import numpy as np
@@ -38,7 +37,7 @@ def test_label_map_comes_back_voxel_for_voxel_on_its_grid(tmp_path, suffix, grid
     back = reader(path)
     np.testing.assert_array_equal(back.array.reshape(3, 4, 5), labels())
     assert grid.corner_distance_voxels(back.geometry) < 1e-3
-    assert os.listdir(tmp_path) == [path.name]
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -53,7 +52,7 @@ def test_another_library_sees_the_same_voxels_in_the_same_place(tmp_path, suffix
         np.testing.assert_allclose(theirs, grid.to_world(np.array(index, float)), atol=1e-3)
 
 
-@pytest.mark.parametrize("top, kind", [(1, "u1"), (255, "u1"), (300, "u2"), (70000, "u4")])
+@pytest.mark.parametrize(("top", "kind"), [(1, "u1"), (255, "u1"), (300, "u2"), (70000, "u4")])
 def test_labels_take_the_smallest_unsigned_type(tmp_path, top, kind):
     array = np.zeros((3, 4, 5), np.int64)
     array[0, 0, 0] = top
@@ -108,7 +107,7 @@ def test_metadata_that_would_break_a_header_is_refused(tmp_path):
     for keys in ({"a b": "x"}, {"a": "x\ny"}, {"a:=": "x"}):
         with pytest.raises(InputError, match="cannot be stored"):
             write_label(tmp_path / "m.nrrd", labels(), GRID, overwrite=False, metadata=keys)
-    assert not os.listdir(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_existing_file_is_not_replaced_unasked(tmp_path):
@@ -150,7 +149,7 @@ def test_a_bad_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch,
     assert ".dycon-" not in str(caught.value)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == [path.name]
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
 
 
 def test_what_is_no_label_map_or_not_finite_is_refused(tmp_path):
@@ -165,7 +164,7 @@ def test_what_is_no_label_map_or_not_finite_is_refused(tmp_path):
         write_scalar(
             path, np.where(np.arange(60) == 7, np.nan, 0).reshape(3, 4, 5), GRID, overwrite=False
         )
-    assert not os.listdir(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_targets_are_checked_before_the_work(tmp_path):
