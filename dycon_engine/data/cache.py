@@ -205,26 +205,22 @@ def _write_card(entry: _Entry, facts: ScanFacts) -> None:
         "sha256": {path.name: sha256_of(path) for path in entry.arrays},
         "facts": facts_table(facts),
     }
-    text = json.dumps({"body": body, "sha256": _body_sha256(body)})
-    write_text(entry.card, text)
+    text = json.dumps(body)
+    write_text(entry.card, f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
 
 
 def _checked_facts(entry: _Entry) -> ScanFacts | None:
     """Return the facts of a whole, undamaged entry, else None."""
     try:
-        card = json.loads(entry.card.read_text(encoding="ascii"))
-        body = card["body"]
-        if card["sha256"] != _body_sha256(body):
+        digest, _, text = entry.card.read_bytes().partition(b"\n")
+        if digest.decode("ascii") != hashlib.sha256(text).hexdigest():
             return None
+        body = json.loads(text)
         if any(body["sha256"][path.name] != sha256_of(path) for path in entry.arrays):
             return None
         return facts_from_table(body["facts"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _body_sha256(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 
 def _load(path: Path, *, mapped: bool) -> NDArray[Any]:
