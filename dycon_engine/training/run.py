@@ -151,6 +151,7 @@ def _train(
             augmentation=config.augmentation,
             rank=process.rank,
             world=process.world,
+            spacing_mm=packager.preprocessing.spacing_mm,
         ),
         store=CheckpointStore(run.checkpoints, keep=config.training.keep_checkpoints),
         reporter=reporter,
