@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             overwrite=options.overwrite,
             rank=int(os.environ.get("RANK", "0")),
             world=int(os.environ.get("WORLD_SIZE", "1")),
+            local_rank=int(os.environ.get("LOCAL_RANK", "0")),
         )
         return predict_all(request, reporter)
 

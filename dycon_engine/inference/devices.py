@@ -19,22 +19,33 @@ def works(device: torch.device) -> bool:
         return False
 
 
-def choose_device(name: str, on_notice: Callable[[str], None] = lambda _text: None) -> torch.device:
+def present() -> tuple[str, ...]:
+    """Return the kinds of GPU that PyTorch sees, best first."""
+    cuda = ("cuda",) if torch.cuda.is_available() else ()
+    mps = ("mps",) if torch.backends.mps.is_available() else ()
+    return (*cuda, *mps)
+
+
+def choose_device(
+    name: str, on_notice: Callable[[str], None] = lambda _text: None, *, local_rank: int = 0
+) -> torch.device:
     """Return the device called `name`: auto, cpu, cuda, cuda:N or mps.
 
-    `auto` takes CUDA where a kernel runs on it, else the CPU, and says so where CUDA is there but
-    does not run.
+    `auto` takes CUDA where a kernel runs on it, then MPS, else the CPU, and says so where a GPU is
+    there but does not run. With several processes each takes its own CUDA device.
 
     Raises:
         InputError: No such device, or it runs no kernel.
     """
     if name == "auto":
-        if not torch.cuda.is_available():
-            return torch.device("cpu")
-        if works(torch.device("cuda")):
-            return torch.device("cuda")
-        on_notice("a CUDA device is there but runs no kernel (driver or PyTorch build?); using CPU")
+        for kind in present():
+            device = _own(kind, local_rank)
+            if works(device):
+                return device
+            on_notice(f"{kind} is there but runs no kernel (driver or PyTorch build?); not used")
         return torch.device("cpu")
+    if name == "cuda" and "cuda" in present():
+        name = str(_own(name, local_rank))
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -45,3 +56,9 @@ def choose_device(name: str, on_notice: Callable[[str], None] = lambda _text: No
             "(`dycon describe --machine` shows what there is)"
         )
     return device
+
+
+def _own(kind: str, local_rank: int) -> torch.device:
+    if kind == "cuda" and torch.cuda.device_count() > 1:
+        return torch.device("cuda", local_rank % torch.cuda.device_count())
+    return torch.device(kind)

@@ -45,6 +45,7 @@ class Request:
     overwrite: bool = False
     rank: int = 0
     world: int = 1
+    local_rank: int = 0
 
     def wishes(self) -> Wishes:
         """Return what the predictor must compute."""
@@ -68,7 +69,11 @@ def predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
     if not (math.isfinite(request.minimum_mm3) and request.minimum_mm3 >= 0):
         raise InputError(f"--minimum-volume-mm3 {request.minimum_mm3}: expected a number >= 0")
     package = load_package(request.package)
-    device = choose_device(request.device, functools.partial(reporter.warn, "device"))
+    device = choose_device(
+        request.device,
+        functools.partial(reporter.warn, "device"),
+        local_rank=request.local_rank,
+    )
     predictor = Predictor(package, device, inference=_inference(request, package.info.inference))
     predictor.check(request.wishes())
     cases = find_inputs(request.inputs, len(package.info.channels))

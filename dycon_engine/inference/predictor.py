@@ -27,8 +27,6 @@ from dycon_engine.inference.volumes import LabelVolume, Tally
 from dycon_engine.package import Package
 
 SLAB = 32
-LARGEST_BYTE = 255
-LARGEST_SHORT = 32767
 
 
 class Wishes(NamedTuple):
@@ -52,7 +50,7 @@ class Prediction:
     """A segmented scan, on the scan's own grid.
 
     Attributes:
-        labels: (D, H, W) unsigned bytes or integers, the values of the package's labels.
+        labels: (D, H, W) unsigned, the values of the package's labels.
         geometry: The grid.
         probabilities: (K, D, H, W) float32 calibrated, or None.
         uncertainty: (D, H, W) float32 in [0, 1], or None.
@@ -161,10 +159,7 @@ class Predictor:
 
     def _values(self) -> NDArray[Any]:
         values = np.array([label.value for label in self.package.info.labels])
-        if values.min() >= 0 and values.max() <= LARGEST_BYTE:
-            return values.astype(np.uint8)
-        small = values.min() >= -LARGEST_SHORT and values.max() <= LARGEST_SHORT
-        return values.astype(np.int16 if small else np.int32)
+        return values.astype(np.min_scalar_type(values.max()))
 
     def _probabilities(
         self, apply: Apply, prepared: Prepared, watch: Watch, temperature: float = 1.0

@@ -167,7 +167,7 @@ def check(info: PackageInfo) -> None:
         (1 <= len(info.channels) <= MOST_CHANNELS, f"{len(info.channels)} channels"),
         (2 <= info.classes <= MOST_CLASSES, f"{info.classes} labels"),  # noqa: PLR2004 - with bg.
         (len(set(values)) == len(values), "two labels with one value"),
-        (all(-(2**31) <= value < 2**31 for value in values), "a label value beyond 32 bits"),
+        (all(0 <= value < 2**31 for value in values), "a label value below 0 or beyond 31 bits"),
         (1 <= len(network.filters) <= MOST_LEVELS, f"{len(network.filters)} network levels"),
         (all(1 <= n <= MOST_FILTERS for n in network.filters), "absurd network filters"),
         (all(1 <= n <= LONGEST_PATCH for n in info.patch_size), "absurd patch size"),

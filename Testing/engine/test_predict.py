@@ -1,0 +1,232 @@
+"""The predict command: one file, folders, lists, several channels; nothing overwritten unasked."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dycon_engine.data.readers import read_header, read_image, read_label
+from dycon_engine.data.writers import write_scalar
+from dycon_engine.inference.uncertainty import KINDS
+from dycon_engine.jobs.events import CaseDone, Failed, Finished, from_line
+from dycon_engine.predict import KINDS as OFFERED
+from dycon_engine.predict import main
+from Testing import tiny_package
+
+
+def write(path: Path, seed: int = 1, **changes) -> Path:
+    image = tiny_package.scan(seed, **changes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_scalar(path, image.array[0], image.geometry, overwrite=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    path = tmp_path_factory.mktemp("package") / "ball.dycon"
+    tiny_package.save(path)
+    return path
+
+
+@pytest.fixture
+def predict(package, capsys):
+    def run(*arguments, model=package):
+        code = main(["--package", str(model), "--device", "cpu", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        events = [from_line(line) for line in out.splitlines()]
+        assert "Traceback" not in err
+        return code, [event for event in events if event is not None], err
+
+    return run
+
+
+def test_the_offered_kinds_are_the_known_ones():
+    assert set(OFFERED) == set(KINDS)
+
+
+def test_everything_of_one_scan(predict, tmp_path, package):
+    scan = write(tmp_path / "MRN4711_scan.nii.gz")
+    out = tmp_path / "out" / "labels.nii.gz"
+    extra = [tmp_path / name for name in ("u.nii.gz", "p.nrrd", "r.json")]
+    code, events, _ = predict(
+        "--input", scan, "--output", out, "--uncertainty", extra[0],
+        "--probabilities", extra[1], "--report", extra[2],
+    )  # fmt: skip
+    assert code == 0
+    assert isinstance(events[-1], Finished)
+    grid = read_header(scan).geometry
+    labels = read_label(out)
+    assert labels.geometry.corner_distance_voxels(grid) < 0.01
+    assert set(np.unique(labels.array)) <= {0, 3}
+    uncertainty, probabilities = read_image(extra[0]).array, read_image(extra[1]).array
+    assert uncertainty.shape == (1, *grid.size_zyx)
+    assert uncertainty.min() >= 0
+    assert uncertainty.max() <= 1
+    assert np.allclose(probabilities.sum(0), 1, atol=1e-5)
+    assert np.array_equal(probabilities.argmax(0) * 3, labels.array)
+    report = json.loads(extra[2].read_text())
+    assert report["schema_version"] == 1
+    assert "not a medical device" in report["notices"][0].lower()
+    assert report["package"]["name"] == "ball"
+    assert len(report["package"]["sha256"]) == len(report["input"]["sha256"][0]) == 64
+    assert report["input"]["geometry"]["size_zyx"] == list(grid.size_zyx)
+    assert report["volumes"][0]["name"] == "ball"
+    assert report["parameters"]["overlap"] == 0.5
+    assert report["device"] == "cpu"
+    text = extra[2].read_text()
+    assert "MRN4711" not in text
+    assert str(tmp_path) not in text
+
+
+def test_the_label_map_says_what_it_is_for(predict, tmp_path):
+    scan = write(tmp_path / "a.nrrd")
+    assert predict("--input", scan, "--output", tmp_path / "o.nrrd")[0] == 0
+    assert "DyCON_notice" in read_header(tmp_path / "o.nrrd").metadata
+
+
+def test_a_folder_gives_a_folder_named_after_the_cases(predict, tmp_path):
+    for name in ("a.nii.gz", "b.nrrd", "c_0000.mha"):
+        write(tmp_path / "in" / name)
+    (tmp_path / "in" / "notes.pdf").write_text("no scan")
+    code, events, _ = predict(
+        "--input", tmp_path / "in", "--output", tmp_path / "out", "--report", tmp_path / "reports"
+    )
+    assert code == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.nii.gz", "b.nrrd", "c.mha"}
+    assert len(list((tmp_path / "reports").iterdir())) == 3
+    assert [event.case for event in events if isinstance(event, CaseDone)] == ["a", "b", "c"]
+
+
+def test_one_bad_case_does_not_stop_the_rest(predict, tmp_path):
+    good = write(tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "in" / "b.nii.gz").write_bytes(good.read_bytes()[:2000])
+    write(tmp_path / "in" / "c.nii.gz", size=(4, 6, 5))
+    code, events, err = predict("--input", tmp_path / "in", "--output", tmp_path / "out")
+    assert code == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.nii.gz", "c.nii.gz"}
+    assert "1 of 3 cases failed: b" in err
+    assert [event.case for event in events if isinstance(event, CaseDone) and event.error] == ["b"]
+    assert isinstance(events[-1], Failed)
+
+
+def test_a_list_is_relative_to_itself(predict, tmp_path):
+    write(tmp_path / "x" / "a.nii.gz")
+    write(tmp_path / "y" / "b.nii.gz")
+    todo = tmp_path / "todo.txt"
+    todo.write_text("# which\nx/a.nii.gz\n\ny/b.nii.gz\n")
+    assert predict("--input", todo, "--output", tmp_path / "out")[0] == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.nii.gz", "b.nii.gz"}
+    todo.write_text("x/a.nii.gz\nz/c.nii.gz\n")
+    code, _, err = predict("--input", todo, "--output", tmp_path / "out2")
+    assert code == 2
+    assert "1 of 2 scans are not there, first 'z/c.nii.gz'" in err
+
+
+def test_several_channels_by_repeating_or_by_name(predict, tmp_path):
+    tiny_package.save(tmp_path / "two.dycon", channels=2)
+    model = tmp_path / "two.dycon"
+    one = write(tmp_path / "in" / "case1_0000.nii.gz", 1)
+    two = write(tmp_path / "in" / "case1_0001.nii.gz", 2)
+    write(tmp_path / "in" / "case2_0000.nii.gz", 3)
+    out = tmp_path / "o.nii.gz"
+    assert predict("--input", one, "--input", two, "--output", out, model=model)[0] == 0
+    code, _, err = predict("--input", tmp_path / "in", "--output", tmp_path / "out", model=model)
+    assert code == 1
+    assert "the scan has 1 channels, the model expects 2" in err
+    assert np.array_equal(
+        read_label(out).array, read_label(tmp_path / "out" / "case1.nii.gz").array
+    )
+    code, _, err = predict("--input", one, "--input", two, "--output", tmp_path / "n.nii.gz")
+    assert code == 2
+    assert "2 inputs given, the model has 1 channels" in err
+
+
+def test_nothing_is_overwritten_unasked(predict, tmp_path):
+    scan = write(tmp_path / "a.nii.gz")
+    out = tmp_path / "o.nii.gz"
+    out.write_bytes(b"hand-made")
+    code, _, err = predict("--input", scan, "--output", out)
+    assert code == 2
+    assert "already there" in err
+    assert out.read_bytes() == b"hand-made"
+    assert predict("--input", scan, "--output", out, "--overwrite")[0] == 0
+    assert read_label(out).array.shape == (16, 24, 20)
+    before = scan.read_bytes()
+    code, _, err = predict("--input", scan, "--output", scan, "--overwrite")
+    assert code == 2
+    assert "is the input itself" in err
+    assert scan.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--input", "none.nii.gz", "--output", "o.nii.gz"], "not there"),
+        (["--input", ".", "--output", "out"], "would both become"),
+        (["--input", "empty", "--output", "out"], "no scans found"),
+        (["--input", "a.nii.gz", "--output", "o.nii.gz", "--overlap", "0.99"], "at most 0.9"),
+        (["--input", "a.nii.gz", "--output", "o.nii.gz", "--minimum-volume-mm3", "nan"], "number"),
+        (["--input", "a.nii.gz", "--output", "o.nii.gz", "--device", "abacus"], "abacus"),
+        (["--input", "a.nii.gz", "--output", "o.nii.gz", "--uncertainty", "u.xyz"], "format"),
+        (
+            ["--input", "a.nii.gz", "--output", "o.nii.gz", "--uncertainty", "o.nii.gz"],
+            "same name",
+        ),
+    ],
+)
+def test_bad_usage_is_one_line_and_writes_nothing(predict, tmp_path, monkeypatch, arguments, words):
+    write(tmp_path / "a.nii.gz")
+    write(tmp_path / "A.nrrd")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = predict(*arguments)
+    assert code == 2
+    assert words in err
+    assert len([line for line in err.splitlines() if line.startswith("DyCON:")]) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_missing_or_foreign_package_is_one_line(predict, tmp_path):
+    scan = write(tmp_path / "a.nii.gz")
+    for model in (tmp_path / "none.dycon", scan):
+        code, _, err = predict("--input", scan, "--output", tmp_path / "o.nii.gz", model=model)
+        assert code == 2
+        assert err.count("DyCON:") == 1
+
+
+def test_ranks_share_a_folder(predict, tmp_path, monkeypatch):
+    for name in "abcde":
+        write(tmp_path / "in" / f"{name}.nii.gz", size=(8, 8, 8))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = []
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        code, events, _ = predict("--input", tmp_path / "in", "--output", tmp_path / "out")
+        assert code == 0
+        done.append([event.case for event in events if isinstance(event, CaseDone)])
+    assert done == [["a", "c", "e"], ["b", "d"]]
+
+
+def test_cancel_by_file_leaves_nothing(package, tmp_path):
+    scan = write(tmp_path / "a.nii.gz")
+    run = tmp_path / "run"
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from dycon_engine.inference import predictor\n"
+        "old = predictor.slide\n"
+        f"def slide(*a, **k):\n    Path({str(run / 'cancel')!r}).touch()\n    return old(*a, **k)\n"
+        "predictor.slide = slide\n"
+        "from dycon_engine.predict import main\n"
+        f"raise SystemExit(main(['--package', {str(package)!r}, '--input', {str(scan)!r}, "
+        f"'--output', {str(tmp_path / 'o.nii.gz')!r}, '--run-dir', {str(run)!r}]))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True)
+    assert result.returncode == 3, result.stderr
+    assert not (tmp_path / "o.nii.gz").exists()
+    assert not (run / "cancel").exists()

@@ -1,0 +1,85 @@
+"""Show a package, a data set, the methods with their settings, or this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dycon_engine.errors import DyconError
+
+SCHEMA_VERSION = 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    line = argparse.ArgumentParser(
+        prog="dycon describe",
+        description="Show a package, a data set, the methods with their settings, or this machine. "
+        "Without an option: methods and machine.",
+    )
+    line.add_argument("--package", type=Path, help="a model, NAME.dycon")
+    line.add_argument("--data", type=Path, help="a data set, as `train` would find it")
+    line.add_argument("--methods", action="store_true", help="training recipes and settings")
+    line.add_argument("--machine", action="store_true", help="devices, memory, versions")
+    line.add_argument("--json", action="store_true", help="for programs")
+    return line
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    options = parser().parse_args(argv)
+    everything = not (options.package or options.data or options.methods or options.machine)
+    try:
+        from dycon_engine.inference import description  # noqa: PLC0415 - no torch before parsing
+
+        content: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+        if options.package:
+            content["package"] = description.describe_package(options.package)
+        if options.data:
+            content["data"] = description.describe_data(options.data)
+        if options.methods or everything:
+            content["methods"] = description.describe_methods()
+        if options.machine or everything:
+            content["machine"] = description.describe_machine()
+    except DyconError as error:
+        sys.stderr.write(f"DyCON: {error}\n")
+        return error.exit_code
+    text = json.dumps(content, indent=2) if options.json else "\n".join(_lines(content))
+    _write(text + "\n")
+    return 0
+
+
+def _write(text: str) -> None:
+    encoding = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(text.encode(encoding, errors="replace").decode(encoding))
+
+
+def _lines(content: Mapping[str, Any], depth: int = 0) -> list[str]:
+    lead, lines = "  " * depth, []
+    for name, value in content.items():
+        if isinstance(value, Mapping):
+            lines += [f"{lead}{name}:", *_lines(value, depth + 1)]
+        elif isinstance(value, list) and value and isinstance(value[0], Mapping):
+            lines.append(f"{lead}{name}:")
+            lines += [f"{lead}  {_row(item)}" for item in value]
+        elif isinstance(value, list):
+            lines.append(f"{lead}{name}: {', '.join(map(str, value)) or '-'}")
+        else:
+            lines.append(f"{lead}{name}: {'-' if value is None else value}")
+    return lines
+
+
+def _row(item: Mapping[str, Any]) -> str:
+    if {"name", "help"} <= set(item):  # a setting
+        unit = f" {item['unit']}" if item.get("unit") else ""
+        choices = f" ({' | '.join(item['choices'])})" if item.get("choices") else ""
+        return f"{item['name']} = {item['default']}{unit}{choices}: {item['help']}"
+    return ", ".join(f"{name} {value}" for name, value in item.items() if value not in (None, ""))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

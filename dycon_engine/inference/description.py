@@ -1,0 +1,115 @@
+"""What there is to say of a package, a data set, the methods and this machine, as plain values."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dycon_engine import __version__
+from dycon_engine.config import DataConfig, schema
+from dycon_engine.data.layouts import find_cases
+from dycon_engine.inference.devices import present, works
+from dycon_engine.inference.memory import available_bytes
+from dycon_engine.inference.uncertainty import KINDS
+from dycon_engine.methods import METHODS
+from dycon_engine.package import load_package
+
+GIB = 2**30
+
+
+def describe_package(path: Path) -> dict[str, Any]:
+    """Return name, hash and the whole description of a package, loaded and checked.
+
+    Raises:
+        InputError: Not a package, or damaged.
+    """
+    package = load_package(path)
+    parameters = sum(parameter.numel() for parameter in package.predictor.parameters())
+    return {
+        "name": package.name,
+        "sha256": package.sha256,
+        "parameters": parameters,
+        "has_partner": package.partner is not None,
+        **package.info.as_table(),
+    }
+
+
+def describe_data(root: Path) -> dict[str, Any]:
+    """Return what `train` would find in `root`; no voxels are read.
+
+    Raises:
+        InputError: Nothing is there.
+    """
+    data = find_cases(root, DataConfig())
+    labeled = [case.name for case in data.cases if case.label is not None]
+    return {
+        "layout": data.layout,
+        "cases": len(data.cases),
+        "with_label": len(labeled),
+        "without_label": len(data.cases) - len(labeled),
+        "channels": list(data.channels),
+        "labels": [label._asdict() for label in data.labels],
+        "problems": list(data.problems),
+        "notes": list(data.notes),
+        "names": [case.name for case in data.cases],
+    }
+
+
+def describe_methods() -> dict[str, Any]:
+    """Return every method: its first line and its settings, as a form shows them."""
+    return {
+        name: {"about": _first_line(kind.__doc__), "settings": schema(kind.Config)}
+        for name, kind in sorted(METHODS.items())
+    }
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return devices (each tried with one convolution), memory, cores and versions."""
+    devices: dict[str, Any] = {"cpu": {"works": works(torch.device("cpu")), "name": _processor()}}
+    for kind in present():
+        devices[kind] = {"works": works(torch.device(kind))}
+        if kind == "cuda":
+            devices[kind] |= _cuda(torch.device(kind))
+    return {
+        "devices": devices,
+        "memory_available_gib": round(available_bytes() / GIB, 2),
+        "cores": _cores(),
+        "torch_threads": torch.get_num_threads(),
+        "versions": {
+            "dycon_engine": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "cuda_build": torch.version.cuda,
+        },
+        "system": f"{platform.system()} {platform.machine()}",
+        "uncertainty_kinds": dict(KINDS),
+    }
+
+
+def _cuda(device: torch.device) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(device)
+    free, total = torch.cuda.mem_get_info(device)
+    return {
+        "name": properties.name,
+        "count": torch.cuda.device_count(),
+        "memory_free_gib": round(free / GIB, 2),
+        "memory_total_gib": round(total / GIB, 2),
+        "bf16": torch.cuda.is_bf16_supported(including_emulation=False),
+    }
+
+
+def _cores() -> int:
+    own = getattr(os, "sched_getaffinity", None)  # what this process may use, on Linux only
+    return len(own(0)) if own is not None else os.cpu_count() or 1
+
+
+def _processor() -> str:
+    return platform.processor() or platform.machine()
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n")[0]

@@ -1,0 +1,117 @@
+"""Ranking the scans of a folder and writing the order down."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dycon_engine.config import DataConfig
+from dycon_engine.data.cases import Case, read_case_image
+from dycon_engine.data.layouts import find_cases
+from dycon_engine.data.readers import read_header
+from dycon_engine.errors import CancelledError, DyconError, InputError
+from dycon_engine.inference.devices import choose_device
+from dycon_engine.inference.predictor import Predictor
+from dycon_engine.inference.ranking import Impression, Ranked, impression, rank
+from dycon_engine.inference.sliding_window import Watch
+from dycon_engine.jobs.events import CaseDone
+from dycon_engine.jobs.files import write_json, write_text
+from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.package import load_package
+
+CSV, JSON = ".csv", ".json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankRequest:
+    """What `rank` was asked to do; as in its help."""
+
+    package: Path
+    data: Path
+    output: Path
+    all_cases: bool = False
+    device: str = "auto"
+    overwrite: bool = False
+
+
+def rank_all(request: RankRequest, reporter: Reporter) -> dict[str, Any]:
+    """Rank the unlabeled cases, write the order and return the summary.
+
+    Raises:
+        InputError: The package, the data or the output is not usable.
+        DyconError: A case could not be read or segmented; the others are ranked and written.
+    """
+    files = _files(request)
+    package = load_package(request.package)
+    device = choose_device(request.device, functools.partial(reporter.warn, "device"))
+    predictor = Predictor(package, device)
+    found = find_cases(request.data, DataConfig()).cases
+    cases = [case for case in found if request.all_cases or case.label is None]
+    if not cases:
+        raise InputError(
+            f"data '{request.data}': all {len(found)} cases have a label; add --all to rank them"
+        )
+    impressions, failed = _impressions(cases, predictor, reporter)
+    ranked = rank(impressions)
+    _write(files, ranked, package.sha256)
+    if failed:
+        raise DyconError(f"{len(failed)} of {len(cases)} cases failed: {', '.join(failed)}")
+    return {"cases": len(ranked), "next": [item.name for item in ranked[:5]]}
+
+
+def _impressions(
+    cases: Sequence[Case], predictor: Predictor, reporter: Reporter
+) -> tuple[list[Impression], list[str]]:
+    reporter.stage("ranking", len(cases))
+    impressions: list[Impression] = []
+    failed: list[str] = []
+    for done, case in enumerate(cases, start=1):
+        try:
+            grid = read_header(case.images[0]).geometry
+            predictor.check_memory(grid, f"case '{case.name}'")
+            image = read_case_image(case, DataConfig())
+            watch = Watch(cancelled=reporter.cancelled)
+            impressions.append(impression(case.name, image, predictor, watch=watch))
+            reporter.emit(CaseDone(case=case.name))
+        except CancelledError:
+            raise
+        except DyconError as error:
+            failed.append(case.name)
+            reporter.emit(CaseDone(case=case.name, error=str(error)))
+            reporter.tell(f"DyCON: case '{case.name}': {error}")
+        reporter.advance(done)
+    return impressions, failed
+
+
+def _files(request: RankRequest) -> tuple[Path, ...]:
+    suffix = request.output.suffix.lower()
+    if suffix and suffix not in (CSV, JSON):
+        raise InputError(f"output '{request.output}': expected .csv, .json or a folder")
+    files: tuple[Path, ...] = (request.output,)
+    if not suffix:
+        files = (request.output / "label_next.csv", request.output / "label_next.json")
+    for path in files:
+        if path.exists() and not request.overwrite:
+            raise InputError(f"output '{path}': already there; choose another or --overwrite")
+    return files
+
+
+def _write(files: Sequence[Path], ranked: Sequence[Ranked], package_sha256: str) -> None:
+    rows = [item._asdict() for item in ranked]
+    for path in files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() == JSON:
+            head = {"schema_version": SCHEMA_VERSION, "package_sha256": package_sha256}
+            write_json(path, head | {"label_next": rows})
+            continue
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(Ranked._fields), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(path, text.getvalue())

@@ -1,0 +1,159 @@
+"""Which unlabeled scan to label next: the least certain first, unlike ones before look-alikes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dycon_engine.data.volume import Volume
+from dycon_engine.inference.predictor import Predictor
+from dycon_engine.inference.sliding_window import Watch, slide
+from dycon_engine.inference.uncertainty import entropy
+
+FOREGROUND = 0.05  # voxels at least so likely foreground are looked at
+UNCERTAIN = 0.75
+TIE = 0.05  # of the range of all scores: closer ones are equal, and the less alike goes first
+
+
+class Impression(NamedTuple):
+    """What the model makes of one scan.
+
+    Attributes:
+        name: Of the case.
+        mean_entropy: Over the voxels that may be foreground, in [0, 1].
+        uncertain_share: Of those voxels, the share above `UNCERTAIN`.
+        foreground_ml: Volume of what is labeled.
+        descriptor: (F,) mean deepest features, of length 1.
+    """
+
+    name: str
+    mean_entropy: float
+    uncertain_share: float
+    foreground_ml: float
+    descriptor: NDArray[np.float64]
+
+    @property
+    def score(self) -> float:
+        """How much there is to learn, in [0, 1]; 1 where the model found nothing at all."""
+        if self.foreground_ml == 0.0:
+            return 1.0
+        return 0.5 * (self.mean_entropy + self.uncertain_share)
+
+
+class Ranked(NamedTuple):
+    """One case in the order of labeling; `distance` to the nearest case before it, in [0, 2]."""
+
+    rank: int
+    name: str
+    score: float
+    mean_entropy: float
+    uncertain_share: float
+    foreground_ml: float
+    distance: float
+    reason: str
+
+
+def impression(
+    name: str, image: Volume, predictor: Predictor, *, watch: Watch | None = None
+) -> Impression:
+    """Return what the model makes of `image` (C, D, H, W).
+
+    Raises:
+        CancelledError: `watch` said so.
+        OutOfMemoryError: The scan does not fit.
+    """
+    info = predictor.package.info
+    prepared = info.preprocessing.prepare(image)
+    pooled: list[Tensor] = []
+
+    def apply(patches: Tensor) -> Tensor:
+        features = predictor.network(patches)
+        pooled.append(features.embedding.float().mean((2, 3, 4)).sum(0).cpu())
+        return features.logits
+
+    logits = slide(
+        apply,
+        torch.from_numpy(prepared.array),
+        patch_size=info.patch_size,
+        classes=info.classes,
+        config=predictor.inference,
+        air=prepared.air,
+        device=predictor.device,
+        watch=watch,
+    )
+    probabilities = (logits / info.calibration.temperature).softmax(0)
+    region = probabilities[0] <= 1.0 - FOREGROUND
+    values = entropy(probabilities)[region].double()
+    found = int((probabilities.argmax(0) > 0).sum())
+    return Impression(
+        name=name,
+        mean_entropy=float(values.mean()) if len(values) else 0.0,
+        uncertain_share=float((values >= UNCERTAIN).double().mean()) if len(values) else 0.0,
+        foreground_ml=found * prepared.geometry.voxel_mm3 / 1000.0,
+        descriptor=_unit(pooled),
+    )
+
+
+def rank(impressions: Sequence[Impression]) -> tuple[Ranked, ...]:
+    """Return all cases in the order in which to label them.
+
+    By falling score; among those that tie with the best one left, the one farthest from all chosen
+    before (k-center, Sener & Savarese, ICLR 2018).
+    """
+    scores = [item.score for item in impressions]
+    tie = TIE * (max(scores) - min(scores)) if scores else 0.0
+    left = sorted(impressions, key=lambda item: (-item.score, item.name))
+    chosen: list[Impression] = []
+    ranked: list[Ranked] = []
+    while left:
+        best = [item for item in left if item.score >= left[0].score - tie]
+        pick = max(best, key=lambda item: _distance(item, chosen)) if chosen else best[0]
+        distance = _distance(pick, chosen)
+        reason = _reason(pick, distance, tied=len(best) > 1 and bool(chosen))
+        ranked.append(
+            Ranked(
+                len(chosen) + 1,
+                pick.name,
+                pick.score,
+                pick.mean_entropy,
+                pick.uncertain_share,
+                pick.foreground_ml,
+                distance,
+                reason,
+            )
+        )
+        chosen.append(pick)
+        left.remove(pick)
+    return tuple(ranked)
+
+
+def _reason(item: Impression, distance: float, *, tied: bool) -> str:
+    if item.foreground_ml == 0.0:
+        return "the model found nothing here: a miss, or a scan without the structure"
+    text = (
+        f"uncertain in {item.uncertain_share:.0%} of the voxels that may be foreground "
+        f"(mean uncertainty {item.mean_entropy:.2f})"
+    )
+    if tied:
+        text += f"; least like the cases before it among equally uncertain ones ({distance:.2f})"
+    return text
+
+
+def _distance(item: Impression, chosen: Sequence[Impression]) -> float:
+    """Return the cosine distance to the nearest of `chosen`, 0 where there is none."""
+    if not chosen:
+        return 0.0
+    return min(1.0 - float(item.descriptor @ other.descriptor) for other in chosen)
+
+
+def _unit(pooled: Sequence[Tensor]) -> NDArray[np.float64]:
+    if not pooled:
+        return np.zeros(1)
+    total = torch.stack(list(pooled)).sum(0).double().numpy()
+    length = float(np.linalg.norm(total))
+    return np.asarray(total / length if length > 0 else total)
