@@ -1,0 +1,156 @@
+"""The loader is a pure function of the step, whoever asks, in whatever process."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+from dycon_engine.config import AugmentationConfig, TrainingConfig
+from dycon_engine.data.cache import LabeledCase, UnlabeledCase
+from dycon_engine.data.loader import LABELED, BatchLoader
+
+ROOT = Path(__file__).resolve().parents[3]
+TRAINING = TrainingConfig(patch_size=(8, 12, 12), labeled_batch=2, unlabeled_batch=3)
+
+
+def cases(count, kind=LabeledCase, seed=0):
+    rng = np.random.default_rng(seed)
+    made = []
+    for index in range(count):
+        image = rng.standard_normal((1, 12, 16, 14)).astype(np.float16)
+        label = (rng.random((12, 16, 14)) < 0.1).astype(np.uint8)
+        name = f"case{index}"
+        made.append(kind(name, image, label) if kind is LabeledCase else kind(name, image))
+    return made
+
+
+def make(labeled=4, unlabeled=5, *, rank=0, world=1, preset="strong", **training):
+    return BatchLoader(
+        cases(labeled),
+        cases(unlabeled, UnlabeledCase, seed=1),
+        training=dataclasses.replace(TRAINING, **training),
+        augmentation=AugmentationConfig(preset=preset),
+        rank=rank,
+        world=world,
+    )
+
+
+def same(a, b):
+    return all(
+        torch.equal(getattr(a, name), getattr(b, name)) for name in ("image", "label", "unlabeled")
+    )
+
+
+def test_a_batch_has_the_promised_shapes():
+    batch = make().batch(0)
+    assert batch.image.shape == (2, 1, 8, 12, 12)
+    assert batch.label.shape == (2, 8, 12, 12)
+    assert batch.unlabeled.shape == (3, 1, 8, 12, 12)
+    assert (batch.image.dtype, batch.label.dtype) == (torch.float32, torch.int64)
+    assert batch.image.is_contiguous()
+
+
+def test_the_same_step_gives_the_same_batch_whoever_asks():
+    loader = make()
+    first = loader.batch(7)
+    for step in (0, 3, 8):
+        loader.batch(step)
+    assert same(first, loader.batch(7))
+    assert same(first, make().batch(7))
+    assert same(first, pickle.loads(pickle.dumps(loader)).batch(7))  # noqa: S301 - our own
+    assert not same(first, loader.batch(8))
+    assert not same(first, make(seed=1).batch(7))
+
+
+@pytest.mark.parametrize("unlabeled", [{"unlabeled": 0}, {"unlabeled": 1}, {"unlabeled_batch": 0}])
+def test_labeled_draws_do_not_depend_on_the_unlabeled(unlabeled):
+    for step in range(5):
+        ours, theirs = make().batch(step), make(**unlabeled).batch(step)
+        assert torch.equal(ours.image, theirs.image)
+        assert torch.equal(ours.label, theirs.label)
+    assert make(unlabeled=0).batch(0).unlabeled.shape == (0, 1, 8, 12, 12)
+
+
+def test_processes_share_a_step_without_drawing_a_patch_twice():
+    ranks = [make(rank=rank, world=2).batch(3) for rank in range(2)]
+    assert not same(*ranks)
+    alone = make(labeled_batch=4, unlabeled_batch=6).batch(3)
+    assert torch.equal(torch.cat([batch.image for batch in ranks]), alone.image)
+    assert torch.equal(torch.cat([batch.unlabeled for batch in ranks]), alone.unlabeled)
+
+
+def test_each_case_is_used_equally(monkeypatch):
+    loader = make(labeled=5, labeled_batch=2)
+    used: Counter[int] = Counter()
+    monkeypatch.setattr(
+        "dycon_engine.data.loader.draw_patch", lambda rng, source, how: used.update([source])
+    )
+    monkeypatch.setattr(loader, "_source", lambda stream, index: index)
+    for step in range(10):
+        loader._patches(LABELED, step, 2)
+    assert used == dict.fromkeys(range(5), 4)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+@pytest.mark.parametrize("preset", ["strong", "paper"])
+def test_prepared_ahead_is_the_same_as_asked_one_by_one(workers, preset):
+    loader = make(workers=workers, preset=preset)
+    torch.manual_seed(0)
+    state = torch.get_rng_state()
+    batches = list(loader.iterate(3, 7))
+    assert len(batches) == 4
+    assert all(same(batch, loader.batch(step)) for step, batch in enumerate(batches, start=3))
+    assert torch.equal(state, torch.get_rng_state())
+    assert list(loader.iterate(4, 4)) == []
+
+
+def test_an_abandoned_iteration_ends():
+    batches = make().iterate(0, 1000)
+    next(batches)
+    batches.close()
+
+
+def test_an_error_in_a_case_reaches_the_caller():
+    loader = make()
+    loader.labeled = tuple(dataclasses.replace(case, image=None) for case in loader.labeled)
+    with pytest.raises(TypeError):
+        next(loader.iterate(0, 2))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's signal is Linux's")
+def test_no_worker_outlives_a_killed_parent(tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(
+        textwrap.dedent("""
+        import sys, time
+        from Testing.engine.data.test_loader import make
+        batches = make(workers=2).iterate(0, 100000)
+        next(batches)
+        print("ready", flush=True)
+        time.sleep(600)
+        """)
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, env=environment
+    ) as parent:
+        assert parent.stdout.readline().strip() == "ready"
+        workers = psutil.Process(parent.pid).children()
+        parent.send_signal(signal.SIGKILL)
+    assert len(workers) == 2
+    _, alive = psutil.wait_procs(workers, timeout=2.0)
+    for worker in alive:
+        worker.kill()
+    assert not alive
