@@ -75,7 +75,11 @@ def audit(
     used = set(split.sha256)
     by_name = {scan.name: scan for scan in scans if scan.name in used}
     drawn = [dataset.case(name) for name in (*split.labeled, *split.validation)]
-    stored = [look_at_label(case, config.data) for case in drawn if not by_name[case.name].problem]
+    stored = [
+        look_at_label(case, config.data)
+        for case in drawn
+        if case.label is not None and not by_name[case.name].problem
+    ]
     labels = dataset.labels or found_labels(stored)
     usable = [scan for scan in by_name.values() if not scan.problem]
     problems = [

@@ -185,7 +185,7 @@ def _roles(cases: Sequence[Case], config: DataConfig) -> dict[str, str]:
     validation = 0 if "validation" in given else _validation_count(cases, config)
     test = 0 if "test" in given else config.test
     for role, count in (("validation", validation), ("test", test)):
-        _hold_out(open_cases, roles, role, count, config)
+        _hold_out(cases, roles, role, count, config)
     held_out = {patient_of(case, config) for case in cases if roles.get(case.name) in HELD_OUT}
     left = [
         case
@@ -220,12 +220,13 @@ def _hold_out(
 ) -> None:
     """Give `role` to the last `count` labeled cases, whole patients at a time."""
     taken = 0
+    placed = {patient_of(case, config) for case in cases if roles.get(case.name, role) != role}
     for case in reversed(cases):
         if taken >= count:
             return
-        if case.label is None or case.name in roles:
-            continue
         patient = patient_of(case, config)
+        if case.label is None or case.name in roles or patient in placed:
+            continue
         for other in cases:
             if (
                 other.label is not None

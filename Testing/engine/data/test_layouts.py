@@ -1,0 +1,223 @@
+"""Finding cases: every layout, the same listing every time, one sentence where nothing fits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+from dycon_engine.config import DataConfig
+from dycon_engine.data.cases import Label, read_case_image, read_case_label
+from dycon_engine.data.layouts import find_cases
+from dycon_engine.data.summary import summarize
+from dycon_engine.errors import InputError
+from Testing.tiny_scans import mask, scan, write_pairs, write_scan
+
+AUTO = DataConfig()
+
+
+def names(dataset):
+    return [case.name for case in dataset.cases]
+
+
+def with_label(dataset):
+    return [case.name for case in dataset.cases if case.label is not None]
+
+
+def test_pairs_by_stem_whatever_the_suffix(tmp_path):
+    root = write_pairs(tmp_path, 3, 0)
+    write_scan(root / "labels" / "pt01.nii", mask())
+    (root / "labels" / "notes.txt").write_text("")
+    (root / "images" / ".hidden.nii.gz").write_text("")
+    dataset = find_cases(root, AUTO)
+    assert (dataset.layout, names(dataset)) == ("pairs", ["pt00", "pt01", "pt02"])
+    assert with_label(dataset) == ["pt01"]
+    assert (dataset.problems, dataset.notes) == ((), ())
+    assert find_cases(root, AUTO) == dataset
+
+
+def test_pairs_of_folders_are_named_by_the_folder(tmp_path):
+    for name in ("pt1", "pt2"):
+        write_scan(tmp_path / "images" / name / "ct.nii.gz", scan(1))
+    write_scan(tmp_path / "labels" / "pt2" / "ct.nii.gz", mask())
+    series = tmp_path / "images" / "pt3"
+    series.mkdir()
+    (series / "IM0001").write_bytes(b"slice")
+    dataset = find_cases(tmp_path, AUTO)
+    assert names(dataset) == ["pt1", "pt2", "pt3"]
+    assert with_label(dataset) == ["pt2"]
+    assert dataset.case("pt3").images == (series,)
+
+
+def test_collisions_of_names_are_told(tmp_path):
+    root = write_pairs(tmp_path, 1, 1)
+    write_scan(root / "images" / "pt00.nii", scan(0))
+    write_scan(root / "images" / "PT00.nii", scan(0))
+    write_scan(root / "images" / "two" / "a.nii", scan(0))
+    write_scan(root / "images" / "two" / "b.nii", scan(0))
+    write_scan(root / "labels" / "nobody.nii", mask())
+    dataset = find_cases(root, AUTO)
+    text = "\n".join(dataset.problems)
+    assert "case 'pt00': two files, 'pt00.nii' and 'pt00.nii.gz'" in text
+    assert "'PT00' and 'pt00': names differ only in upper and lower case" in text
+    assert "case 'two': its folder holds 2 scans" in text
+    assert len(dataset.problems) == 3
+    assert dataset.notes == ("label 'nobody': no scan of that name in 'images'; it is not used",)
+
+
+def test_labels_that_all_have_other_names_are_a_problem(tmp_path):
+    root = write_pairs(tmp_path, 2, 0)
+    write_scan(root / "labels" / "pt00_seg.nii.gz", mask())
+    assert "no label has the name of a scan" in find_cases(root, AUTO).problems[0]
+
+
+def test_flat_folder_is_unlabeled(tmp_path):
+    write_scan(tmp_path / "b.nii.gz", scan(0))
+    write_scan(tmp_path / "a.nii", scan(0))
+    dataset = find_cases(tmp_path, AUTO)
+    assert (names(dataset), with_label(dataset)) == (["a", "b"], [])
+
+
+def write_nnunet(root, card):
+    for name in ("hip_1", "hip_2"):
+        for channel in range(2):
+            write_scan(root / "imagesTr" / f"{name}_{channel:04d}.nii.gz", scan(channel))
+    write_scan(root / "labelsTr" / "hip_1.nii.gz", mask(values=(1, 2)))
+    (root / "dataset.json").write_text(json.dumps(card))
+
+
+def test_nnunet(tmp_path):
+    labels = {"background": 0, "head": 1, "neck": 2}
+    channels = {"0": "T1", "1": "T2"}
+    write_nnunet(tmp_path, {"channel_names": channels, "labels": labels, "file_ending": ".nii.gz"})
+    for name in ("hip_8", "hip_9"):
+        for channel in range(2):
+            write_scan(tmp_path / "imagesTs" / f"{name}_{channel:04d}.nii.gz", scan(channel))
+    write_scan(tmp_path / "labelsTs" / "hip_9.nii.gz", mask())
+    dataset = find_cases(tmp_path, AUTO)
+    assert (dataset.layout, dataset.channels) == ("nnunet", ("T1", "T2"))
+    assert dataset.labels == (Label(0, "background"), Label(1, "head"), Label(2, "neck"))
+    assert names(dataset) == ["hip_1", "hip_2", "hip_8", "hip_9"]
+    assert with_label(dataset) == ["hip_1", "hip_9"]
+    assert [case.role for case in dataset.cases] == [None, None, None, "test"]
+    assert "1 scans of imagesTs have no label" in dataset.notes[0]
+    volume = read_case_image(dataset.cases[0], AUTO)
+    assert np.array_equal(volume.array, np.stack([scan(0), scan(1)]))
+    label = read_case_label(dataset.cases[0], dataset.labels, AUTO)
+    assert np.array_equal(label.array, mask(values=(1, 2)))
+
+
+def test_nnunet_of_the_first_version_and_a_lost_channel(tmp_path):
+    write_nnunet(tmp_path, {"modality": {"0": "CT", "1": "PET"}, "labels": {"0": "bg", "7": "x"}})
+    (tmp_path / "imagesTr" / "hip_2_0001.nii.gz").unlink()
+    dataset = find_cases(tmp_path, AUTO)
+    assert dataset.labels == (Label(0, "bg"), Label(7, "x"))
+    [problem] = dataset.problems
+    assert "case 'hip_2': channel file 'hip_2_0001' is missing, expected 2 channels" in problem
+
+
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ('{"labels": {"background": 0, "whole": [1, 2]}}', "overlapping regions"),
+        ("{", "cannot be read as JSON"),
+        ("[1]", "holds no table"),
+    ],
+)
+def test_bad_dataset_json_is_one_line(tmp_path, card, message):
+    write_nnunet(tmp_path, {})
+    (tmp_path / "dataset.json").write_text(card)
+    with pytest.raises(InputError, match=message) as caught:
+        find_cases(tmp_path, AUTO)
+    assert "\n" not in str(caught.value)
+
+
+def test_decathlon(tmp_path):
+    two = np.stack([scan(1), scan(2)], -1)
+    write_scan(tmp_path / "imagesTr" / "la_1.nii.gz", two)
+    write_scan(tmp_path / "imagesTs" / "la_2.nii.gz", two)
+    write_scan(tmp_path / "labelsTr" / "la_1.nii.gz", mask())
+    training = [{"image": "./imagesTr/la_1.nii.gz", "label": "./labelsTr/la_1.nii.gz"}]
+    card = {
+        "modality": {"0": "T2", "1": "ADC"},
+        "labels": {"0": "background", "1": "prostate"},
+        "training": training,
+        "test": ["./imagesTs/la_2.nii.gz"],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(card))
+    dataset = find_cases(tmp_path, AUTO)
+    assert (dataset.layout, names(dataset)) == ("msd", ["la_1", "la_2"])
+    assert (dataset.channels, with_label(dataset)) == (("T2", "ADC"), ["la_1"])
+    assert read_case_image(dataset.cases[0], AUTO).array.shape == (2, 6, 7, 8)
+    training[0]["image"] = "../../etc/passwd"
+    (tmp_path / "dataset.json").write_text(json.dumps(card))
+    with pytest.raises(InputError, match="leads out of the folder"):
+        find_cases(tmp_path, AUTO)
+
+
+def write_h5(path, seed, *, label=True):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["image"] = scan(seed)
+        if label:
+            file["label"] = mask()
+
+
+def test_hdf5_of_the_family(tmp_path):
+    for index, name in enumerate(("A", "B", "C")):
+        write_h5(tmp_path / name / "mri_norm2.h5", index, label=name != "B")
+    dataset = find_cases(tmp_path, AUTO)
+    assert (dataset.layout, names(dataset), dataset.ordered) == ("hdf5", ["A", "B", "C"], False)
+    assert with_label(dataset) == ["A", "C"]
+    spaced = DataConfig(spacing_mm=(2.0, 1.0, 0.5))
+    volume = read_case_image(dataset.cases[0], spaced)
+    assert volume.geometry.spacing_mm == (2.0, 1.0, 0.5)
+    label = read_case_label(dataset.cases[0], (Label(0, "bg"), Label(1, "x")), spaced)
+    assert label.geometry.corner_distance_voxels(volume.geometry) < 1e-9
+
+
+def test_hdf5_lists_give_order_and_roles(tmp_path):
+    for index, name in enumerate(("A", "B", "C", "D")):
+        write_h5(tmp_path / f"{name}.h5", index)
+    (tmp_path / "train.list").write_text("C\nA.h5\n\nlost\n")
+    (tmp_path / "test.list").write_text("B")
+    dataset = find_cases(tmp_path, AUTO)
+    assert (names(dataset), dataset.ordered) == (["C", "A", "B"], True)
+    assert [case.role for case in dataset.cases] == [None, None, "test"]
+    assert "1 of 4 listed names have no file, first 'lost'" in dataset.problems[0]
+
+
+def test_real_hdf5_and_pairs(la2018):
+    files = find_cases(la2018 / "h5", AUTO)
+    assert (files.layout, len(files.cases), len(with_label(files))) == ("hdf5", 4, 4)
+    pairs = find_cases(la2018, AUTO)
+    assert (pairs.layout, len(pairs.cases), len(with_label(pairs))) == ("pairs", 80, 80)
+
+
+def test_nothing_that_fits_names_what_was_looked_for(tmp_path):
+    (tmp_path / "readme.txt").write_text("")
+    with pytest.raises(InputError, match="no known layout; looked for pairs: folders images"):
+        find_cases(tmp_path, AUTO)
+    with pytest.raises(InputError, match="there is no such folder"):
+        find_cases(tmp_path / "nowhere", AUTO)
+    with pytest.raises(InputError, match="organised as pairs, but no readable scan"):
+        find_cases(tmp_path, DataConfig(layout="pairs"))
+    shutil.rmtree(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["nnunet", "msd", "hdf5", "manifest"])
+def test_forced_layout_that_does_not_fit_is_one_line(tmp_path, layout):
+    write_pairs(tmp_path, 1, 1)
+    with pytest.raises(InputError) as caught:
+        find_cases(tmp_path, DataConfig(layout=layout))
+    assert "\n" not in str(caught.value)
+
+
+def test_summary_counts_and_names_no_case(tmp_path):
+    dataset = find_cases(write_pairs(tmp_path, 3, 2), AUTO)
+    table = summarize(dataset)
+    assert (table["cases"], table["with_label"], table["layout"]) == (3, 2, "pairs")
+    assert "pt0" not in json.dumps(table)

@@ -1,0 +1,86 @@
+"""Manifests: TOML and CSV say the same, and every slip is one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from dycon_engine.config import DataConfig
+from dycon_engine.data.cases import Label
+from dycon_engine.data.layouts import find_cases
+from dycon_engine.errors import InputError
+from Testing.tiny_scans import write_pairs
+
+TOML = """
+channels = ["T1", "T2"]
+[labels]
+tumor = 4
+edema = 2
+[[case]]
+name = "b"
+images = ["images/pt00.nii.gz", "images/pt01.nii.gz"]
+label = "labels/pt00.nii.gz"
+role = "labeled"
+patient = "P7"
+[[case]]
+images = ["images/pt01.nii.gz", "images/pt00.nii.gz"]
+"""
+CSV = """case,image,image_2,label,role,patient
+b,images/pt00.nii.gz,images/pt01.nii.gz,labels/pt00.nii.gz,labeled,P7
+pt01,images/pt01.nii.gz,images/pt00.nii.gz,,,
+"""
+
+
+@pytest.fixture
+def root(tmp_path):
+    return write_pairs(tmp_path, 2, 1)
+
+
+def found(root, text, name="manifest.toml"):
+    (root / name).write_text(text)
+    return find_cases(root / name, DataConfig())
+
+
+def test_toml_and_csv_name_the_same_cases(root):
+    table = found(root, TOML)
+    rows = found(root, CSV, "list.csv")
+    assert table.cases == rows.cases
+    first, second = table.cases
+    assert (first.name, first.role, first.patient) == ("b", "labeled", "P7")
+    assert first.images == (root / "images/pt00.nii.gz", root / "images/pt01.nii.gz")
+    assert first.label == root / "labels/pt00.nii.gz"
+    assert (second.name, second.label, second.role) == ("pt01", None, None)
+    assert table.channels == ("T1", "T2")
+    assert table.labels == (Label(0, "background"), Label(2, "edema"), Label(4, "tumor"))
+
+
+def test_a_folder_with_a_manifest_is_read_by_it(root):
+    found(root, CSV, "manifest.csv")
+    assert find_cases(root, DataConfig()).layout == "manifest"
+
+
+def test_repeated_names_and_lost_labels_are_told(root):
+    text = CSV + "b,images/pt01.nii.gz,images/pt01.nii.gz,labels/none.nii.gz,unlabeled,\n"
+    dataset = found(root, text, "list.csv")
+    assert dataset.problems == ("case 'b': 2 entries in 'list.csv'; keep one",)
+    assert [case.name for case in dataset.cases] == ["b", "pt01"]
+    assert "none.nii.gz' is missing; used without" in dataset.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "message"),
+    [
+        ('[[case]]\nimage = "a.nii"\nlable = "b.nii"', "m.toml", "did you mean 'label'"),
+        ('[[case]]\nimage = "a.nii"\nrole = "training"', "m.toml", "unknown role"),
+        ('[[case]]\nname = "a"', "m.toml", "entry 1: names no image"),
+        ("case = 3", "m.toml", r"expected tables \[\[case\]\]"),
+        ("[[case", "m.toml", "not valid TOML"),
+        ('[labels]\na = "x"\n[[case]]\nimage = "a.nii"', "m.toml", "labels must be name = value"),
+        ("case,image\na,b.nii,c.nii", "m.csv", "unknown column"),
+        ("case,picture\na,b.nii", "m.csv", "unknown column"),
+        ("", "m.csv", "no readable scan"),
+    ],
+)
+def test_slips_are_one_line(tmp_path, text, name, message):
+    with pytest.raises(InputError, match=message) as caught:
+        found(tmp_path, text, name)
+    assert "\n" not in str(caught.value)
