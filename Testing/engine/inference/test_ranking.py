@@ -1,0 +1,62 @@
+"""The order of labeling: least certain first, among equals the least alike."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dycon_engine.inference.predictor import Predictor
+from dycon_engine.inference.ranking import Impression, impression, rank
+from dycon_engine.package import load_package
+from Testing import tiny_package
+
+
+def seen(name: str, score: float, direction=(1.0, 0.0), *, found: float = 1.0) -> Impression:
+    unit = np.asarray(direction) / np.linalg.norm(direction)
+    return Impression(name, score, score, found, unit)
+
+
+def names(*impressions: Impression) -> list[str]:
+    return [item.name for item in rank(impressions)]
+
+
+def test_the_least_certain_goes_first():
+    assert names(seen("a", 0.1), seen("b", 0.9), seen("c", 0.5)) == ["b", "c", "a"]
+
+
+def test_among_equals_the_least_alike_goes_first():
+    twins = [seen("a", 0.9), seen("b", 0.9, (1.0, 0.01)), seen("c", 0.89, (0.0, 1.0))]
+    assert names(*twins, seen("z", 0.0)) == ["a", "c", "b", "z"]
+
+
+def test_unlikeness_does_not_beat_uncertainty():
+    assert names(seen("a", 0.9), seen("b", 0.8), seen("c", 0.1, (0.0, 1.0))) == ["a", "b", "c"]
+
+
+def test_a_scan_where_nothing_was_found_goes_first_and_says_so():
+    first, second = rank([seen("a", 0.9), seen("b", 0.0, found=0.0)])
+    assert (first.name, first.score) == ("b", 1.0)
+    assert "found nothing" in first.reason
+    assert "90%" in second.reason
+
+
+def test_order_does_not_depend_on_the_order_given():
+    items = [seen(name, 0.5, (1.0, n)) for n, name in enumerate("abcde")]
+    assert names(*items) == names(*items[::-1])
+
+
+def test_no_cases_no_ranks():
+    assert rank([]) == ()
+
+
+def test_an_impression_of_a_real_network(tmp_path):
+    tiny_package.save(tmp_path / "a.dycon")
+    predictor = Predictor(load_package(tmp_path / "a.dycon"))
+    found = impression("x", tiny_package.scan(1), predictor)
+    again = impression("x", tiny_package.scan(1), predictor)
+    assert 0 <= found.mean_entropy <= 1
+    assert 0 <= found.uncertain_share <= 1
+    assert np.linalg.norm(found.descriptor) == pytest.approx(1)
+    assert np.array_equal(found.descriptor, again.descriptor)
+    other = impression("y", tiny_package.scan(2), predictor)
+    assert not np.array_equal(found.descriptor, other.descriptor)

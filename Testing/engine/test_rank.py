@@ -1,0 +1,81 @@
+"""The rank command writes the order of the unlabeled cases as CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from dycon_engine.data.writers import write_label, write_scalar
+from dycon_engine.rank import main
+from Testing import tiny_package
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    path = tmp_path_factory.mktemp("package") / "ball.dycon"
+    tiny_package.save(path)
+    return path
+
+
+@pytest.fixture
+def data(tmp_path):
+    root = tmp_path / "data"
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    for seed in range(4):
+        image = tiny_package.scan(seed, size=(8, 12, 10))
+        write_scalar(
+            root / f"images/s{seed}.nii.gz", image.array[0], image.geometry, overwrite=False
+        )
+    labels = np.zeros((8, 12, 10), dtype=np.uint8)
+    write_label(root / "labels/s0.nii.gz", labels, image.geometry, overwrite=False)
+    return root
+
+
+def run(package, data, output, *more) -> int:
+    line = ["--package", package, "--data", data, "--output", output, "--device", "cpu", *more]
+    return main([str(word) for word in line])
+
+
+def test_a_folder_gets_csv_and_json_of_the_unlabeled(package, data, tmp_path):
+    assert run(package, data, tmp_path / "out") == 0
+    with (tmp_path / "out" / "label_next.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    content = json.loads((tmp_path / "out" / "label_next.json").read_text())
+    assert {row["name"] for row in rows} == {"s1", "s2", "s3"}
+    assert [row["name"] for row in rows] == [row["name"] for row in content["label_next"]]
+    assert [int(row["rank"]) for row in rows] == [1, 2, 3]
+    assert all(row["reason"] for row in rows)
+    scores = [row["score"] for row in content["label_next"]]
+    assert scores[0] == max(scores)
+
+
+def test_all_cases_when_asked(package, data, tmp_path):
+    assert run(package, data, tmp_path / "all.json", "--all") == 0
+    assert len(json.loads((tmp_path / "all.json").read_text())["label_next"]) == 4
+
+
+def test_a_broken_case_is_named_and_the_rest_is_ranked(package, data, tmp_path, capsys):
+    broken = data / "images" / "s3.nii.gz"
+    broken.write_bytes(broken.read_bytes()[:500])
+    assert run(package, data, tmp_path / "o.csv") == 1
+    assert "1 of 3 cases failed: s3" in capsys.readouterr().err
+    assert (tmp_path / "o.csv").read_text().count("\n") == 3
+
+
+@pytest.mark.parametrize("name", ["there.csv", "o.xlsx"])
+def test_output_is_checked_before_the_work(package, data, tmp_path, capsys, name):
+    (tmp_path / "there.csv").write_text("mine")
+    assert run(package, data, tmp_path / name) == 2
+    assert capsys.readouterr().err.count("DyCON:") == 1
+    assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+def test_nothing_to_label(package, data, tmp_path, capsys):
+    for seed in range(1, 4):
+        (data / f"images/s{seed}.nii.gz").unlink()
+    assert run(package, data, tmp_path / "o.csv") == 2
+    assert "add --all" in capsys.readouterr().err
