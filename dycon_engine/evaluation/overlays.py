@@ -25,6 +25,7 @@ REFERENCE_COLOR = "#56B4E9"
 PREDICTION_COLOR = "#E69F00"
 MARGIN_MM = 30.0
 DPI = 110
+WIDTH_INCH = 10.2
 Index = tuple[int, int, int]
 
 
@@ -105,8 +106,10 @@ def draw_overlay(
     scan = None if image is None else orientation.apply(image.array[0])
     place = worst_disagreement(next(iter(rows.values())), expected, spacing_mm=spacing)
     shown = _window(place, (expected, *rows.values()), spacing)
-    figure = Figure(figsize=(10.2, 3.5 * len(rows)), facecolor="black", dpi=DPI)
-    axes = figure.subplots(len(rows), len(VIEWS), squeeze=False)
+    ratios = _widths(shown, spacing)
+    height = WIDTH_INCH / sum(ratios) * len(rows) + 0.25
+    figure = Figure(figsize=(WIDTH_INCH, height), facecolor="black", dpi=DPI)
+    axes = figure.subplots(len(rows), len(VIEWS), squeeze=False, width_ratios=ratios)
     for (name, predicted), line in zip(rows.items(), axes, strict=True):
         for view, axis in zip(VIEWS, line, strict=True):
             _draw(axis, view, (scan, expected, predicted), spacing=spacing, at=(place, shown))
@@ -137,6 +140,12 @@ def _window(place: Index, maps: tuple[NDArray[Any], ...], spacing: Spacing) -> l
         high = max([box[axis].stop for box in boxes] + [at + 1]) + margin
         parts.append(slice(max(low, 0), min(high, maps[0].shape[axis])))
     return parts
+
+
+def _widths(shown: list[slice], spacing: Spacing) -> list[float]:
+    """Width over height of each view, so that all views of a row are equally high."""
+    z, y, x = ((part.stop - part.start) * step for part, step in zip(shown, spacing, strict=True))
+    return [x / y, x / z, y / z]
 
 
 def _draw(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from dycon_engine.evaluation.summaries import METRICS, PredictionSet
 INK = "#010203"  # replaced by the page's text color
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe-Ito
 MARKERS = ("o", "s", "^", "D", "v")
+FEWEST_VOXELS = 10  # a reliability bin with fewer is not drawn
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -36,7 +37,15 @@ def draw_strips(metric: str, sets: Sequence[PredictionSet], names: dict[int, str
     Undefined values cannot be drawn; their number stands above the box. The cases of two sets are
     joined by thin lines.
     """
-    figure, axis = _figure((2.0 + 1.15 * len(sets) * len(names), 3.4), f"strip-{metric}")
+    with _styled(f"strips-{metric}"):
+        figure, axis = _figure((max(3.2, 1.6 + 0.85 * len(sets) * len(names)), 3.4))
+        _draw_strips(axis, metric, sets, names)
+        return _svg(figure, f"{METRICS[metric]} of every case, per class and prediction set")
+
+
+def _draw_strips(
+    axis: Any, metric: str, sets: Sequence[PredictionSet], names: dict[int, str]
+) -> None:
     ticks = []
     for group, label in enumerate(names):
         columns = [group * (len(sets) + 0.7) + index for index in range(len(sets))]
@@ -60,12 +69,17 @@ def draw_strips(metric: str, sets: Sequence[PredictionSet], names: dict[int, str
         for index, predictions in enumerate(sets):
             axis.plot([], [], MARKERS[index], color=COLORS[index], label=predictions.name)
         axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(sets))
-    return _svg(figure, f"{METRICS[metric]} of every case, per class and prediction set")
 
 
 def draw_reliability(sets: Sequence[PredictionSet]) -> str:
     """Return an SVG with the reliability curves of all sets that have probabilities."""
-    figure, axis = _figure((4.6, 3.7), "reliability")
+    with _styled("reliability"):
+        figure, axis = _figure((4.8, 4.6))
+        _draw_reliability(axis, sets)
+        return _svg(figure, "Reliability: share of right voxels against stated confidence")
+
+
+def _draw_reliability(axis: Any, sets: Sequence[PredictionSet]) -> None:
     axis.plot([0, 1], [0, 1], color=INK, alpha=0.5, linestyle="dotted", label="perfect")
     for index, predictions in enumerate(sets):
         if predictions.calibration is None:
@@ -74,20 +88,26 @@ def draw_reliability(sets: Sequence[PredictionSet]) -> str:
             (predictions.calibration.everywhere, "dashed", "all voxels"),
             (predictions.calibration.boundary, "solid", "near boundaries"),
         ):
+            drawn = curve.voxels >= FEWEST_VOXELS
             axis.plot(
-                curve.confidence, curve.accuracy, linestyle=style, color=COLORS[index],
+                curve.confidence[drawn], curve.accuracy[drawn], linestyle=style, color=COLORS[index],
                 marker=MARKERS[index], markersize=4, label=f"{predictions.name}, {where}",
             )  # fmt: skip
     axis.set(xlabel="confidence stated (largest probability)", ylabel="share of voxels right")
     axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axis.grid(alpha=0.25, linewidth=0.6)
-    axis.legend(loc="upper left", fontsize=8)
-    return _svg(figure, "Reliability: share of right voxels against stated confidence")
+    axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=9)
 
 
 def draw_risk_coverage(sets: Sequence[PredictionSet]) -> str:
     """Return an SVG with the risk-coverage curves of all sets that have probabilities."""
-    figure, axis = _figure((4.6, 3.7), "risk")
+    with _styled("risk-coverage"):
+        figure, axis = _figure((4.8, 4.6))
+        _draw_risk_coverage(axis, sets)
+        return _svg(figure, "Risk-coverage: error rate when only the surest voxels are kept")
+
+
+def _draw_risk_coverage(axis: Any, sets: Sequence[PredictionSet]) -> None:
     for index, predictions in enumerate(sets):
         if predictions.calibration is not None:
             risk = predictions.calibration.risk
@@ -98,17 +118,22 @@ def draw_risk_coverage(sets: Sequence[PredictionSet]) -> str:
     axis.set(xlabel="surest voxels kept [%]", ylabel="wrong among the kept [%]", xlim=(0, 100))
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.25, linewidth=0.6)
-    axis.legend(loc="upper left", fontsize=8)
-    return _svg(figure, "Risk-coverage: error rate when only the surest voxels are kept")
+    axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), fontsize=9)
 
 
-def _figure(size: tuple[float, float], salt: str) -> tuple[Any, Any]:
+@contextlib.contextmanager
+def _styled(salt: str) -> Iterator[None]:
     import matplotlib as mpl  # noqa: PLC0415 - slow to import
-    from matplotlib.figure import Figure  # noqa: PLC0415
 
     with mpl.rc_context(_STYLE | {"svg.hashsalt": salt}):
-        figure = Figure(figsize=size, layout="constrained")
-        return figure, figure.subplots()
+        yield
+
+
+def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
+
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots()
 
 
 def _strip(axis: Any, column: float, values: Any, *, index: int, spread: Any) -> None:
@@ -133,12 +158,8 @@ def _strip(axis: Any, column: float, values: Any, *, index: int, spread: Any) ->
 
 
 def _svg(figure: Any, alt: str) -> str:
-    import matplotlib as mpl  # noqa: PLC0415 - slow to import
-
     buffer = io.StringIO()
-    salt = f"{alt}-{math.pi}"
-    with mpl.rc_context(_STYLE | {"svg.hashsalt": salt}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     return text.replace("<svg ", f'<svg role="img" aria-label="{alt}" ', 1)
