@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dycon_engine.config import PreprocessingConfig
+from dycon_engine.config import DataConfig, PreprocessingConfig
+from dycon_engine.data.cases import Label, read_case_label
 from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.layouts import find_cases
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
@@ -194,3 +196,20 @@ def test_plan_fills_in_what_the_settings_leave_open():
 def test_senseless_settings_are_refused(arguments, message):
     with pytest.raises(InputError, match=message):
         Preprocessing(*arguments)
+
+
+def test_a_real_label_survives_half_resolution(la2018):
+    config = DataConfig()
+    dataset = find_cases(la2018, config)
+    preprocessing = Preprocessing((1.25, 1.25, 1.25))
+    labels = (Label(0, "background"), Label(1, "atrium"))
+    scores, volumes = [], []
+    for case in dataset.cases[:80:20]:
+        label = read_case_label(case, labels, config)
+        coarse = preprocessing.prepare_label(label, 2)
+        one_hot = np.stack([coarse == 0, coarse == 1]).astype(np.float32)
+        back = preprocessing.restore(one_hot, label.geometry).argmax(0) == 1
+        scores.append(dice(back, label.array == 1))
+        volumes.append(back.sum() / (label.array == 1).sum())
+    assert np.mean(scores) >= 0.97
+    assert 0.99 <= np.mean(volumes) <= 1.01

@@ -1,0 +1,46 @@
+"""The survey: one pass over the images, no label, failures as lines."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dycon_engine.config import DataConfig
+from dycon_engine.data.cases import Case, Dataset
+from dycon_engine.data.layouts import find_cases
+from dycon_engine.data.survey import survey, voxel_hash
+from Testing.tiny_scans import scan, write_pairs, write_scan
+
+
+def test_facts_in_the_order_of_the_cases(tmp_path):
+    root = write_pairs(tmp_path, 4, 2, spacing=(3.0, 1.0, 2.0))
+    for path in (root / "labels").iterdir():
+        path.write_bytes(b"never read")
+    dataset, seen = find_cases(root, DataConfig()), []
+    scans = survey(dataset, DataConfig(), lambda *count: seen.append(count))
+    assert [one.name for one in scans] == [case.name for case in dataset.cases]
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [one.problem for one in scans] == [""] * 4
+    first = scans[0]
+    assert (first.channels, first.geometry.spacing_mm) == (1, (3.0, 1.0, 2.0))
+    assert (first.low, first.high) == ((float(scan(0).min()),), (float(scan(0).max()),))
+
+
+def test_the_same_voxels_have_the_same_hash_in_any_format(tmp_path):
+    write_scan(tmp_path / "a.nii", scan(0).round().astype(np.int16))
+    write_scan(tmp_path / "b.nii.gz", scan(0).round())
+    write_scan(tmp_path / "c.nii.gz", scan(0).round().reshape(6, 8, 7))
+    hashes = [one.sha256 for one in survey(find_cases(tmp_path, DataConfig()), DataConfig())]
+    assert hashes[0] == hashes[1] != hashes[2]
+    one = scan(0)[None]
+    assert voxel_hash(one) == voxel_hash(np.asfortranarray(one)) != voxel_hash(-one)
+
+
+def test_failures_become_one_line_that_names_the_case(tmp_path):
+    cut = write_scan(tmp_path / "cut.nii.gz", scan(0))
+    cut.write_bytes(cut.read_bytes()[:100])
+    cases = (Case("cut", (cut,)), Case("lost", (tmp_path / "lost.nii",)))
+    scans = survey(Dataset(tmp_path, "manifest", cases), DataConfig())
+    for one in scans:
+        assert one.sha256 == ""
+        assert f"case '{one.name}'" in one.problem
+        assert "\n" not in one.problem
