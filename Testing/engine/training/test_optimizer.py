@@ -1,0 +1,47 @@
+"""Optimizer, learning rate and number format follow the settings."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from dycon_engine.config import TrainingConfig
+from dycon_engine.errors import InputError
+from dycon_engine.schedules import Progress
+from dycon_engine.training.optimizer import build_optimizer, choose_precision, learning_rate
+
+CPU = torch.device("cpu")
+
+
+def rates(schedule, steps=(0, 50, 99), **changes):
+    config = TrainingConfig(schedule=schedule, learning_rate=1.0, **changes)
+    return [learning_rate(config, Progress(step, 100)) for step in steps]
+
+
+def test_the_schedules():
+    assert rates("constant") == [1.0, 1.0, 1.0]
+    assert rates("polynomial") == pytest.approx([1.0, 0.5**0.9, 0.01**0.9])
+    assert rates("steps", milestones=(50, 90)) == pytest.approx([1.0, 0.1, 0.01])
+    first, middle, last = rates("one_cycle", steps=(0, 10, 99))
+    assert first < 0.1
+    assert middle == pytest.approx(1.0)
+    assert last < 0.01
+
+
+@pytest.mark.parametrize(("name", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_only_what_needs_a_gradient_is_optimized(name, kind):
+    layer = nn.Linear(2, 2)
+    layer.bias.requires_grad_(False)
+    optimizer = build_optimizer(layer.parameters(), TrainingConfig(optimizer=name), CPU)
+    assert isinstance(optimizer, kind)
+    assert [p is layer.weight for p in optimizer.param_groups[0]["params"]] == [True]
+    assert optimizer.param_groups[0]["fused"] is True
+
+
+def test_precision():
+    assert choose_precision("auto", CPU).dtype is None
+    assert choose_precision("bf16", CPU).dtype is torch.bfloat16
+    assert choose_precision("fp16", torch.device("cuda")).needs_scaler
+    with pytest.raises(InputError, match="fp16 needs a CUDA device"):
+        choose_precision("fp16", CPU)
