@@ -1,0 +1,196 @@
+"""A whole DyCON training step against one in the manner of the released code, alternating.
+
+    python benchmarks/step.py [--steps 7] [--patch 48 64 64] [--compile] [--threads 1]
+
+Counted: student and teacher forward, every loss, backward, clipping, optimizer, EMA, and on the
+other side the HD95 it computes in every step. Not counted: loading. Both sides have the same
+architecture, weights, patches (2 labeled + 2 unlabeled) and settings. CPU seconds of the process;
+on CUDA wall seconds after a synchronisation, ours in bf16. Peak memory above what the process held
+before its first step, one child process per side. Goals: CPU >= 1.6x (V-Net), >= 1.3x (3D U-Net),
+with --compile >= 2x and >= 1.6x, CUDA >= 3x; memory <= 0.6x.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.official_step import OfficialStep
+from benchmarks.peak import peak_mib, reset_peak
+from dycon_engine.config import NetworkConfig
+from dycon_engine.data.batch import Batch
+from dycon_engine.methods import build_method
+from dycon_engine.methods.dycon import DyconConfig
+from dycon_engine.networks.base import Network
+from dycon_engine.networks.build import build_network
+from dycon_engine.schedules import Progress
+
+FILTERS = (16, 32, 64, 128, 256)
+NETWORKS = {
+    "vnet": NetworkConfig(
+        name="vnet", filters=FILTERS, norm="batch", upsampling="transposed", dropout=0.0
+    ),
+    "unet3d": NetworkConfig(
+        name="unet3d", filters=FILTERS, norm="instance", upsampling="trilinear", dropout=0.0
+    ),
+}
+SETTINGS = {  # the released ones, equal on both sides
+    "strong_intensity": 0.0,
+    "teacher_noise": 0.1,
+    "rampup": 0.0,
+    "beta_max": 0.5,
+    "beta_min": 0.5,
+    "entropy_coefficient": None,
+    "detach_weights": False,
+    "hidden_features": 512,
+    "embedding_features": 256,
+}
+GOALS = {"vnet": 1.6, "unet3d": 1.3}
+Step = Callable[[Batch], float]
+
+
+def make_network(name: str) -> Network:
+    torch.manual_seed(0)
+    return build_network(NETWORKS[name], channels=1, classes=2)
+
+
+def our_step(name: str, options: argparse.Namespace) -> Step:
+    method = build_method("dycon", SETTINGS, lambda: make_network(name)).to(options.device)
+    if options.compile:
+        for module in method.modules():
+            if isinstance(module, Network):
+                module.compile()
+    parameters = [p for p in method.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True)
+    done = 0
+
+    def step(batch: Batch) -> float:
+        nonlocal done
+        progress = Progress(done, 1000)
+        on_cuda = batch.image.is_cuda
+        with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=on_cuda):
+            terms = method(batch, progress)
+        loss = torch.stack(list(terms.values())).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        method.after_step(progress)
+        done += 1
+        return float(loss.detach())
+
+    return step
+
+
+def official_step(name: str, options: argparse.Namespace) -> Step:
+    config = DyconConfig(**SETTINGS)
+    network = make_network(name)
+    step = OfficialStep.build(network, config, teacher_graph=options.teacher_graph)
+    step.student.to(options.device)
+    step.teacher.to(options.device)
+    return step
+
+
+SIDES = {"official": official_step, "ours": our_step}
+
+
+def make_batch(options: argparse.Namespace) -> Batch:
+    """Smooth blobs on noise, so that HD95 and the cell labels have something to do."""
+    torch.manual_seed(1)
+    coarse = torch.randn(4, 1, 4, 4, 4)
+    blobs = nn.functional.interpolate(coarse, size=tuple(options.patch), mode="trilinear")
+    label = (blobs[:, 0] > 0.5).long()
+    image = label[:, None].float() * 2 + torch.randn(4, 1, *options.patch) * 0.3
+    return Batch(image[:2], label[:2], image[2:]).to(torch.device(options.device))
+
+
+def seconds_of(step: Step, batch: Batch) -> float:
+    if batch.image.is_cuda:
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        step(batch)
+        torch.cuda.synchronize()
+        return time.perf_counter() - start
+    start = time.process_time()
+    step(batch)
+    return time.process_time() - start
+
+
+def measure_memory(name: str, side: str, options: argparse.Namespace) -> None:
+    """Child process: print the extra MiB of three steps."""
+    step, batch = SIDES[side](name, options), make_batch(options)
+    on_cuda = batch.image.is_cuda
+    if on_cuda:
+        torch.cuda.reset_peak_memory_stats()
+    reset_peak()
+    before = torch.cuda.memory_allocated() / 2**20 if on_cuda else peak_mib()
+    for _ in range(3):
+        step(batch)
+    after = torch.cuda.max_memory_allocated() / 2**20 if on_cuda else peak_mib()
+    print(json.dumps(after - before))
+
+
+def memory_mib(name: str, side: str) -> float:
+    command = [sys.executable, __file__, *sys.argv[1:], "--memory", name, side]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(json.loads(answer.stdout.splitlines()[-1]))
+
+
+def compare(name: str, options: argparse.Namespace) -> None:
+    steps = {side: build(name, options) for side, build in SIDES.items()}
+    batch = make_batch(options)
+    seconds: dict[str, list[float]] = {side: [] for side in steps}
+    for step in steps.values():
+        for _ in range(2):
+            seconds_of(step, batch)  # warm up, compile
+    for _ in range(options.steps):
+        for side, step in steps.items():
+            seconds[side].append(seconds_of(step, batch))
+    pairs = zip(seconds["official"], seconds["ours"], strict=True)
+    ratio = statistics.median(official / ours for official, ours in pairs)
+    memory = {side: memory_mib(name, side) for side in SIDES}
+    print(
+        f"{name:<8}{statistics.median(seconds['official']):>12.2f} s"
+        f"{statistics.median(seconds['ours']):>10.2f} s{ratio:>10.2f}x"
+        f"{memory['official']:>12.0f} MiB{memory['ours']:>8.0f} MiB"
+        f"{memory['ours'] / memory['official']:>9.2f}x",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=7)
+    parser.add_argument("--patch", type=int, nargs=3, default=[48, 64, 64], help="z y x")
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="compile our networks")
+    parser.add_argument(
+        "--teacher-graph", action="store_true", help="the other side records the teacher's graph"
+    )
+    parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.memory:
+        measure_memory(*options.memory, options)
+        return
+    size = "x".join(map(str, options.patch))
+    print(f"DyCON step, 2 + 2 patches of {size}, {options.device}, median of {options.steps} pairs")
+    print(f"{'':<8}{'official':>14}{'ours':>12}{'faster':>11}{'peak':>16}{'':>12}{'memory':>10}")
+    for name in options.networks:
+        compare(name, options)
+
+
+if __name__ == "__main__":
+    main()
