@@ -29,11 +29,12 @@ LONG_LENGTH = (
     b"UV",
 )
 UNDEFINED = 0xFFFFFFFF
-ITEM_END, SEQUENCE_END = (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
+ITEM, ITEM_END, SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE00D), (0xFFFE, 0xE0DD)
 PIXELS = (0x7FE0, 0x0010)
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 DEFLATED, BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
 META_GROUP = 0x0002
+RATIO_MAX = 1000  # pixel bytes per compressed byte
 Tag = tuple[int, int]
 WANTED: dict[Tag, str] = {
     (0x0002, 0x0010): "syntax",
@@ -129,10 +130,7 @@ def _interpret(path: Path, found: dict[str, bytes], pixels: tuple[int, int]) -> 
     size = path.stat().st_size
     expected = number["rows"] * number["columns"] * ((number["bits"] + 7) // 8)
     if length == UNDEFINED:
-        with path.open("rb") as stream:
-            stream.seek(max(offset, size - 10))
-            end = stream.read()
-        whole = struct.pack("<HH", *SEQUENCE_END) in end and expected <= 1000 * (size - offset)
+        whole = _fragments_are_whole(path, offset) and expected <= RATIO_MAX * (size - offset)
     else:
         whole = offset + length <= size and expected <= length <= expected + 1
     if not whole or expected == 0:
@@ -150,6 +148,20 @@ def _interpret(path: Path, found: dict[str, bytes], pixels: tuple[int, int]) -> 
         float(_text(found, "thickness") or 0),
         int(_text(found, "count") or 0),
     )
+
+
+def _fragments_are_whole(path: Path, offset: int) -> bool:
+    """Return whether the compressed fragments from `offset` on end as they should (PS3.5, A.4)."""
+    with path.open("rb") as stream:
+        stream.seek(offset)
+        while len(head := stream.read(8)) == 8:  # noqa: PLR2004 - tag and length
+            group, element, length = struct.unpack("<HHI", head)
+            if (group, element) == SEQUENCE_END:
+                return True
+            if (group, element) != ITEM:
+                return False
+            stream.seek(length, 1)
+    return False
 
 
 def _text(found: dict[str, bytes], name: str) -> str:
