@@ -21,6 +21,7 @@ from dycon_engine.data.patches import crop, random_start, start_around
 from dycon_engine.data.warping import Warp, warped
 
 THIN = 3.0  # an axis this many times shorter than the longest is not turned into the others
+PLAY = 0.25  # of the patch: how far it can move even in a case of its own size
 AXES = "zyx"
 ELASTIC_POINTS = 5
 ELASTIC_SHARE = 0.04  # standard deviation of the deformation, share of the patch
@@ -68,7 +69,7 @@ def draw_patch(rng: np.random.Generator, source: Source, how: Augmentation) -> P
     """Return a random patch of `source`: a function of the state of `rng` alone."""
     if how.config.preset == "paper":
         return _paper(rng, source, how)
-    start = _start(rng, source, how.foreground, how.patch_size)
+    start = _start(rng, source, how, how.patch_size)
     if how.config.preset == "none":
         return _plain(source, start, how.patch_size)
     flipped = [rng.random() < 0.5 and axis in how.config.flip_axes for axis in AXES]  # noqa: PLR2004 - a coin
@@ -83,13 +84,14 @@ def draw_patch(rng: np.random.Generator, source: Source, how: Augmentation) -> P
 
 
 def _start(
-    rng: np.random.Generator, source: Source, foreground: float, patch_size: Size
+    rng: np.random.Generator, source: Source, how: Augmentation, patch_size: Size
 ) -> NDArray[np.int64]:
-    start = random_start(rng, source.size_zyx, patch_size)
-    if rng.random() < foreground and source.points:
+    play = PLAY if how.config.preset == "strong" else 0.0
+    start = random_start(rng, source.size_zyx, patch_size, play=play)
+    if rng.random() < how.foreground and source.points:
         points = source.points[int(rng.integers(len(source.points)))]
         voxel = points[int(rng.integers(len(points)))]
-        return start_around(voxel, source.size_zyx, patch_size)
+        return start_around(voxel, source.size_zyx, patch_size, play=play)
     return start
 
 
@@ -113,7 +115,7 @@ def _paper(rng: np.random.Generator, source: Source, how: Augmentation) -> Patch
     quarters, axis = int(rng.integers(4)), int(rng.integers(-2, 0))
     depth, height, width = how.patch_size
     size = (depth, width, height) if quarters % 2 else how.patch_size
-    start = _start(rng, source, how.foreground, size)
+    start = _start(rng, source, how, size)
     image, label = _plain(source, start, size)
     image = image.rot90(quarters, (-2, -1)).flip(axis).contiguous()
     if label is not None:

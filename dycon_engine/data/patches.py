@@ -34,23 +34,37 @@ def air_value(image: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(coarse.min(axis=(1, 2, 3)), dtype=np.float32)
 
 
-def random_start(rng: np.random.Generator, size_zyx: Size, patch_size: Size) -> NDArray[np.int64]:
-    """Return the first voxel (z, y, x) of a patch inside the case, any place alike.
-
-    Along an axis where the case is smaller than the patch, the case lies in the middle.
-    """
-    room = np.asarray(size_zyx) - np.asarray(patch_size)
-    draw = rng.random(3)
-    start = np.where(room >= 0, np.floor(draw * (room + 1)), room // 2)
-    return np.asarray(start, dtype=np.int64)
+def random_start(
+    rng: np.random.Generator, size_zyx: Size, patch_size: Size, *, play: float = 0.0
+) -> NDArray[np.int64]:
+    """Return the first voxel (z, y, x) of a patch in the case, any place alike; see `_range`."""
+    low, high = _range(size_zyx, patch_size, play)
+    return np.asarray(low + np.floor(rng.random(3) * (high - low + 1)), dtype=np.int64)
 
 
-def start_around(voxel: NDArray[Any], size_zyx: Size, patch_size: Size) -> NDArray[np.int64]:
+def start_around(
+    voxel: NDArray[Any], size_zyx: Size, patch_size: Size, *, play: float = 0.0
+) -> NDArray[np.int64]:
     """Return the start of the patch with `voxel` (z, y, x) in its middle, moved into the case."""
-    room = np.asarray(size_zyx) - np.asarray(patch_size)
+    low, high = _range(size_zyx, patch_size, play)
     wanted = np.asarray(voxel) - np.asarray(patch_size) // 2
-    start = np.where(room >= 0, np.clip(wanted, 0, np.maximum(room, 0)), room // 2)
-    return np.asarray(start, dtype=np.int64)
+    return np.asarray(np.clip(wanted, low, high), dtype=np.int64)
+
+
+def _range(
+    size_zyx: Size, patch_size: Size, play: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first and last start of a patch along each axis.
+
+    The patch lies inside the case; where the case is smaller, the case lies in the middle of it.
+    Yet along every axis the patch can move by a share `play` of its size, even if it then reaches
+    out: a network that always sees the case at the same place learns the place.
+    """
+    patch = np.asarray(patch_size, dtype=np.int64)
+    room = np.asarray(size_zyx, dtype=np.int64) - patch
+    low, high = np.where(room >= 0, 0, room // 2), np.where(room >= 0, room, room // 2)
+    extra = np.maximum((play * patch - (high - low)) / 2.0, 0.0).astype(np.int64)
+    return low - extra, high + extra
 
 
 def crop(

@@ -112,14 +112,18 @@ def test_rotations_are_rigid_in_millimetres():
     z, y, x = np.meshgrid(
         np.arange(20) - 9.5, np.arange(40) - 19.5, np.arange(40) - 19.5, indexing="ij"
     )
-    label = (((2 * z) ** 2 + y**2 + x**2) < 12.0**2).astype(np.uint8)
+    label = (((2 * z) ** 2 + y**2 + x**2) < 12.0**2).astype(
+        np.uint8
+    )  # radius 12 mm: variance 12^2 / 5 along any axis
     source = Source(label[None].astype(np.float32), label, (), np.zeros(1, np.float32))
     config = AugmentationConfig(
         spatial=1.0, rotation_deg=(45.0, 45.0, 45.0), scale=(1.0, 1.0), **SHAPE_ONLY
     )
     how = Augmentation(config, (20, 40, 40), 0.0, (2.0, 1.0, 1.0))
     turned = draw_patch(np.random.default_rng(3), source, how).label.numpy()
-    assert 2 * (turned & label).sum() / (turned.sum() + label.sum()) > 0.97
+    places_mm = np.argwhere(turned) * (2.0, 1.0, 1.0)
+    assert len(places_mm) / label.sum() == pytest.approx(1.0, abs=0.03)
+    assert np.linalg.eigvalsh(np.cov(places_mm.T)) / 12.0**2 == pytest.approx(0.2, abs=0.01)
 
 
 def test_the_paper_preset_turns_by_right_angles_in_the_axial_plane():

@@ -69,3 +69,15 @@ def test_air_is_the_lowest_value_of_each_channel():
     image = np.zeros((2, 8, 8, 8), np.float16)
     image[0, 4, 4, 4], image[1, 0, 0, 0] = -2.0, -1024.0
     assert air_value(image).tolist() == [-2.0, -1024.0]
+
+
+def test_a_patch_as_large_as_its_case_still_moves():
+    """Without this the network learned where in the volume the organ lies."""
+    rng = np.random.default_rng(0)
+    starts = np.array(
+        [random_start(rng, (16, 17, 40), (16, 16, 16), play=0.25) for _ in range(200)]
+    )
+    assert starts.min(axis=0).tolist() == [-2, -1, 0]
+    assert starts.max(axis=0).tolist() == [2, 2, 24]
+    middle = start_around(np.array([0, 0, 0]), (16, 16, 40), (16, 16, 16), play=0.25)
+    assert middle.tolist() == [-2, -2, 0]
