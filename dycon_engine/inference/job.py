@@ -13,7 +13,7 @@ from typing import Any
 from dycon_engine import __version__
 from dycon_engine.config import DataConfig, InferenceConfig, as_table, build
 from dycon_engine.data.cases import Case, read_case_image
-from dycon_engine.data.readers import content_hash, read_header
+from dycon_engine.data.readers import content_hash, image_stem, read_header
 from dycon_engine.data.writers import write_label, write_scalar
 from dycon_engine.errors import CancelledError, DyconError, InputError
 from dycon_engine.inference.devices import choose_device
@@ -82,8 +82,7 @@ def predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
     failed: list[str] = []
     for case in mine:
         try:
-            outputs = _predict_case(request, predictor, case, reporter, many=many)
-            reporter.emit(CaseDone(case=case.name, outputs=outputs))
+            _predict_case(request, predictor, case, reporter, many=many)
         except CancelledError:
             raise
         except DyconError as error:
@@ -96,7 +95,7 @@ def predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
         raise DyconError(
             f"{len(failed)} of {len(mine)} cases failed: {', '.join(failed)}; the reasons are above"
         )
-    return {"cases": len(mine), "output": str(request.output)}
+    return {"cases": len(mine)}
 
 
 def _is_one(request: Request, case: Case) -> bool:
@@ -111,37 +110,35 @@ def _inference(request: Request, default: InferenceConfig) -> InferenceConfig:
 
 def _predict_case(
     request: Request, predictor: Predictor, case: Case, reporter: Reporter, *, many: bool
-) -> dict[str, str]:
+) -> None:
     extra = (request.uncertainty, request.probabilities, request.report)
     where = targets(case, request.output, extra, many=many)
     check_targets(case, where, overwrite=request.overwrite)
     predictor.check_memory(read_header(case.images[0]).geometry, f"case '{case.name}'")
+    alias = image_stem(where.labels)  # what the person called the result, not the scan
     began = time.monotonic()
     image = read_case_image(case, DataConfig())
     notices: list[str] = []
-    prediction = predictor.predict(
-        image, request.wishes(), watch=_watch(reporter, case.name, notices)
-    )
+    prediction = predictor.predict(image, request.wishes(), watch=_watch(reporter, notices))
     for flag in prediction.flags:
-        reporter.warn(flag.topic, f"case '{case.name}': {flag.message}")
+        reporter.warn(flag.topic, f"case '{alias}': {flag.message}")
     reporter.check_cancelled()
     scan = Input(tuple(map(_hash, case.images)), time.monotonic() - began, tuple(notices))
     content = report(prediction, predictor, request.wishes(), scan)
     _write(where, prediction, content, predictor, overwrite=request.overwrite)
-    named = {name: str(path) for name, path in where._asdict().items() if path is not None}
-    for name, path in named.items():
-        reporter.emit(Saved(what=name, path=path))
-    return named
+    named = {name: path.name for name, path in where._asdict().items() if path is not None}
+    for name, file_name in named.items():
+        reporter.emit(Saved(what=name, path=file_name))
+    reporter.emit(CaseDone(case=alias, outputs=named))
 
 
-def _watch(reporter: Reporter, name: str, notices: list[str]) -> Watch:
-    stage = f"segmenting {name}"
+def _watch(reporter: Reporter, notices: list[str]) -> Watch:
     begun = False
 
     def on_window(done: int, total: int) -> None:
         nonlocal begun
         if not begun:
-            reporter.stage(stage, total)
+            reporter.stage("segmenting", total)
             begun = True
         reporter.advance(done)
 
