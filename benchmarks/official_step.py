@@ -131,7 +131,7 @@ class OfficialStep:
         for own, new in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
             own.data.mul_(decay).add_(new.data, alpha=1 - decay)
         self._watch(student.logits[:count], batch.label)
-        return float(loss)
+        return float(loss.detach())
 
     def _loss(self, batch: Batch, student: Embedded, teacher: Embedded) -> Tensor:
         count, c = len(batch.image), self.config

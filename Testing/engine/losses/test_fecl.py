@@ -162,3 +162,9 @@ def test_nothing_of_the_size_of_all_pairs_is_kept_for_backward() -> None:
         largest = max([largest, *(t.numel() for t in saved if t is not None)])
         node += [parent for parent, _ in function.next_functions if parent is not None]
     assert 0 < largest <= 300 * 5
+
+
+def test_teacher_negatives_are_found_among_many_cells() -> None:
+    """More than 16 x K cells: the search for the nearest works on folded rows, with a remainder."""
+    c = cells(n=101)
+    assert float(loss(c, chunk=64)) == pytest.approx(naive_fecl(*c.values()), rel=1e-9)
