@@ -65,10 +65,16 @@ def small_config(data: Path, *assignments: str) -> settings.RunConfig:
     return settings.resolve(None, (), [*chosen, *assignments])
 
 
-def run(data: Path, run_dir: Path, *assignments: str, resume: bool = False) -> int:
-    """Train like the command line does, silently, and return the exit code."""
+def run(
+    data: Path,
+    run_dir: Path,
+    *assignments: str,
+    resume: bool = False,
+    package: Path | None = None,
+) -> int:
+    """Train like the command line does and return the exit code."""
     config = small_config(data, *assignments)
-    request = Request(data, run_dir, resume, lambda _stored: config)
+    request = Request(data, run_dir, resume, lambda _stored: config, package)
     return run_job("train", lambda reporter: train(request, reporter))
 
 

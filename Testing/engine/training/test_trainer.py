@@ -40,7 +40,9 @@ def test_what_is_logged_is_what_is_minimised():
     terms = twin.train()(batch, trainer.progress)
     sum(terms.values()).backward()
     outcome = trainer.step(batch)
-    assert outcome.terms == pytest.approx({name: float(term.detach()) for name, term in terms.items()})
+    assert outcome.terms == pytest.approx(
+        {name: float(term.detach()) for name, term in terms.items()}
+    )
     assert outcome.loss == pytest.approx(sum(outcome.terms.values()))
     for own, other in zip(trainer.method.parameters(), twin.parameters(), strict=True):
         assert torch.allclose(own, other - 1e-2 * other.grad, atol=1e-7)
