@@ -60,11 +60,9 @@ def nifti_header(size, kind=16, *, second=False):
     header["vox_offset"] = 544 if second else 352
     header["magic"] = b"n+2" if second else b"n+1"
     content = header.binaryblock
-    return (
-        content[:4] + b"n+2\0\r\n\x1a\n" + content[12:] + b"\0" * 4
-        if second
-        else content + b"\0" * 4
-    )
+    if second:
+        content = content[:4] + b"n+2\0\r\n\x1a\n" + content[12:]
+    return content + b"\0" * 4
 
 
 def zeros(count, window_bits, start=b""):
@@ -81,7 +79,8 @@ def zeros(count, window_bits, start=b""):
 def nrrd(sizes="1024 1024 1500", encoding="raw", more=""):
     return (
         f"NRRD0004\ntype: float\ndimension: 3\nspace: LPS\nsizes: {sizes}\nspace directions: "
-        f"(1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)\nendian: little\nencoding: {encoding}\n{more}"
+        f"(1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)\nendian: little\n"
+        f"encoding: {encoding}\n{more}"
     ).encode() + (b"" if more else b"\n")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ PAIR = {SIZE_1: b"ni1\0", SIZE_2: b"ni2\0\r\n\x1a\n"}
 OFFSET_MAX = 1 << 26
 AXES_MAX = 7
 PIXDIM_TOLERANCE = 0.01
+QUATERNION_ZERO = 4e-7  # below it, 1 - b2 - c2 - d2 is rounding of float32: a half turn
 TYPES = {
     2: "u1",
     4: "i2",
@@ -265,11 +267,29 @@ def _to_lps(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _qform(path: Path, fields: _Fields, pixdim: NDArray[np.float64]) -> NDArray[np.float64]:
-    b, c, d, *origin = (float(value) for value in fields.quaternion)
+    matrix = qform_matrix(fields.quaternion, (fields.pixdim[0], *pixdim))
+    if matrix is None:
+        raise InputError(f"'{path}': the rotation in its qform is not a rotation; mend the header")
+    return matrix
+
+
+def qform_matrix(
+    quaternion: Sequence[float], pixdim: Sequence[float]
+) -> NDArray[np.float64] | None:
+    """Return the 4x4, (x, y, z) indices to RAS millimetres, of a qform.
+
+    Args:
+        quaternion: b, c, d and the offsets x, y, z.
+        pixdim: The handedness and the spacing along x, y, z.
+
+    Returns:
+        None where b, c, d are no rotation.
+    """
+    b, c, d, *origin = (float(value) for value in quaternion)
     rest = 1.0 - (b * b + c * c + d * d)
     if not (math.isfinite(rest) and rest > -1e-5):  # noqa: PLR2004 - rounding of float32
-        raise InputError(f"'{path}': the rotation in its qform is not a rotation; mend the header")
-    a = math.sqrt(max(rest, 0.0))
+        return None
+    a = math.sqrt(rest) if rest > QUATERNION_ZERO else 0.0
     rotation = np.array(
         [
             [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
@@ -277,9 +297,9 @@ def _qform(path: Path, fields: _Fields, pixdim: NDArray[np.float64]) -> NDArray[
             [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
         ]
     )
-    handed = -1.0 if fields.pixdim[0] < 0 else 1.0
+    handed = -1.0 if pixdim[0] < 0 else 1.0
     matrix = np.eye(4)
-    matrix[:3, :3] = rotation * (pixdim * np.array([1.0, 1.0, handed]))
+    matrix[:3, :3] = rotation * (np.asarray(pixdim[1:]) * np.array([1.0, 1.0, handed]))
     matrix[:3, 3] = origin
     return matrix
 

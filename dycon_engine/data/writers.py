@@ -153,9 +153,10 @@ def _write_nifti(
     header = image.header
     header.set_sform(affine, code=1)
     header.set_qform(affine, code=1, strip_shears=True)
-    if _distance(geometry, header.get_qform()) > ROTATION_VOXELS:
-        header.set_qform(None, code=0)  # sheared a little: no quaternion says that
-        header.set_sform(affine, code=1)
+    names = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+    stored = nifti.qform_matrix([float(header[name]) for name in names], header["pixdim"][:4])
+    if stored is None or _distance(geometry, stored) > ROTATION_VOXELS:
+        header["qform_code"] = 0  # a little shear, or a half turn: float32 does not say that well
     header.set_xyzt_units("mm")
     header["descrip"] = NOTE
     if metadata:
