@@ -1,0 +1,125 @@
+"""Whole-volume scores on the scans' own grids, and calibration near boundaries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from dycon_engine.data.cases import Case, Label
+from dycon_engine.data.preprocessing import Preprocessing
+from dycon_engine.errors import CancelledError, NonFiniteError
+from dycon_engine.training.distributed import Process
+from dycon_engine.training.validation import Sample, Validator, calibrate, sample_voxels
+from Testing.engine.training import small_run
+
+LABELS = (Label(0, "background"), Label(1, "ball"))
+
+
+class Threshold(nn.Module):
+    """Sees the ball wherever the normalised intensity is above `level`."""
+
+    def __init__(self, level: float, gain: float = 20.0) -> None:
+        super().__init__()
+        self.level = nn.Parameter(torch.tensor(level))
+        self.gain = gain
+
+    def forward(self, image):
+        """Return logits (B, 2, D, H, W)."""
+        margin = (image[:, :1] - self.level) * self.gain
+        return torch.cat((-margin, margin), dim=1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return small_run.write_scans(tmp_path_factory.mktemp("scans") / "data")
+
+
+def validator(data, reporter=None, spacing_mm=(2.0, 2.0, 2.0)):
+    cases = tuple(
+        Case(
+            name,
+            (data / "images" / f"{name}.nii.gz",),
+            data / "labels" / f"{name}.nii.gz",
+        )
+        for name in small_run.NAMES[:2]
+    )
+    return Validator(
+        cases=cases,
+        labels=LABELS,
+        preprocessing=Preprocessing(spacing_mm),
+        config=small_run.small_config(data),
+        process=Process(torch.device("cpu")),
+        reporter=reporter or small_run.silent_reporter(),
+    )
+
+
+@pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (2.5, 2.2, 2.2)])
+def test_a_good_predictor_scores_high_on_the_scans_own_grid(data, spacing):
+    good = Threshold(1.8)
+    found = validator(data, spacing_mm=spacing).run(good, good, surfaces=True)
+    assert found.dice > 0.85
+    assert found.student_dice is None
+    assert found.dice == pytest.approx(np.mean([case.dice for case in found.cases]))
+    assert found.dice_per_class == {"ball": pytest.approx(found.dice)}
+    for case in found.cases:
+        assert case.scores[0].dice == pytest.approx(case.dice[0])
+
+
+def test_the_student_is_scored_where_it_is_another_network(data):
+    good, blind = Threshold(1.8), Threshold(100.0)
+    found = validator(data).run(good, blind)
+    assert found.student_dice == 0.0
+    assert found.dice > 0.85
+
+
+def test_no_cases_no_validation(data):
+    empty = validator(data)
+    empty = type(empty)(**{**vars(empty), "cases": ()})
+    assert empty.run(Threshold(1.0), Threshold(1.0)) is None
+
+
+def test_output_that_is_not_finite_is_an_error_naming_the_case(data):
+    with pytest.raises(NonFiniteError, match="case 'scan0'"):
+        validator(data).run(Threshold(float("nan")), Threshold(1.0))
+
+
+def test_validation_hears_a_cancel(data):
+    reporter = small_run.silent_reporter()
+    reporter.cancel()
+    with pytest.raises(CancelledError):
+        validator(data, reporter).run(Threshold(1.0), Threshold(1.0))
+
+
+def test_samples_lie_near_boundaries_with_their_own_logits():
+    target = np.zeros((24, 24, 24), dtype=np.uint8)
+    target[10:14, 10:14, 10:14] = 1
+    number = np.arange(1.0, target.size + 1).reshape(target.shape)  # each logit names its voxel
+    logits = np.stack([np.zeros(target.shape), np.where(target, number, -number)])
+    sample = sample_voxels(logits.astype(np.float32), target, (1.0, 1.0, 1.0))
+    where = np.unravel_index(np.abs(sample.logits[:, 1]).astype(int) - 1, target.shape)
+    assert (target[where] == sample.targets).all()
+    assert {int(axis.min()) for axis in where} == {7}
+    assert {int(axis.max()) for axis in where} == {16}
+    assert sample_voxels(-np.abs(logits).astype(np.float32), target * 0, (1.0, 1.0, 1.0)) is None
+
+
+def test_overconfident_logits_are_cooled():
+    random = np.random.default_rng(0)
+    true = random.normal(0.0, 1.5, 20_000)
+    targets = (random.random(20_000) < 1 / (1 + np.exp(-true))).astype(np.uint8)
+    logits = np.stack([np.zeros_like(true), 4.0 * true], axis=1).astype(np.float32)
+    found = calibrate(
+        [Sample(logits[:9000], targets[:9000]), Sample(logits[9000:], targets[9000:])]
+    )
+    assert found.temperature == pytest.approx(4.0, rel=0.1)
+    assert found.ece_after < 0.02 < found.ece_before
+    coverage, risk = zip(*found.risk_coverage, strict=True)
+    assert coverage[-1] == 1.0
+    assert risk[-1] > risk[3]
+
+
+def test_nothing_to_calibrate_on_is_temperature_one():
+    assert calibrate([]).temperature == 1.0
+    assert calibrate([]).ece_after is None
