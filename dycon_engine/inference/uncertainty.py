@@ -27,7 +27,7 @@ Apply = Callable[[Tensor], Tensor]
 
 def entropy(probabilities: Tensor) -> Tensor:
     """Return the entropy (...) of (K, ...) divided by log K: 0 certain, 1 all classes alike."""
-    nats = torch.special.entr(probabilities.float()).sum(0)  # -p log p, 0 at p = 0
+    nats: Tensor = torch.special.entr(probabilities.float()).sum(0)  # -p log p, 0 at p = 0
     return nats.mul_(1.0 / math.log(probabilities.shape[0])).clamp_(0.0, 1.0)
 
 
