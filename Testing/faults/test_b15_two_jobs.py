@@ -6,11 +6,13 @@ import multiprocessing
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from dycon_engine.errors import DamagedFileError, InputError
+from dycon_engine.jobs import lock
 from dycon_engine.jobs.lock import RunLock, holder
 from dycon_engine.training.checkpoint import CheckpointStore, decode
 from Testing.engine.training import small_run
@@ -67,6 +69,13 @@ def test_the_lock_of_a_killed_job_is_taken_over(tmp_path):
 
 
 def compete(path: Path, start, wins, count: int) -> None:
+    parse = lock._parse
+
+    def hesitant(content):  # widens the moment between looking and taking
+        time.sleep(0.001)
+        return parse(content)
+
+    lock._parse = hesitant  # of this process only
     start.wait(60)
     for _ in range(count):
         try:
@@ -74,6 +83,7 @@ def compete(path: Path, start, wins, count: int) -> None:
                 with wins.get_lock():
                     wins.value += 1
                     inside = wins.value
+                time.sleep(0.002)  # hold it a moment, so that another could come in
                 assert inside == 1, "two holders at once"
                 with wins.get_lock():
                     wins.value -= 1
@@ -84,7 +94,7 @@ def compete(path: Path, start, wins, count: int) -> None:
 def test_two_jobs_never_hold_the_lock_together(tmp_path):
     start, inside = FORK.Event(), FORK.Value("i", 0)
     jobs = [
-        FORK.Process(target=compete, args=(tmp_path / "lock", start, inside, 200)) for _ in range(4)
+        FORK.Process(target=compete, args=(tmp_path / "lock", start, inside, 30)) for _ in range(4)
     ]
     for job in jobs:
         job.start()
