@@ -20,10 +20,10 @@ STEPS = 300
 LABELED, VALIDATION, UNLABELED, TEST = 3, 2, 12, 6
 METHODS = {"DyCON": "dycon", "supervised only": "supervised"}
 SETTINGS = (
-    "preprocessing.spacing_mm=[3.6, 3.2, 3.2]",
+    "preprocessing.spacing_mm=[4.0, 4.0, 4.0]",
     "network.filters=[8, 16, 32, 64]",
-    "training.patch_size=[32, 40, 40]",
-    "inference.overlap=0.25",
+    "training.patch_size=[24, 32, 32]",
+    "training.learning_rate=0.01",
     f"data.validation={VALIDATION}",
 )
 LABEL_NAMES = "left atrium,left ventricle"

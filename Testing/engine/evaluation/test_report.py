@@ -1,0 +1,140 @@
+"""Reports: figures that agree in every format, a page that needs nothing else, safe names."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.volume import Volume
+from dycon_engine.errors import InputError
+from dycon_engine.evaluation import report as reports
+from dycon_engine.evaluation.calibration import reliability_of, risk_coverage
+from dycon_engine.evaluation.cases import score_case, with_classes
+from dycon_engine.evaluation.overlays import Overlay
+from dycon_engine.evaluation.summaries import Calibration, PredictionSet
+
+EVIL = '<script>alert("x")</script>'
+GRID = Geometry.from_parts((8, 8, 8), (2.0, 1.0, 1.0))
+
+
+def blocks(*sizes):
+    """One case per size: a cube of `size` against a cube of 4; 0 = empty prediction."""
+    cases = []
+    for number, size in enumerate(sizes):
+        expected, predicted = np.zeros((2, 8, 8, 8), np.uint8)
+        expected[1:5, 1:5, 1:5] = 1
+        predicted[1 : 1 + size, 1 : 1 + size, 1 : 1 + size] = 1
+        case = score_case(f"case{number}", Volume(predicted, GRID), Volume(expected, GRID))
+        cases.append(with_classes(case, (1,)))
+    return tuple(cases)
+
+
+def calibration():
+    random = np.random.default_rng(0)
+    sure, right = random.uniform(0.5, 1, 500), random.random(500) < 0.8
+    curve = reliability_of(sure, right)
+    return Calibration(curve, curve, risk_coverage(1 - sure, ~right), band_mm=5.0, cases=2)
+
+
+def made(**more):
+    sets = more.pop(
+        "sets", (PredictionSet("A", blocks(4, 3, 0)), PredictionSet("B", blocks(3, 3, 2)))
+    )
+    standard = {"title": "Test", "created": "2026-01-01", "engine": "0", "names": {1: "atrium"}}
+    return reports.Report(**(standard | more), sets=sets)
+
+
+def test_all_formats_say_the_same(tmp_path):
+    report = made()
+    reports.write_report(tmp_path, report)
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "report.csv").read_text())))
+    content = json.loads((tmp_path / "report.json").read_text())
+    assert [(r["prediction"], r["case"]) for r in rows] == [
+        (s, f"case{n}") for s in "AB" for n in range(3)
+    ]
+    dice = [1.0, 2 * 27 / (27 + 64), 0.0]
+    assert [float(r["dice"]) for r in rows[:3]] == pytest.approx(dice)
+    assert content["summary"][0]["metrics"]["dice"]["mean"] == pytest.approx(sum(dice) / 3)
+    text = f"{sum(dice) / 3:.3f}"
+    assert text in (tmp_path / "report.md").read_text()
+    assert text in (tmp_path / "report.html").read_text()
+
+
+def test_an_empty_prediction_is_undefined_and_counted_everywhere(tmp_path):
+    reports.write_report(tmp_path, made())
+    row = list(csv.DictReader(io.StringIO((tmp_path / "report.csv").read_text())))[2]
+    assert (row["hd95_mm"], row["surface_defined"], row["dice"]) == ("", "false", "0.0")
+    content = json.loads((tmp_path / "report.json").read_text())
+    distance = content["summary"][0]["metrics"]["hd95_mm"]
+    assert (distance["defined"], distance["undefined"]) == (2, 1)
+    assert content["summary"][0]["one_empty"] == 1
+    assert content["cases"][2]["scores"][0]["hd95_mm"] is None
+    page = (tmp_path / "report.html").read_text()
+    assert "<td>1 of 3</td>" in page
+    assert "missed altogether or invented in 1 case" in page
+
+
+def test_differences_are_paired_and_leave_undefined_pairs_out():
+    overlap, distance = made().differences()
+    a, b = [1, 54 / 91, 0], [54 / 91, 54 / 91, 2 * 8 / (8 + 64)]
+    assert overlap.mean == pytest.approx(sum(x - y for x, y in zip(a, b, strict=True)) / 3)
+    assert (overlap.better, overlap.worse, overlap.pairs) == (1, 1, 3)
+    assert math.isnan(overlap.low)  # three pairs are too few for an interval
+    assert (distance.pairs, distance.undefined) == (2, 1)
+    assert (distance.better, distance.worse) == (1, 0)  # a smaller distance is better
+
+
+def test_the_interval_holds_the_mean_and_is_zero_for_equal_sets():
+    sets = (PredictionSet("A", blocks(4, 3, 2, 4, 3)), PredictionSet("B", blocks(3, 3, 1, 2, 3)))
+    overlap = made(sets=sets).differences()[0]
+    assert overlap.low < overlap.mean < overlap.high
+    same = made(sets=(sets[0], PredictionSet("C", sets[0].cases))).differences()[0]
+    assert (same.low, same.mean, same.high) == (0.0, 0.0, 0.0)
+
+
+def test_the_page_is_self_contained_and_accessible():
+    overlay = Overlay("Worst: case a", "a picture", b"\x89PNG")
+    sets = (PredictionSet("A", blocks(4, 3), calibration()),)
+    page = reports.to_html(made(sets=sets, overlays=(overlay,)))
+    assert "Research use only; not a medical device" in page
+    addresses = re.findall(r'(?:src|href|url)\s*[=(]\s*"?([^")\s>]+)', page)
+    assert addresses
+    assert all(a.startswith(("data:", "#")) for a in addresses)
+    assert "default-src 'none'" in page
+    assert re.findall(r'<img alt="([^"]*)"', page) == ["a picture"]
+    assert page.count('role="img" aria-label="') == page.count("<svg") == 4
+    for heading in ("HD95 [mm]", "ASD [mm]", "HD95 [voxel]"):
+        assert heading in page
+    assert "prefers-color-scheme: dark" in page
+    assert "@media print" in page
+
+
+def test_names_cannot_inject_anything():
+    sets = (PredictionSet(EVIL, blocks(4, 3)), PredictionSet("$B_{x", blocks(3, 3)))
+    overlay = Overlay(EVIL, EVIL, b"x")
+    page = reports.to_html(
+        made(title=EVIL, names={1: EVIL}, sets=sets, overlays=(overlay,), notes=(EVIL,))
+    )
+    assert EVIL not in page
+    assert page.count("<script>") == 1
+
+
+def test_a_report_is_not_replaced_unasked(tmp_path):
+    reports.write_report(tmp_path, made())
+    before = (tmp_path / "report.html").read_bytes()
+    with pytest.raises(InputError, match="--overwrite"):
+        reports.write_report(tmp_path, made(title="Other"))
+    assert (tmp_path / "report.html").read_bytes() == before
+    reports.write_report(tmp_path, made(title="Other"), overwrite=True)
+    assert b"Other" in (tmp_path / "report.html").read_bytes()
+
+
+def test_the_same_report_is_the_same_page():
+    assert reports.to_html(made()) == reports.to_html(made())
