@@ -7,8 +7,8 @@ import sys
 from collections.abc import Sequence
 
 from dycon_engine import __version__
-from dycon_engine.config import known
 from dycon_engine.errors import InputError
+from dycon_engine.settings import known
 
 VERBS = {
     "train": "train a model on labeled and unlabeled scans",

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dycon_engine import config as settings
-from dycon_engine.config import PROFILES, RunConfig, Table
+from dycon_engine.config import PROFILES, RunConfig, resolve
 from dycon_engine.jobs.reporter import Reporter, run_job
+from dycon_engine.settings import Table, as_table, read_toml
 
 if TYPE_CHECKING:
     from dycon_engine.training.run import Request
@@ -37,18 +37,18 @@ def choose_config(arguments: argparse.Namespace, stored: RunConfig | None) -> Ru
     Raises:
         InputError: An unknown or impossible setting.
     """
-    tables: list[Table] = [settings.read_toml(arguments.config)] if arguments.config else []
+    tables: list[Table] = [read_toml(arguments.config)] if arguments.config else []
     profile = arguments.profile or (tables[0].pop("profile", None) if tables else None)
     if profile is None and stored is None:
         profile = default_profile(arguments.device)
     elif profile is None and stored is not None:
-        tables.insert(0, settings.as_table(stored))
+        tables.insert(0, as_table(stored))
     chosen = list(arguments.set)
     if arguments.method is not None:
         chosen.append(f"method.name={arguments.method}")
     if arguments.device is not None:
         chosen.append(f"training.device={arguments.device}")
-    return settings.resolve(profile, tables, chosen)
+    return resolve(profile, tables, chosen)
 
 
 def default_profile(device: str | None) -> str:

@@ -6,18 +6,9 @@ import json
 
 import pytest
 
-from dycon_engine.config import (
-    PROFILES,
-    MethodSelection,
-    RunConfig,
-    TrainingConfig,
-    as_table,
-    build,
-    read_toml,
-    resolve,
-    schema,
-)
+from dycon_engine.config import PROFILES, MethodSelection, RunConfig, TrainingConfig, resolve
 from dycon_engine.errors import InputError
+from dycon_engine.settings import as_table, build, read_toml, schema
 
 
 def test_later_values_win_over_earlier_ones(tmp_path):

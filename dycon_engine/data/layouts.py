@@ -8,13 +8,14 @@ from pathlib import Path
 
 import h5py
 
-from dycon_engine.config import DataConfig, known
+from dycon_engine.config import DataConfig
 from dycon_engine.data.cases import Case, Dataset
 from dycon_engine.data.listing import CONTAINERS, list_scans
 from dycon_engine.data.manifest import find_manifest, is_manifest
 from dycon_engine.data.nnunet import find_msd, find_nnunet, is_msd, is_nnunet
 from dycon_engine.data.splits import read_list
 from dycon_engine.errors import InputError
+from dycon_engine.settings import known
 
 HDF5_DEPTH = 3  # ROOT/FOLDER/ID/mri_norm2.h5
 

@@ -13,10 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dycon_engine.config import known, read_toml
 from dycon_engine.data.cases import ROLES, Case, Dataset, Label
 from dycon_engine.data.readers import image_stem
 from dycon_engine.errors import InputError
+from dycon_engine.settings import known, read_toml
 
 NAMES = ("manifest.toml", "manifest.csv")
 COLUMNS = ("case", "name", "image", "images", "label", "role", "patient")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine import __version__
-from dycon_engine.config import DataConfig, InferenceConfig, as_table, build
+from dycon_engine.config import DataConfig, InferenceConfig
 from dycon_engine.data.cases import Case, read_case_image
 from dycon_engine.data.readers import content_hash, image_stem, read_header
 from dycon_engine.data.writers import write_label, write_scalar
@@ -25,6 +25,7 @@ from dycon_engine.jobs.events import CaseDone, Saved
 from dycon_engine.jobs.files import sha256_of, write_json
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.package import load_package
+from dycon_engine.settings import as_table, build
 
 
 @dataclass(frozen=True, kw_only=True)

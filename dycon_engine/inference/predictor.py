@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dycon_engine.config import InferenceConfig, known
+from dycon_engine.config import InferenceConfig
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.preprocessing import Prepared
 from dycon_engine.data.seen import scan_facts
@@ -25,6 +25,7 @@ from dycon_engine.inference.regions import Region, uncertain_regions
 from dycon_engine.inference.sliding_window import Apply, Watch, slide
 from dycon_engine.inference.volumes import LabelVolume, Tally
 from dycon_engine.package import Package
+from dycon_engine.settings import known
 
 SLAB = 32
 

@@ -2,15 +2,17 @@
 
 Windows stand on a full grid and the Gaussian is a product of three one-dimensional curves, so the
 weights are normalised per axis beforehand: every window adds its final share in place and there is
-neither a weight map nor a division at the end. Extra memory is the result and one batch of windows.
+neither a weight map nor a division at the end. The windows advance along the axis that is longest
+against the patch; rows behind them are finished and handed out, so that memory holds one patch of
+rows and not the volume.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Required, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -26,11 +28,12 @@ from dycon_engine.inference.memory import (
     is_out_of_memory,
     mebibytes,
 )
+from dycon_engine.inference.windows import Window, long_axis, windows
 
 AIR_LOGIT = 20.0  # background against every other class in skipped air: p = 1 - 2e-9
-SIGMA = 0.125  # of the patch; as in nnU-Net (Isensee et al., Nature Methods 2021)
 
 Apply = Callable[[Tensor], Tensor]
+Inner = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -48,60 +51,54 @@ class Watch:
     on_notice: Callable[[str], None] = lambda _text: None
 
 
-class Window:
-    """One place of the patch: `where` are three slices, `share` (z, y, x) its weights."""
+class Slab(NamedTuple):
+    """Finished rows of a volume.
 
-    def __init__(self, where: tuple[slice, slice, slice], weights: tuple[Tensor, ...]) -> None:
-        self.where = where
-        self._weights = weights
+    Attributes:
+        axis: The axis that the rows are counted on, 0 = z; the same for all slabs of a volume.
+        rows: Which ones; every slab continues where the one before ended.
+        logits: Mean logits (K, D, H, W) of these rows, float32, on the device or the CPU;
+            overwritten once the next slab is asked for.
+    """
 
-    def share(self) -> Tensor:
-        """Return (D, H, W) float32: what this window contributes to each of its voxels."""
-        z, y, x = self._weights
-        return z[:, None, None] * y[None, :, None] * x[None, None, :]
-
-
-def axis_starts(size: int, patch: int, overlap: float) -> tuple[int, ...]:
-    """Return evenly spread first indices of windows of `patch` that cover `size` >= `patch`."""
-    step = max(1, int(patch * (1.0 - overlap)))
-    count = math.ceil((size - patch) / step) + 1
-    if count == 1:
-        return (0,)
-    return tuple(round(i * (size - patch) / (count - 1)) for i in range(count))
+    axis: int
+    rows: slice
+    logits: Tensor
 
 
-def axis_weights(starts: Sequence[int], size: int, patch: int) -> Tensor:
-    """Return (windows, patch) float32 Gaussian shares; at every voxel they sum to 1."""
-    place = torch.arange(patch, dtype=torch.float64) - (patch - 1) / 2
-    curve = torch.exp(-0.5 * (place / (SIGMA * patch)) ** 2)
-    total = torch.zeros(size, dtype=torch.float64)
-    for start in starts:
-        total[start : start + patch] += curve
-    return torch.stack([curve / total[start : start + patch] for start in starts]).float()
+class Options(TypedDict, total=False):
+    """The options of `slide_slabs`, which `slide` hands on."""
+
+    patch_size: Required[Size]
+    classes: Required[int]
+    config: Required[InferenceConfig]
+    background: tuple[int, ...]
+    air: NDArray[np.bool_] | None
+    device: torch.device | str
+    watch: Watch | None
 
 
-def windows(size: Size, patch_size: Size, overlap: float) -> list[Window]:
-    """Return all windows over a volume of `size`, each axis at least as long as the patch."""
-    axes = []
-    for length, patch in zip(size, patch_size, strict=True):
-        starts = axis_starts(length, patch, overlap)
-        shares = axis_weights(starts, length, patch)
-        axes.append([(slice(s, s + patch), w) for s, w in zip(starts, shares, strict=True)])
-    return [Window((z[0], y[0], x[0]), (z[1], y[1], x[1])) for z, y, x in itertools.product(*axes)]
+def slide(network: Apply, image: Tensor, **options: Unpack[Options]) -> Tensor:
+    """Return all mean logits (K, D, H, W) at once, float32 on the CPU; else as `slide_slabs`."""
+    result = torch.empty((options["classes"], *image.shape[1:]))
+    for axis, rows, logits in slide_slabs(network, image, **options):
+        result.narrow(axis + 1, rows.start, rows.stop - rows.start).copy_(logits)
+    return result
 
 
-def slide(  # noqa: PLR0913 - all keyword-only, each a plain value
+def slide_slabs(  # noqa: PLR0913 - all keyword-only, each a plain value
     network: Apply,
     image: Tensor,
     *,
     patch_size: Size,
     classes: int,
     config: InferenceConfig,
+    background: tuple[int, ...] = (0,),
     air: NDArray[np.bool_] | None = None,
     device: torch.device | str = "cpu",
     watch: Watch | None = None,
-) -> Tensor:
-    """Return the mean logits (K, D, H, W) float32 on the CPU of overlapping windows.
+) -> Iterator[Slab]:
+    """Yield the mean logits of overlapping windows, slab by slab as rows are finished.
 
     A window wholly in air is not computed; it counts as background with certainty (`AIR_LOGIT`).
     Axes shorter than the patch are padded with each channel's lowest value. Where memory runs out,
@@ -111,8 +108,9 @@ def slide(  # noqa: PLR0913 - all keyword-only, each a plain value
         network: Windows (B, C, *patch) on `device` -> logits (B, K, *patch).
         image: (C, D, H, W) float32 on the CPU.
         patch_size: Window (z, y, x), voxels.
-        classes: K, background included.
+        classes: K, background included; a multiple where `network` gives several sets of logits.
         config: Overlap, windows per pass, whether air is skipped.
+        background: Which of the K are background.
         air: (D, H, W), True where there is no tissue; None where that is unknown.
         device: Where the network is.
         watch: Progress, notices and cancellation.
@@ -122,107 +120,167 @@ def slide(  # noqa: PLR0913 - all keyword-only, each a plain value
         OutOfMemoryError: Also one window at a time does not fit.
     """
     watch = watch or Watch()
-    size = (image.shape[1], image.shape[2], image.shape[3])
     padded, inner = _padded(image, patch_size)
-    air = None if air is None or not config.skip_air else _padded_air(air, inner, padded.shape[1:])
-    grid = windows((padded.shape[1], padded.shape[2], padded.shape[3]), patch_size, config.overlap)
-    blend = _Blend((classes, *padded.shape[1:]), torch.device(device), watch)
-    todo = blend.skip_air(grid, air)
-    batch = max(1, config.window_batch)
-    done = 0
-    while done < len(todo):
-        if watch.cancelled():
-            raise CancelledError("segmentation cancelled; nothing was written")
-        chosen = todo[done : done + batch]
-        ran_out: BaseException | None = None
-        try:
-            for window, logits in zip(chosen, blend.compute(network, padded, chosen), strict=True):
-                blend.add(window, logits)
-                done += 1
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            ran_out = error.with_traceback(None)
-        if ran_out is not None:  # outside the handler, so that the failed tensors are freed
-            batch = blend.step_down(batch, ran_out)
-        watch.on_window(len(grid) - len(todo) + done, len(grid))
-    result = blend.total.cpu()
-    return result if tuple(padded.shape[1:]) == size else result[(slice(None), *inner)].contiguous()
+    size = (padded.shape[1], padded.shape[2], padded.shape[3])
+    air = None if air is None or not config.skip_air else _padded_air(air, inner, size)
+    axis = long_axis(size, patch_size)
+    shape = (classes, *(patch_size[a] if a == axis else size[a] for a in range(3)))
+    blend = _Blend(shape, axis, torch.device(device), watch)
+    blend.batch = max(1, config.window_batch)
+    rows = windows(size, patch_size, config.overlap)
+    total, done = sum(map(len, rows)), 0
+    for row in rows:
+        start = row[0].where[axis].start
+        if start > blend.first:
+            yield blend.slab(start, inner)
+            blend.move_to(start)
+        todo = blend.skip_air(row, air, background)
+        done += len(row) - len(todo)
+        for count in blend.run(network, padded, todo):
+            done += count
+            watch.on_window(done, total)
+        if not todo:
+            watch.on_window(done, total)
+    yield blend.slab(size[axis], inner)
 
 
 class _Blend:
-    """The growing mean of all windows, and the ladder for when memory runs out."""
+    """The growing mean of the rows under the windows, and the ladder for when memory runs out.
 
-    def __init__(self, shape: Sequence[int], device: torch.device, watch: Watch) -> None:
-        self.device = device
-        self.watch = watch
-        self.total = self._zeros(shape)
+    Attributes:
+        first: Row of the volume that the slab begins with.
+        batch: Windows per pass.
+    """
 
-    def _zeros(self, shape: Sequence[int]) -> Tensor:
-        try:
-            return torch.zeros(tuple(shape), device=self.device)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        if self.device.type == "cpu":
-            raise self._refusal(math.prod(shape) * FLOAT_BYTES)
-        self.watch.on_notice("the device's memory is too small to blend in; using main memory")
-        return torch.zeros(tuple(shape))
+    def __init__(
+        self, shape: Sequence[int], axis: int, device: torch.device, watch: Watch
+    ) -> None:
+        self.first, self.batch = 0, 1
+        self._axis, self._device, self._watch = axis, device, watch
+        self._total = self._zeros(shape)
 
-    def skip_air(self, grid: list[Window], air: NDArray[np.bool_] | None) -> list[Window]:
+    def slab(self, stop: int, inner: Inner) -> Slab:
+        """Return the rows up to `stop` of the padded volume, without the padding."""
+        own = inner[self._axis]
+        low, high = max(self.first, own.start), min(stop, own.stop)
+        cut = list(inner)
+        cut[self._axis] = slice(low - self.first, high - self.first)
+        logits = self._total[(slice(None), *cut)]
+        return Slab(self._axis, slice(low - own.start, high - own.start), logits)
+
+    def move_to(self, start: int) -> None:
+        """Forget the rows before `start`."""
+        depth = self._total.shape[self._axis + 1]
+        gone = start - self.first
+        for channel in self._total:  # one by one: the copy in between stays small
+            kept = channel.narrow(self._axis, gone, depth - gone).clone()
+            channel.narrow(self._axis, 0, depth - gone).copy_(kept)
+            channel.narrow(self._axis, depth - gone, gone).zero_()
+        self.first = start
+
+    def skip_air(
+        self, row: list[Window], air: NDArray[np.bool_] | None, background: tuple[int, ...]
+    ) -> list[Window]:
         """Count windows wholly in air as background; return the others."""
         if air is None:
-            return grid
+            return row
         todo = []
-        for window in grid:
+        for window in row:
             if air[window.where].all():
-                view = self.total[(0, *window.where)]
-                view.add_(window.share().to(view.device), alpha=AIR_LOGIT)
+                share = window.share().to(self._total.device)
+                for channel in background:
+                    self._under(window)[channel].add_(share, alpha=AIR_LOGIT)
             else:
                 todo.append(window)
         return todo
 
+    def run(self, network: Apply, image: Tensor, todo: Sequence[Window]) -> Iterator[int]:
+        """Add the logits of the windows `todo`; yield how many each pass added.
+
+        Raises:
+            CancelledError: The watch said so.
+            OutOfMemoryError: There is no smaller way left.
+        """
+        done = 0
+        while done < len(todo):
+            if self._watch.cancelled():
+                raise CancelledError("segmentation cancelled; nothing was written")
+            chosen, before = todo[done : done + self.batch], done
+            ran_out: BaseException | None = None
+            try:
+                for window, logits in zip(
+                    chosen, self._compute(network, image, chosen), strict=True
+                ):
+                    self._add(window, logits)
+                    done += 1
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                ran_out = error.with_traceback(None)
+            if ran_out is not None:  # outside the handler, so that the failed tensors are freed
+                self._step_down(ran_out)
+            yield done - before
+
+    def _under(self, window: Window) -> Tensor:
+        where = list(window.where)
+        own = where[self._axis]
+        where[self._axis] = slice(own.start - self.first, own.stop - self.first)
+        return self._total[(slice(None), *where)]
+
     @torch.inference_mode()
-    def compute(self, network: Apply, image: Tensor, chosen: Sequence[Window]) -> Tensor:
+    def _compute(self, network: Apply, image: Tensor, chosen: Sequence[Window]) -> Tensor:
         """Return the logits (B, K, *patch) of some windows, on the device."""
         patches = torch.stack([image[(slice(None), *window.where)] for window in chosen])
-        patches = patches.to(self.device).contiguous(memory_format=torch.channels_last_3d)
+        patches = patches.to(self._device)
+        if self._device.type != "mps":  # which has kernels for the plain layout only
+            patches = patches.contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast(
-            self.device.type,
-            dtype=_half(self.device),
-            enabled=self.device.type == "cuda",
+            self._device.type,
+            dtype=_half(self._device),
+            enabled=self._device.type == "cuda",
         ):
             return network(patches)
 
     @torch.inference_mode()
-    def add(self, window: Window, logits: Tensor) -> None:
+    def _add(self, window: Window, logits: Tensor) -> None:
         """Add one window's share of its logits (K, *patch)."""
-        view = self.total[(slice(None), *window.where)]
-        share = window.share().to(view.device)
-        view.addcmul_(logits.to(view.device, torch.float32), share)
+        share = window.share().to(self._total.device)
+        self._under(window).addcmul_(logits.to(self._total.device, torch.float32), share)
 
-    def step_down(self, batch: int, error: BaseException) -> int:
-        """Return a smaller number of windows per pass, or move the blend to main memory.
+    def _zeros(self, shape: Sequence[int]) -> Tensor:
+        try:
+            return torch.zeros(tuple(shape), device=self._device)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        if self._device.type == "cpu":
+            raise self._refusal(math.prod(shape) * FLOAT_BYTES)
+        self._watch.on_notice("the device's memory is too small to blend in; using main memory")
+        return torch.zeros(tuple(shape))
+
+    def _step_down(self, error: BaseException) -> None:
+        """Take fewer windows per pass, or move the blend to main memory.
 
         Raises:
             OutOfMemoryError: There is no smaller way left.
         """
-        if self.device.type == "cuda":
+        if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        if batch > 1:
-            self.watch.on_notice(f"out of memory with {batch} windows at once; using {batch // 2}")
-            return batch // 2
-        if self.total.device.type != "cpu":
-            self.watch.on_notice("out of memory on the device; blending in main memory")
-            self.total = self.total.cpu()
-            return batch
-        raise self._refusal(0) from error
+        notice = self._watch.on_notice
+        if self.batch > 1:
+            notice(f"out of memory with {self.batch} windows at once; using {self.batch // 2}")
+            self.batch //= 2
+        elif self._total.device.type != "cpu":
+            notice("out of memory on the device; blending in main memory")
+            self._total = self._total.cpu()
+        else:
+            raise self._refusal(0) from error
 
     def _refusal(self, needed: int) -> OutOfMemoryError:
-        free = mebibytes(device_available_bytes(self.device))
+        free = mebibytes(device_available_bytes(self._device))
         want = f"{mebibytes(needed)} needed, " if needed else "one window does not fit, "
         return OutOfMemoryError(
-            f"segmentation on {self.device}: {want}{free} available; close other programs, use "
+            f"segmentation on {self._device}: {want}{free} available; close other programs, use "
             "--device cpu, or a machine with more memory"
         )
 
@@ -233,7 +291,7 @@ def _half(device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
-def _padded(image: Tensor, patch_size: Size) -> tuple[Tensor, tuple[slice, slice, slice]]:
+def _padded(image: Tensor, patch_size: Size) -> tuple[Tensor, Inner]:
     """Return `image` at least as large as the patch, and where the original lies in it."""
     size = tuple(image.shape[1:])
     larger = tuple(max(n, patch) for n, patch in zip(size, patch_size, strict=True))
@@ -247,11 +305,9 @@ def _padded(image: Tensor, patch_size: Size) -> tuple[Tensor, tuple[slice, slice
     return padded, (z, y, x)
 
 
-def _padded_air(
-    air: NDArray[np.bool_], inner: tuple[slice, slice, slice], size: Sequence[int]
-) -> NDArray[np.bool_]:
-    if air.shape == tuple(size):
+def _padded_air(air: NDArray[np.bool_], inner: Inner, size: Size) -> NDArray[np.bool_]:
+    if air.shape == size:
         return air
-    padded = np.ones(tuple(size), dtype=bool)
+    padded = np.ones(size, dtype=bool)
     padded[inner] = air
     return padded

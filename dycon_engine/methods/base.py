@@ -30,6 +30,7 @@ class Method(nn.Module, ABC):
     """
 
     Config: ClassVar[type[MethodConfig]]
+    needs_unlabeled: ClassVar[bool] = True
 
     def __init__(self, build_network: BuildNetwork, config: Any) -> None:  # noqa: ARG002
         """Build the networks of this recipe from `config`, an instance of `self.Config`."""

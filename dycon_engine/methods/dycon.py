@@ -15,7 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dycon_engine.config import setting
 from dycon_engine.data.batch import Batch
 from dycon_engine.errors import InputError
 from dycon_engine.losses.consistency import mean_squared
@@ -32,6 +31,7 @@ from dycon_engine.methods.teacher import Pair, require_unlabeled
 from dycon_engine.networks.base import Network
 from dycon_engine.networks.heads import ProjectionHead
 from dycon_engine.schedules import Progress, exponential_interpolation
+from dycon_engine.settings import setting
 
 CELL = 8  # voxels; deeper features are upsampled to this grid, as the paper does from 16
 

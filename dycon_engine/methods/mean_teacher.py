@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dycon_engine.config import setting
 from dycon_engine.data.batch import Batch
 from dycon_engine.losses.consistency import mean_squared
 from dycon_engine.losses.uncertainty import Posterior, foreground_fraction, posterior
@@ -17,6 +16,7 @@ from dycon_engine.methods.perturbations import add_noise, strong_intensity
 from dycon_engine.methods.supervised import supervised_terms
 from dycon_engine.methods.teacher import Pair, require_unlabeled
 from dycon_engine.schedules import Progress, sigmoid_rampup
+from dycon_engine.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)

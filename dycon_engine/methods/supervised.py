@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from dycon_engine.config import setting
 from dycon_engine.data.batch import Batch
 from dycon_engine.losses.segmentation import cross_entropy, dice_loss
 from dycon_engine.losses.uncertainty import Posterior, posterior
 from dycon_engine.methods.base import BuildNetwork, Method, MethodConfig
 from dycon_engine.methods.teacher import Logits
 from dycon_engine.schedules import Progress
+from dycon_engine.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,7 @@ class Supervised(Method):
     """CE + Dice [lb]. Unlabeled patches are ignored; U = 0 is the normal case."""
 
     Config = SupervisedConfig
+    needs_unlabeled = False
 
     def __init__(self, build_network: BuildNetwork, config: SupervisedConfig) -> None:
         super().__init__(build_network, config)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dycon_engine.config import setting
 from dycon_engine.data.batch import Batch
 from dycon_engine.losses.consistency import masked_mean_squared
 from dycon_engine.losses.uncertainty import TINY, posterior
@@ -19,6 +18,7 @@ from dycon_engine.methods.perturbations import add_noise
 from dycon_engine.methods.supervised import supervised_terms
 from dycon_engine.methods.teacher import Pair, require_unlabeled
 from dycon_engine.schedules import Progress, sigmoid_rampup
+from dycon_engine.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)

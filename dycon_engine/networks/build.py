@@ -6,11 +6,12 @@ from typing import Protocol
 
 import torch
 
-from dycon_engine.config import NetworkConfig, known
+from dycon_engine.config import NetworkConfig
 from dycon_engine.errors import InputError
 from dycon_engine.networks.base import Network
 from dycon_engine.networks.unet3d import UNet3D
 from dycon_engine.networks.vnet import VNet
+from dycon_engine.settings import known
 
 
 class NetworkClass(Protocol):

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dycon_engine import config
-from dycon_engine.config import InferenceConfig, NetworkConfig, Table
+from dycon_engine.config import InferenceConfig, NetworkConfig
 from dycon_engine.data.cases import Label
 from dycon_engine.data.geometry import Size
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.seen import Seen
 from dycon_engine.errors import DamagedFileError, InputError
+from dycon_engine.settings import Table, as_table, build
 
 FORMAT_VERSION = 1
 NOTICE = (
@@ -104,11 +104,11 @@ class PackageInfo:
             "channels": list(self.channels),
             "engine_version": self.engine_version,
             "format_version": self.format_version,
-            "inference": config.as_table(self.inference),
+            "inference": as_table(self.inference),
             "labels": [label._asdict() for label in self.labels],
             "license": self.license,
             "name_patterns": list(self.name_patterns),
-            "network": config.as_table(self.network),
+            "network": as_table(self.network),
             "notice": self.notice,
             "patch_size": list(self.patch_size),
             "preprocessing": self.preprocessing.as_table(),
@@ -192,7 +192,7 @@ def _build(table: Mapping[str, Any]) -> PackageInfo:
     seen = table["seen"]
     z, y, x = (_integer(n) for n in table["patch_size"])
     return PackageInfo(
-        network=config.build(NetworkConfig, _table(table["network"]), "network"),
+        network=build(NetworkConfig, _table(table["network"]), "network"),
         channels=_texts(table["channels"]),
         labels=tuple(_label(item) for item in _list(table["labels"])),
         preprocessing=Preprocessing.from_table(_table(table["preprocessing"])),
@@ -200,7 +200,7 @@ def _build(table: Mapping[str, Any]) -> PackageInfo:
         seen=None if seen is None else Seen.from_table(_table(seen)),
         training=_table(table["training"]),
         calibration=_calibration(_table(table["calibration"])),
-        inference=config.build(InferenceConfig, _table(table["inference"]), "inference"),
+        inference=build(InferenceConfig, _table(table["inference"]), "inference"),
         name_patterns=_texts(table["name_patterns"]),
         engine_version=_text(table["engine_version"]),
         weights_sha256=_digest(table["weights_sha256"]),

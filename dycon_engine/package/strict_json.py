@@ -6,8 +6,8 @@ import json
 import math
 from typing import Any
 
-from dycon_engine.config import Table
 from dycon_engine.errors import DamagedFileError
+from dycon_engine.settings import Table
 
 DEEPEST = 24
 LONGEST_NUMBER = 40

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dycon_engine.config import Table
 from dycon_engine.errors import DamagedFileError, NonFiniteError
 from dycon_engine.jobs.files import write_bytes
+from dycon_engine.settings import Table
 
 MAGIC = b"DYCONCK1"
 DIGEST_BYTES = 32

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from dycon_engine.config import Table, TrainingConfig
+from dycon_engine.config import TrainingConfig
 from dycon_engine.data.batch import Batch
 from dycon_engine.errors import CancelledError
 from dycon_engine.jobs.events import Saved, StepDone
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods.collapse import CollapseWatch
+from dycon_engine.settings import Table
 from dycon_engine.training.checkpoint import CheckpointStore
 from dycon_engine.training.trainer import Outcome, Trainer
 

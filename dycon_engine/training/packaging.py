@@ -6,8 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from dycon_engine import config as settings
-from dycon_engine.config import RunConfig, Table
+from dycon_engine.config import RunConfig
 from dycon_engine.data.audit import Audit
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.seen import Seen
@@ -16,6 +15,7 @@ from dycon_engine.jobs.events import Saved, Validated
 from dycon_engine.jobs.files import write_json
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.package import Calibration, PackageInfo
+from dycon_engine.settings import Table, as_table
 from dycon_engine.training.loop import Standing
 from dycon_engine.training.rundir import RunDirectory
 from dycon_engine.training.shipping import ship
@@ -49,7 +49,7 @@ class Packager:
             "split_sha256": self.split.hash(),
             "warnings": len(self.audit.warnings),
             "preprocessing": self.preprocessing.as_table(),
-            "method": settings.as_table(trainer.method.config),
+            "method": as_table(trainer.method.config),
             "device": str(trainer.process.device),
             "precision": trainer.precision.name,
             "processes": trainer.process.world,
@@ -134,7 +134,7 @@ class Packager:
             }
         return {
             "method": self.config.method.name,
-            "settings": settings.as_table(trainer.method.config),
+            "settings": as_table(trainer.method.config),
             "checkpoint": f"{which}, step {trainer.step_count} of {self.config.training.steps}",
             "labeled_cases": len(self.split.labeled),
             "unlabeled_cases": len(self.split.unlabeled),

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import torch
 
-from dycon_engine import config as settings
-from dycon_engine.config import RunConfig, Table
+from dycon_engine.config import RunConfig
 from dycon_engine.data.audit import Audit, audit
 from dycon_engine.data.cache import TrainingData, prepare_training
 from dycon_engine.data.cases import Case, Dataset
@@ -26,6 +25,7 @@ from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods import METHODS, build_method
 from dycon_engine.methods.base import Method
 from dycon_engine.networks import build_network
+from dycon_engine.settings import Table, known
 from dycon_engine.training.checkpoint import CheckpointStore
 from dycon_engine.training.distributed import Process, configure, start_process
 from dycon_engine.training.loop import Loop, Standing
@@ -35,8 +35,6 @@ from dycon_engine.training.shipping import networks_of, start_from
 from dycon_engine.training.tensorboard import open_tensorboard
 from dycon_engine.training.trainer import Trainer
 from dycon_engine.training.validation import Validator
-
-WITHOUT_UNLABELED = ("supervised",)
 
 
 @dataclass(frozen=True)
@@ -108,13 +106,13 @@ def make_plan(request: Request, run: RunDirectory, config: RunConfig, reporter: 
         require_same_data(split, scans)
     else:
         split = split_cases(dataset, config.data, scans=scans)
-    settings.known(config.method.name, METHODS, "method")
+    method = METHODS[known(config.method.name, METHODS, "method")]
     found = audit(
         dataset,
         split,
         config,
         scans=scans,
-        needs_unlabeled=config.method.name not in WITHOUT_UNLABELED,
+        needs_unlabeled=method.needs_unlabeled,
     )
     found.require_usable()
     for warning in found.warnings:
@@ -199,6 +197,8 @@ def _build(plan: Plan, request: Request) -> Method:
 
 def _prepare(run: RunDirectory, plan: Plan, reporter: Reporter) -> TrainingData:
     split = plan.split
+    if not METHODS[plan.config.method.name].needs_unlabeled:
+        split = dataclasses.replace(split, unlabeled=())
     reporter.stage("prepare", len(split.labeled) + len(split.unlabeled))
 
     def on_case(done: int, total: int) -> None:  # noqa: ARG001 - the stage knows the total

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine import __version__
-from dycon_engine.config import RunConfig, Table, as_table, build
+from dycon_engine.config import RunConfig
 from dycon_engine.data.splits import Split
 from dycon_engine.data.survey import Scan
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.events import StepDone, from_line
 from dycon_engine.jobs.files import write_json, write_text
 from dycon_engine.jobs.lock import holder
+from dycon_engine.settings import Table, as_table, build
 
 MAY_CHANGE = frozenset(  # settings that a resumed run may have otherwise
     {

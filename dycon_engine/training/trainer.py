@@ -15,11 +15,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dycon_engine.config import Table, TrainingConfig
+from dycon_engine.config import TrainingConfig
 from dycon_engine.data.batch import Batch
 from dycon_engine.errors import NonFiniteError
 from dycon_engine.methods.base import Method
 from dycon_engine.schedules import Progress
+from dycon_engine.settings import Table
 from dycon_engine.training.distributed import Process
 from dycon_engine.training.optimizer import (
     build_optimizer,

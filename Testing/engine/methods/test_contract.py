@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from dycon_engine.config import NetworkConfig, schema
+from dycon_engine.config import NetworkConfig
 from dycon_engine.data.batch import Batch
 from dycon_engine.errors import InputError
 from dycon_engine.methods import METHODS, build_method
 from dycon_engine.networks.build import build_network
 from dycon_engine.schedules import Progress, ema_decay
+from dycon_engine.settings import schema
 from Testing.engine.methods.tiny import optimizer_of, take_step, tiny_batch, tiny_method, trace
 from Testing.engine.methods.two_processes import train_rank
 
