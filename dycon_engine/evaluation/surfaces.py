@@ -21,7 +21,7 @@ from dycon_engine.data.geometry import Spacing
 # Trees cost time per surface voxel, a distance transform per voxel of the common box; measured on
 # masks from smooth to very rough (`benchmarks/metrics.py --threshold`), trees win while the box
 # holds at least so many voxels per surface voxel of both surfaces together.
-TREE_RATIO = 8
+TREE_RATIO = 11
 # Neighbors up to this length, in shortest voxel edges, are looked up before a tree is asked.
 REACH = 3.0
 
