@@ -47,6 +47,9 @@ class DataConfig:
     patient_pattern: str | None = setting(
         None, "Regular expression on the case name; its first group is the patient."
     )
+    label_names: tuple[str, ...] = setting(
+        (), "Names of the classes by rising label value, background left out."
+    )
     spacing_mm: tuple[float, float, float] | None = setting(
         None, "Spacing (z, y, x) of files that carry none, such as HDF5.", unit="mm"
     )

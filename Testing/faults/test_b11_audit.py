@@ -291,3 +291,10 @@ def test_hounsfield_units_are_noticed(root):
     for number in range(CASES):
         write_scan(image(root, number), scan(number) * 20 - 2500)
     assert audited(root, NONE).is_ct
+
+
+def test_classes_get_their_names_and_a_wrong_number_of_names_is_a_problem(root):
+    named = audited(root, NONE | {"data.label_names": ["left atrium"]})
+    assert [label.name for label in named.labels] == ["background", "left atrium"]
+    (problem,) = audited(root, NONE | {"data.label_names": ["one", "two"]}).problems
+    assert "data.label_names: 2 names, expected 1" in problem

@@ -89,6 +89,7 @@ def audit(
         *checks.channel_problems(usable, dataset.channels),
         *checks.label_problems(stored, by_name, dataset.labels),
         *checks.class_problems(stored, labels, split),
+        *checks.name_problems(labels, config.data.label_names),
         *checks.role_problems(dataset, split, needs_unlabeled=needs_unlabeled),
         *checks.duplicate_problems(by_name, split),
         *checks.patient_problems(dataset, split, config.data),
@@ -103,7 +104,7 @@ def audit(
     return Audit(
         problems=_unique(problems),
         warnings=_unique(warnings),
-        labels=tuple(labels),
+        labels=renamed(labels, config.data.label_names),
         channels=dataset.channels or _numbered(usable),
         spacing_mm=_median_spacing([by_name[name] for name in split.labeled] or usable),
         is_ct=_is_ct(usable, dataset.channels),
@@ -129,6 +130,14 @@ def found_labels(stored: Iterable[checks.LabelFacts]) -> tuple[Label, ...]:
     names = ["foreground"] if len(values) == 1 else [f"label {value}" for value in values]
     classes = [Label(value, name) for value, name in zip(values, names, strict=True)]
     return (Label(0, "background"), *classes)
+
+
+def renamed(labels: Sequence[Label], names: Sequence[str]) -> tuple[Label, ...]:
+    """Return `labels` with their classes called `names`, where there are any."""
+    if not names:
+        return tuple(labels)
+    pairs = zip(labels[1:], names, strict=False)
+    return (labels[0], *(label._replace(name=name) for label, name in pairs))
 
 
 def _median_spacing(scans: Sequence[Scan]) -> Spacing:

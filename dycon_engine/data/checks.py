@@ -119,6 +119,15 @@ def class_problems(
             )
 
 
+def name_problems(labels: Sequence[Label], names: Sequence[str]) -> Iterable[str]:
+    """Yield names of classes that do not fit the classes that are there."""
+    if names and len(names) != len(labels) - 1:
+        yield (
+            f"data.label_names: {len(names)} names, expected {len(labels) - 1} (one for each "
+            "label value above 0); name them in the order of their values"
+        )
+
+
 def role_problems(dataset: Dataset, split: Split, *, needs_unlabeled: bool) -> Iterable[str]:
     """Yield roles that are empty or ask for a label that is not there."""
     if not split.labeled:
