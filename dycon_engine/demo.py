@@ -16,7 +16,7 @@ from typing import Any
 from dycon_engine.errors import CancelledError, DyconError, InputError
 from dycon_engine.jobs.reporter import Reporter, run_job
 
-STEPS = 300
+STEPS = 500
 LABELED, VALIDATION, UNLABELED, TEST = 3, 2, 12, 6
 METHODS = {"DyCON": "dycon", "supervised only": "supervised"}
 SETTINGS = (

@@ -63,7 +63,8 @@ def _draw_strips(
     axis.set_ylabel(METRICS[metric])
     if metric == "dice":
         axis.set_ylim(top=1.0)
-    axis.margins(x=0.06, y=0.12)
+    axis.margins(y=0.12)
+    axis.set_xlim(-0.7, columns[-1] + 0.7)  # also where a column holds nothing to draw
     axis.grid(axis="y", alpha=0.25, linewidth=0.6)
     if len(sets) > 1:
         for index, predictions in enumerate(sets):
@@ -90,8 +91,8 @@ def _draw_reliability(axis: Any, sets: Sequence[PredictionSet]) -> None:
         ):
             drawn = curve.voxels >= FEWEST_VOXELS
             axis.plot(
-                curve.confidence[drawn], curve.accuracy[drawn], linestyle=style, color=COLORS[index],
-                marker=MARKERS[index], markersize=4, label=f"{predictions.name}, {where}",
+                curve.confidence[drawn], curve.accuracy[drawn], linestyle=style,
+                color=COLORS[index], marker=MARKERS[index], markersize=4, label=f"{predictions.name}, {where}",
             )  # fmt: skip
     axis.set(xlabel="confidence stated (largest probability)", ylabel="share of voxels right")
     axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")

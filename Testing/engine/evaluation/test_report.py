@@ -136,5 +136,13 @@ def test_a_report_is_not_replaced_unasked(tmp_path):
     assert b"Other" in (tmp_path / "report.html").read_bytes()
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_metric_undefined_for_every_case_is_drawn_as_such():
+    sets = (PredictionSet("A", blocks(0, 0)), PredictionSet("B", blocks(4, 0)))
+    page = reports.to_html(made(sets=sets))
+    assert "2 undefined" in page
+    assert "<td>2 of 2</td>" in page
+
+
 def test_the_same_report_is_the_same_page():
     assert reports.to_html(made()) == reports.to_html(made())
