@@ -92,7 +92,8 @@ def _draw_reliability(axis: Any, sets: Sequence[PredictionSet]) -> None:
             drawn = curve.voxels >= FEWEST_VOXELS
             axis.plot(
                 curve.confidence[drawn], curve.accuracy[drawn], linestyle=style,
-                color=COLORS[index], marker=MARKERS[index], markersize=4, label=f"{predictions.name}, {where}",
+                color=COLORS[index], marker=MARKERS[index], markersize=4,
+                label=f"{predictions.name}, {where}",
             )  # fmt: skip
     axis.set(xlabel="confidence stated (largest probability)", ylabel="share of voxels right")
     axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
