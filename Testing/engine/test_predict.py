@@ -219,9 +219,9 @@ def test_cancel_by_file_leaves_nothing(package, tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from dycon_engine.inference import predictor\n"
-        "old = predictor.slide\n"
+        "old = predictor.slide_slabs\n"
         f"def slide(*a, **k):\n    Path({str(run / 'cancel')!r}).touch()\n    return old(*a, **k)\n"
-        "predictor.slide = slide\n"
+        "predictor.slide_slabs = slide\n"
         "from dycon_engine.predict import main\n"
         f"raise SystemExit(main(['--package', {str(package)!r}, '--input', {str(scan)!r}, "
         f"'--output', {str(tmp_path / 'o.nii.gz')!r}, '--run-dir', {str(run)!r}]))\n"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dycon_engine.inference.sliding_window import AIR_LOGIT, SIGMA, axis_starts
+from dycon_engine.inference.sliding_window import AIR_LOGIT
+from dycon_engine.inference.windows import SIGMA, axis_starts
 
 
 def naive_slide(network, image, *, patch_size, classes, overlap, air=None):

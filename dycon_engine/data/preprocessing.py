@@ -7,7 +7,7 @@ with normalised intensities. Axes are only permuted and flipped, never rotated.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dycon_engine.config import PreprocessingConfig
-from dycon_engine.data import resampling
+from dycon_engine.data import resampling, restoring
 from dycon_engine.data.geometry import Geometry, Spacing
 from dycon_engine.data.orientation import axial_orientation
 from dycon_engine.data.volume import Volume
@@ -162,36 +162,7 @@ class Preprocessing:
     ) -> NDArray[np.float32]:
         """Return probabilities (K, D, H, W) of the network's grid on the scan's own grid."""
         grid = source.source if isinstance(source, Prepared) else source
-        result = np.empty((probabilities.shape[0], *grid.size_zyx), dtype=np.float32)
-        for rows, slab in self.restore_slabs(probabilities, grid):
-            result[:, rows] = slab
-        return result
-
-    def restore_slabs(
-        self, probabilities: NDArray[np.float32], source: Geometry | Prepared, *, slab: int = 32
-    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Yield the restored probabilities `slab` input slices at a time, so memory stays bounded.
-
-        Args:
-            probabilities: (K, D, H, W) on the network's grid.
-            source: The scan's own grid, or the prepared scan.
-            slab: Slices along axis 0 of the input array.
-
-        Yields:
-            The slice of axis 0 and its values (K, slab, H, W) in input order.
-        """
-        grid = source.source if isinstance(source, Prepared) else source
-        orientation = axial_orientation(grid)
-        oriented = orientation.geometry(grid)
-        target = resampling.resampled_geometry(oriented, self.spacing_mm)
-        matrices = resampling.axis_matrices(target, oriented)
-        axis = orientation.axes.index(0)  # the network axis that is the input's axis 0
-        count = grid.size_zyx[0]
-        for start in range(0, count, slab):
-            rows = slice(start, min(start + slab, count))
-            own = slice(count - rows.stop, count - rows.start) if orientation.flips[axis] else rows
-            part = _restored_rows(probabilities, matrices, axis, own)
-            yield rows, np.ascontiguousarray(orientation.undo(part))
+        return restoring.restore(probabilities, grid, self.spacing_mm)
 
     def _normalized(
         self, channel: NDArray[np.float32], above: NDArray[np.bool_]
@@ -217,22 +188,3 @@ class Preprocessing:
 def strided(values: NDArray[Any], limit: int = MAX_SAMPLES) -> NDArray[Any]:
     """Return at most about `limit` of the 1-D `values`, evenly taken."""
     return values[:: max(1, -(-values.size // limit))]
-
-
-def _restored_rows(
-    probabilities: NDArray[np.float32], matrices: resampling.Matrices, axis: int, rows: slice
-) -> NDArray[np.float32]:
-    """Return `rows` of the restored `axis`, reading only the network slices under them."""
-    select: list[slice] = [slice(None)] * 4
-    matrix = matrices[axis]
-    if matrix is None:
-        select[axis + 1] = rows
-        cut: NDArray[np.float32] | None = None
-    else:
-        used = np.flatnonzero(matrix[rows].any(axis=0))
-        band = slice(int(used[0]), int(used[-1]) + 1)
-        select[axis + 1] = band
-        cut = np.ascontiguousarray(matrix[rows, band])
-    own = [cut if a == axis else matrices[a] for a in range(3)]
-    part = np.asarray(probabilities[tuple(select)], dtype=np.float32)
-    return resampling.apply_matrices(part, (own[0], own[1], own[2]))

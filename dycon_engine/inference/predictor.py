@@ -16,18 +16,17 @@ from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.preprocessing import Prepared
 from dycon_engine.data.seen import scan_facts
 from dycon_engine.data.volume import Volume
-from dycon_engine.errors import InputError, NonFiniteError
+from dycon_engine.errors import InputError
 from dycon_engine.inference import uncertainty as kinds
 from dycon_engine.inference.domain import Flag, domain_flags, empty_flags
 from dycon_engine.inference.memory import available_bytes, check_fits, needed_bytes
 from dycon_engine.inference.postprocessing import keep_components
+from dycon_engine.inference.probabilities import Place, complete, most_likely, restored
 from dycon_engine.inference.regions import Region, uncertain_regions
-from dycon_engine.inference.sliding_window import Apply, Watch, slide
+from dycon_engine.inference.sliding_window import Slab, Watch, slide_slabs
 from dycon_engine.inference.volumes import LabelVolume, Tally
 from dycon_engine.package import Package
 from dycon_engine.settings import known
-
-SLAB = 32
 
 
 class Wishes(NamedTuple):
@@ -95,13 +94,8 @@ class Predictor:
         """
         if wishes.uncertainty is None:
             return
-        kind = known(wishes.uncertainty, kinds.KINDS, "kind of uncertainty")
-        if kind == kinds.DISAGREEMENT and self.partner is None:
-            raise InputError(
-                "uncertainty 'disagreement': the package holds one network only; use entropy"
-            )
-        if kind == kinds.MC_DROPOUT:
-            kinds.mean_of_dropout(self.network, 1.0)
+        known(wishes.uncertainty, kinds.KINDS, "kind of uncertainty")
+        self._passes(wishes)
 
     def check_memory(self, source: Geometry, what: str) -> None:
         """Refuse a scan that cannot fit into memory, from its grid alone.
@@ -147,68 +141,37 @@ class Predictor:
             )
         prepared = info.preprocessing.prepare(image)
         flags = domain_flags(scan_facts(image, prepared), info.seen)
-        watch = watch or Watch()
-        plain = self._probabilities(
-            kinds.segmenter(self.network), prepared, watch, info.calibration.temperature
-        )
-        other = self._other(wishes.uncertainty, prepared, watch)
         result = _Result(info.classes, image.geometry, wishes)
-        for rows, part, second in self._slabs(plain, other, image.geometry):
-            result.add(rows, part, second, wishes.uncertainty)
-        del plain, other
+        passes = self._passes(wishes)
+        slabs = self._slabs(prepared, passes, watch)
+        spacing_mm = info.preprocessing.spacing_mm
+        for place, likely in restored(slabs, image.geometry, spacing_mm, sets=passes.sets):
+            result.add(place, likely)
         return result.finish([label.name for label in info.labels], self._values(), flags)
+
+    def _passes(self, wishes: Wishes) -> kinds.Passes:
+        temperature = self.package.info.calibration.temperature
+        return kinds.passes(wishes.uncertainty, self.network, self.partner, temperature)
 
     def _values(self) -> NDArray[Any]:
         values = np.array([label.value for label in self.package.info.labels])
         return values.astype(np.min_scalar_type(values.max()))
 
-    def _probabilities(
-        self, apply: Apply, prepared: Prepared, watch: Watch, temperature: float = 1.0
-    ) -> Tensor:
-        logits = slide(
-            apply,
+    def _slabs(
+        self, prepared: Prepared, passes: kinds.Passes, watch: Watch | None
+    ) -> Iterator[Slab]:
+        classes = self.package.info.classes
+        return slide_slabs(
+            passes.apply,
             torch.from_numpy(prepared.array),
             patch_size=self.package.info.patch_size,
-            classes=self.package.info.classes,
+            classes=passes.sets * classes,
+            background=tuple(range(0, passes.sets * classes, classes)),
             config=self.inference,
             air=prepared.air,
             device=self.device,
             watch=watch,
         )
-        for start in range(0, logits.shape[1], SLAB):  # in place, slab by slab
-            part = logits[:, start : start + SLAB]
-            if not bool(torch.isfinite(part).all()):
-                raise NonFiniteError(
-                    "the network's output holds NaN or infinity; nothing was written, check the "
-                    "scan's intensities and the package"
-                )
-            part.copy_((part / temperature).softmax(0))
-        return logits
-
-    def _other(self, kind: str | None, prepared: Prepared, watch: Watch) -> Tensor | None:
-        """Return the second set of probabilities that `kind` of uncertainty needs, if any."""
-        temperature = self.package.info.calibration.temperature
-        if kind == kinds.DISAGREEMENT and self.partner is not None:
-            return self._probabilities(kinds.segmenter(self.partner), prepared, watch, temperature)
-        if kind == kinds.TTA:
-            apply = kinds.mean_of_mirrors(self.network, temperature)
-            return self._probabilities(apply, prepared, watch)
-        if kind == kinds.MC_DROPOUT:
-            apply = kinds.mean_of_dropout(self.network, temperature)
-            with torch.random.fork_rng(devices=_cuda_devices(self.device)):
-                torch.manual_seed(0)
-                return self._probabilities(apply, prepared, watch)
-        return None
-
-    def _slabs(
-        self, plain: Tensor, other: Tensor | None, source: Geometry
-    ) -> Iterator[tuple[slice, Tensor, Tensor | None]]:
-        restore = self.package.info.preprocessing.restore_slabs
-        first = restore(plain.numpy(), source, slab=SLAB)
-        second = None if other is None else restore(other.numpy(), source, slab=SLAB)
-        for rows, part in first:
-            twin = None if second is None else torch.from_numpy(next(second)[1])
-            yield rows, torch.from_numpy(part), twin
 
 
 class _Result:
@@ -222,21 +185,23 @@ class _Result:
         self.probabilities = (
             np.zeros((classes, *size), dtype=np.float32) if wishes.probabilities else None
         )
-        self.tally = Tally(classes)
+        self.tally = Tally(classes - 1)
 
-    def add(self, rows: slice, part: Tensor, second: Tensor | None, kind: str | None) -> None:
-        """Take the probabilities (K, d, H, W) of some rows, and the second ones where needed."""
-        self.labels[rows] = part.argmax(0).to(torch.uint8).numpy()
-        self.tally.add(part)
+    def add(self, place: Place, foreground: Tensor) -> None:
+        """Take the foreground probabilities (sets x (K - 1), d, h, w) of some rows."""
+        sets = foreground.view(-1, self.classes - 1, *foreground.shape[1:])
+        plain, other = sets[0], sets[-1]
+        place(self.labels)[:] = most_likely(plain).numpy()
+        self.tally.add(plain)
         if self.probabilities is not None:
-            self.probabilities[:, rows] = part.numpy()
+            place(self.probabilities)[:] = complete(plain).numpy()
         if self.uncertainty is None:
             return
-        if kind == kinds.DISAGREEMENT and second is not None:
-            values = kinds.disagreement(part, second)
+        if self.wishes.uncertainty == kinds.DISAGREEMENT:
+            values = kinds.disagreement(complete(plain), complete(other))
         else:
-            values = kinds.entropy(part if second is None else second)
-        self.uncertainty[rows] = values.numpy()
+            values = kinds.entropy(complete(other))
+        place(self.uncertainty)[:] = values.numpy()
 
     def finish(self, names: list[str], values: NDArray[Any], flags: tuple[Flag, ...]) -> Prediction:
         """Return the prediction: pieces removed, volumes, regions, flags."""
@@ -266,7 +231,3 @@ class _Result:
             regions=regions,
             flags=(*flags, *empty),
         )
-
-
-def _cuda_devices(device: torch.device) -> list[torch.device]:
-    return [device] if device.type == "cuda" else []

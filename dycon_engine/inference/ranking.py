@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dycon_engine.data.volume import Volume
 from dycon_engine.inference.predictor import Predictor
-from dycon_engine.inference.sliding_window import Watch, slide
+from dycon_engine.inference.sliding_window import Watch, slide_slabs
 from dycon_engine.inference.uncertainty import entropy
 
 FOREGROUND = 0.05  # voxels at least so likely foreground are looked at
@@ -76,7 +76,7 @@ def impression(
         pooled.append(features.embedding.float().mean((2, 3, 4)).sum(0).cpu())
         return features.logits
 
-    logits = slide(
+    slabs = slide_slabs(
         apply,
         torch.from_numpy(prepared.array),
         patch_size=info.patch_size,
@@ -86,14 +86,19 @@ def impression(
         device=predictor.device,
         watch=watch,
     )
-    probabilities = (logits / info.calibration.temperature).softmax(0)
-    region = probabilities[0] <= 1.0 - FOREGROUND
-    values = entropy(probabilities)[region].double()
-    found = int((probabilities.argmax(0) > 0).sum())
+    looked_at = uncertain = found = 0
+    total = 0.0
+    for slab in slabs:
+        probabilities = (slab.logits / info.calibration.temperature).softmax(0)
+        values = entropy(probabilities)[probabilities[0] <= 1.0 - FOREGROUND]
+        looked_at += values.numel()
+        uncertain += int((values >= UNCERTAIN).sum())
+        total += float(values.sum(dtype=torch.float64))
+        found += int((probabilities.argmax(0) > 0).sum())
     return Impression(
         name=name,
-        mean_entropy=float(values.mean()) if len(values) else 0.0,
-        uncertain_share=float((values >= UNCERTAIN).double().mean()) if len(values) else 0.0,
+        mean_entropy=total / max(looked_at, 1),
+        uncertain_share=uncertain / max(looked_at, 1),
         foreground_ml=found * prepared.geometry.voxel_mm3 / 1000.0,
         descriptor=_unit(pooled),
     )

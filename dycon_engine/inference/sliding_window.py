@@ -152,9 +152,7 @@ class _Blend:
         batch: Windows per pass.
     """
 
-    def __init__(
-        self, shape: Sequence[int], axis: int, device: torch.device, watch: Watch
-    ) -> None:
+    def __init__(self, shape: Sequence[int], axis: int, device: torch.device, watch: Watch) -> None:
         self.first, self.batch = 0, 1
         self._axis, self._device, self._watch = axis, device, watch
         self._total = self._zeros(shape)
@@ -222,9 +220,9 @@ class _Blend:
             yield done - before
 
     def _under(self, window: Window) -> Tensor:
+        """Return the view of the slab under a window of the current row."""
         where = list(window.where)
-        own = where[self._axis]
-        where[self._axis] = slice(own.start - self.first, own.stop - self.first)
+        where[self._axis] = slice(None)
         return self._total[(slice(None), *where)]
 
     @torch.inference_mode()

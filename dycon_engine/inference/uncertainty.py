@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +15,46 @@ from dycon_engine.errors import InputError
 from dycon_engine.networks.base import Network
 
 ENTROPY, DISAGREEMENT, MC_DROPOUT, TTA = "entropy", "disagreement", "mc-dropout", "tta"
+DROPOUT_PASSES = 8
+MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (4,))
 KINDS = {
     ENTROPY: "entropy of the calibrated probabilities; costs nothing extra",
     DISAGREEMENT: "Jensen-Shannon divergence of student and teacher; costs one more pass",
-    MC_DROPOUT: "entropy of the mean of several passes with dropout on",
-    TTA: "entropy of the mean over the scan and its three mirror images",
+    MC_DROPOUT: f"entropy of the mean of {DROPOUT_PASSES} more passes with dropout on",
+    TTA: "entropy of the mean over the scan and its three mirror images; costs three more passes",
 }
-DROPOUT_PASSES = 8
-MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (4,))
 
 Apply = Callable[[Tensor], Tensor]
+
+
+class Passes(NamedTuple):
+    """How windows become logits.
+
+    Attributes:
+        apply: Windows (B, C, *patch) -> (B, sets x K, *patch) whose softmax over every K is
+            calibrated; the first set is the plain pass, which gives the labels.
+        sets: 1, or 2 where the uncertainty comes from another set than the labels.
+    """
+
+    apply: Apply
+    sets: int
+
+
+def passes(
+    kind: str | None, network: Network, partner: Network | None, temperature: float
+) -> Passes:
+    """Return the passes that a `kind` of uncertainty needs; None = none.
+
+    Raises:
+        InputError: There is no partner, or the network has no dropout.
+    """
+    if kind == DISAGREEMENT:
+        return Passes(_both(network, partner, temperature), 2)
+    if kind == TTA:
+        return Passes(with_mirrors(network, temperature), 2)
+    if kind == MC_DROPOUT:
+        return Passes(with_dropout(network, temperature), 2)
+    return Passes(segmenter(network, temperature), 1)
 
 
 def entropy(probabilities: Tensor) -> Tensor:
@@ -39,23 +71,26 @@ def disagreement(one: Tensor, other: Tensor) -> Tensor:
     return (nats / math.log(2.0)).clamp_(0.0, 1.0)
 
 
-def segmenter(network: Network) -> Apply:
-    """Return windows (B, C, *patch) -> logits (B, K, *patch)."""
-    return lambda image: network(image).logits
+def segmenter(network: Network, temperature: float = 1.0) -> Apply:
+    """Return windows (B, C, *patch) -> calibrated logits (B, K, *patch)."""
+    return lambda image: network(image).logits.float() / temperature
 
 
-def mean_of_mirrors(network: Network, temperature: float) -> Apply:
-    """Return windows -> log of the mean calibrated probabilities over the `MIRRORS`."""
+def with_mirrors(network: Network, temperature: float) -> Apply:
+    """Return windows -> plain logits and log of the mean probabilities over the `MIRRORS`."""
 
     def apply(image: Tensor) -> Tensor:
-        passes = [network(image.flip(axes)).logits.flip(axes) for axes in MIRRORS]
-        return _log_mean(passes, temperature)
+        logits = [network(image.flip(axes)).logits.flip(axes) for axes in MIRRORS]
+        calibrated = [one.float() / temperature for one in logits]
+        return torch.cat((calibrated[0], _log_mean(calibrated)), dim=1)
 
     return apply
 
 
-def mean_of_dropout(network: Network, temperature: float, passes: int = DROPOUT_PASSES) -> Apply:
-    """Return windows -> log of the mean calibrated probabilities with dropout on.
+def with_dropout(network: Network, temperature: float, count: int = DROPOUT_PASSES) -> Apply:
+    """Return windows -> plain logits and log of the mean probabilities of `count` with dropout.
+
+    The dropped features follow from the number of the call alone, so that results can be repeated.
 
     Raises:
         InputError: The network has no dropout.
@@ -65,16 +100,30 @@ def mean_of_dropout(network: Network, temperature: float, passes: int = DROPOUT_
             "uncertainty 'mc-dropout': this network was trained without dropout; "
             "use entropy, disagreement or tta"
         )
+    seeds = itertools.count()
 
     def apply(image: Tensor) -> Tensor:
-        with _dropout_on(network):
-            return _log_mean([network(image).logits for _ in range(passes)], temperature)
+        plain = network(image).logits.float() / temperature
+        devices = [image.device] if image.device.type == "cuda" else []
+        with _dropout_on(network), torch.random.fork_rng(devices=devices):
+            torch.manual_seed(next(seeds))
+            varied = [network(image).logits.float() / temperature for _ in range(count)]
+        return torch.cat((plain, _log_mean(varied)), dim=1)
 
     return apply
 
 
-def _log_mean(logits: Sequence[Tensor], temperature: float) -> Tensor:
-    logs = torch.stack([(one.float() / temperature).log_softmax(1) for one in logits])
+def _both(network: Network, partner: Network | None, temperature: float) -> Apply:
+    if partner is None:
+        raise InputError(
+            "uncertainty 'disagreement': the package holds one network only; use entropy"
+        )
+    one, other = segmenter(network, temperature), segmenter(partner, temperature)
+    return lambda image: torch.cat((one(image), other(image)), dim=1)
+
+
+def _log_mean(logits: Sequence[Tensor]) -> Tensor:
+    logs = torch.stack([one.log_softmax(1) for one in logits])
     return logs.logsumexp(0) - math.log(len(logits))
 
 

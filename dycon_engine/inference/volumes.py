@@ -37,16 +37,17 @@ class LabelVolume(NamedTuple):
 
 
 class Tally:
-    """Counts voxels over probability thresholds, slab by slab."""
+    """Counts voxels over probability thresholds, slab by slab, without the background."""
 
     def __init__(self, classes: int) -> None:
-        self._low = torch.zeros(classes, dtype=torch.int64)
-        self._high = torch.zeros(classes, dtype=torch.int64)
+        """Begin with nothing counted of `classes` foreground classes."""
+        self._low, self._high = [0] * classes, [0] * classes
 
-    def add(self, probabilities: Tensor) -> None:
-        """Count (K, d, H, W)."""
-        self._low += (probabilities >= SURE).sum((1, 2, 3))
-        self._high += (probabilities >= POSSIBLE).sum((1, 2, 3))
+    def add(self, foreground: Tensor) -> None:
+        """Count (K - 1, d, H, W)."""
+        for index, likely in enumerate(foreground):
+            self._low[index] += int(torch.count_nonzero(likely >= SURE))
+            self._high[index] += int(torch.count_nonzero(likely >= POSSIBLE))
 
     def volumes(
         self,
@@ -73,8 +74,8 @@ class Tally:
                     name=name,
                     voxels=voxels,
                     ml=voxels * milliliter,
-                    low_ml=min(int(self._low[index]), voxels) * milliliter,
-                    high_ml=max(int(self._high[index]), voxels) * milliliter,
+                    low_ml=min(self._low[index - 1], voxels) * milliliter,
+                    high_ml=max(self._high[index - 1], voxels) * milliliter,
                     boundary_uncertainty=boundary,
                 )
             )

@@ -76,21 +76,6 @@ def test_same_spacing_is_bit_exact_in_any_orientation(direction):
     assert np.array_equal(preprocessing.restore(prepared.array, prepared), volume.array)
 
 
-@pytest.mark.parametrize("slab", [1, 3, 100])
-def test_slabs_equal_the_whole(slab):
-    for direction in SIGNED[::5]:
-        source = geometry((9, 10, 11), (2.0, 0.9, 1.1), direction)
-        preprocessing = Preprocessing((1.2, 1.3, 1.4))
-        size = preprocessing.network_geometry(source).size_zyx
-        probabilities = np.random.default_rng(0).random((3, *size), dtype=np.float32)
-        whole = preprocessing.restore(probabilities, source)
-        rows = []
-        for where, part in preprocessing.restore_slabs(probabilities, source, slab=slab):
-            rows += range(where.start, where.stop)
-            np.testing.assert_allclose(part, whole[:, where], atol=1e-6)
-        assert rows == list(range(9))
-
-
 def test_restored_probabilities_stay_probabilities():
     source = geometry((7, 8, 9), (3.0, 1.0, 1.0))
     preprocessing = Preprocessing((1.3, 1.3, 1.3))

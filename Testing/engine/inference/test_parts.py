@@ -71,8 +71,8 @@ def test_regions_are_ranked_by_volume_times_mean_with_their_place():
 
 def test_volume_range_comes_from_the_probabilities():
     ball = torch.tensor([0.1, 0.3, 0.6, 0.9]).view(1, 1, 2, 2)
-    tally = Tally(2)
-    tally.add(torch.cat((1 - ball, ball)))
+    tally = Tally(1)
+    tally.add(ball)
     labels = (ball[0].numpy() > 0.5).astype(np.uint8)
     geometry = Geometry.from_parts((1, 2, 2), (10.0, 10.0, 10.0))
     (volume,) = tally.volumes(labels, None, ("bg", "ball"), geometry)

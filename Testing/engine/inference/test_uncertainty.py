@@ -13,9 +13,9 @@ from dycon_engine.inference.uncertainty import (
     MIRRORS,
     disagreement,
     entropy,
-    mean_of_dropout,
-    mean_of_mirrors,
     segmenter,
+    with_dropout,
+    with_mirrors,
 )
 from dycon_engine.networks import build_network
 
@@ -55,10 +55,12 @@ def test_disagreement_is_zero_for_the_same_and_one_for_the_opposite():
 def test_mirrors_average_the_calibrated_probabilities_and_undo_the_flips():
     net, image, temperature = network(), torch.randn(1, 1, 8, 8, 8), 1.7
     with torch.no_grad():
-        found = mean_of_mirrors(net, temperature)(image).exp()
+        plain, logs = with_mirrors(net, temperature)(image).split(3, dim=1)
         passes = [
             (net(image.flip(axes)).logits.flip(axes) / temperature).softmax(1) for axes in MIRRORS
         ]
+    found = logs.exp()
+    assert torch.allclose(plain.softmax(1), passes[0], atol=1e-5)
     assert torch.allclose(found, torch.stack(passes).mean(0), atol=1e-5)
     assert torch.allclose(found.sum(1), torch.ones(1, 8, 8, 8), atol=1e-5)
 
@@ -69,15 +71,21 @@ def test_dropout_varies_the_passes_and_leaves_the_network_as_it_was(changes):
     buffers = {name: value.clone() for name, value in net.named_buffers()}
     with torch.no_grad():
         plain = segmenter(net)(image)
-        one = mean_of_dropout(net, 1.0, passes=2)(image)
-        two = mean_of_dropout(net, 1.0, passes=2)(image)
-        again = segmenter(net)(image)
-    assert not torch.allclose(one, two)
-    assert torch.equal(plain, again)
+        apply, repeated = (with_dropout(net, 1.0, count=2) for _ in range(2))
+        one, two = apply(image), apply(image)
+        state = torch.random.get_rng_state()
+        again = repeated(image)
+        after = segmenter(net)(image)
+    assert torch.equal(one, again)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert torch.equal(one[:, :3], two[:, :3])
+    assert not torch.allclose(one[:, 3:], two[:, 3:])
+    assert torch.equal(one[:, :3], plain)
+    assert torch.equal(plain, after)
     assert not any(module.training for module in net.modules())
     assert all(torch.equal(value, buffers[name]) for name, value in net.named_buffers())
 
 
 def test_without_dropout_it_is_refused_in_words():
     with pytest.raises(InputError, match="trained without dropout"):
-        mean_of_dropout(network(), 1.0)
+        with_dropout(network(), 1.0)

@@ -1,0 +1,70 @@
+"""Where the windows over a volume stand and what each contributes to a voxel."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dycon_engine.data.geometry import Size
+
+SIGMA = 0.125  # of the patch; as in nnU-Net (Isensee et al., Nature Methods 2021)
+
+
+class Window:
+    """One place of the patch: `where` are three slices, `share` (z, y, x) its weights."""
+
+    def __init__(self, where: tuple[slice, slice, slice], weights: tuple[Tensor, ...]) -> None:
+        self.where = where
+        self._weights = weights
+
+    def share(self) -> Tensor:
+        """Return (D, H, W) float32: what this window contributes to each of its voxels."""
+        z, y, x = self._weights
+        return z[:, None, None] * y[None, :, None] * x[None, None, :]
+
+
+def axis_starts(size: int, patch: int, overlap: float) -> tuple[int, ...]:
+    """Return evenly spread first indices of windows of `patch` that cover `size` >= `patch`."""
+    step = max(1, int(patch * (1.0 - overlap)))
+    count = math.ceil((size - patch) / step) + 1
+    if count == 1:
+        return (0,)
+    return tuple(round(i * (size - patch) / (count - 1)) for i in range(count))
+
+
+def axis_weights(starts: Sequence[int], size: int, patch: int) -> Tensor:
+    """Return (windows, patch) float32 Gaussian shares; at every voxel they sum to 1."""
+    place = torch.arange(patch, dtype=torch.float64) - (patch - 1) / 2
+    curve = torch.exp(-0.5 * (place / (SIGMA * patch)) ** 2)
+    total = torch.zeros(size, dtype=torch.float64)
+    for start in starts:
+        total[start : start + patch] += curve
+    return torch.stack([curve / total[start : start + patch] for start in starts]).float()
+
+
+def long_axis(size: Size, patch_size: Size) -> int:
+    """Return the axis (0 = z) along which one patch of rows is the smallest part of `size`."""
+    parts = [patch / max(n, patch) for n, patch in zip(size, patch_size, strict=True)]
+    return parts.index(min(parts))
+
+
+def windows(size: Size, patch_size: Size, overlap: float) -> list[list[Window]]:
+    """Return all windows over a volume of `size`, each axis at least as long as the patch.
+
+    Each inner list holds those that start together on `long_axis`; starts rise from list to list.
+    """
+    axes = []
+    for length, patch in zip(size, patch_size, strict=True):
+        starts = axis_starts(length, patch, overlap)
+        shares = axis_weights(starts, length, patch)
+        axes.append([(slice(s, s + patch), w) for s, w in zip(starts, shares, strict=True)])
+    along = long_axis(size, patch_size)
+    rows = []
+    for place in axes[along]:
+        z, y, x = ([place] if axis == along else axes[axis] for axis in range(3))
+        rows.append([Window(*zip(*three, strict=True)) for three in itertools.product(z, y, x)])
+    return rows
