@@ -223,8 +223,13 @@ PROFILES: dict[str, Table] = {
     },
     "laptop": {
         "preprocessing": {"spacing_mm": [1.25, 1.25, 1.25]},
-        "network": {"name": "unet3d", "filters": [8, 16, 32, 64]},
-        "training": {"steps": 800, "patch_size": [40, 64, 64]},
+        "network": {"name": "unet3d", "filters": [16, 32, 64, 128], "stem": 2},
+        "training": {
+            "steps": 1500,
+            "patch_size": [48, 64, 64],
+            "foreground": 0.25,
+            "weight_decay": 0.01,
+        },
     },
     "paper": {
         "network": {
