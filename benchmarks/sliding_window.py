@@ -3,15 +3,20 @@
     python benchmarks/sliding_window.py [--runs 3] [--size 96 160 160]
 
 Each side in a process of its own, alternating; CPU seconds (user and system) of the call, and peak
-resident memory above that before it. Two networks: the convolutions of the laptop profile, and one
-that only copies its input, which leaves the blending. Goals: no slower than MONAI at the same
-windows; extra memory <= 0.4x MONAI's (blending alone); result equal to the naive average within
-1e-5; windows of air skipped; time linear in voxels.
+resident memory above that before it. Two networks: the convolutions of the laptop profile, whose
+activations then count, and one that only copies its input, which leaves the blending. Two results:
+`logits`, the whole map of mean logits; `labels`, the label map of it, which ours takes from slabs
+as they are finished and MONAI from its whole map. `predict`: a scan of twice as many voxels per
+axis in memory, to label map and entropy on its own grid; ours as the command does it, MONAI's
+window with the same preparation, softmax and restoring of the whole map around it.
+Goals: no slower than MONAI at the same windows; extra memory <= 0.4x MONAI's; result equal to the
+naive average within 1e-5; windows of air skipped; time linear in voxels.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -26,8 +31,17 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.peak import peak_mib, reset_peak
 from dycon_engine.config import InferenceConfig, NetworkConfig
-from dycon_engine.inference.sliding_window import SIGMA, slide, windows
+from dycon_engine.data.cases import Label
+from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.preprocessing import Preprocessing
+from dycon_engine.data.volume import Volume
+from dycon_engine.inference.predictor import Predictor
+from dycon_engine.inference.sliding_window import slide, slide_slabs
+from dycon_engine.inference.uncertainty import entropy
+from dycon_engine.inference.windows import SIGMA, windows
 from dycon_engine.networks import build_network
+from dycon_engine.networks.base import Features
+from dycon_engine.package import Package, PackageInfo
 from Testing.reference.naive_sliding_window import naive_slide
 
 PATCH = (40, 64, 64)
@@ -36,7 +50,7 @@ CLASSES = 2
 
 def network(kind: str) -> Callable[[torch.Tensor], torch.Tensor]:
     if kind == "copy":
-        return lambda x: x.expand(-1, CLASSES, -1, -1, -1).clone()
+        return lambda x: torch.cat((-4 * x, 4 * x), dim=1)
     torch.manual_seed(0)
     net = build_network(NetworkConfig(filters=(8, 16, 32, 64)), channels=1, classes=CLASSES).eval()
     return lambda x: net(x).logits
@@ -46,9 +60,7 @@ def image(size: list[int]) -> torch.Tensor:
     return torch.randn(1, *size, generator=torch.Generator().manual_seed(1))
 
 
-def ours(kind: str, scan: torch.Tensor) -> torch.Tensor:
-    options = {"patch_size": PATCH, "classes": CLASSES, "config": InferenceConfig()}
-    return slide(network(kind), scan, **options)
+OPTIONS = {"patch_size": PATCH, "classes": CLASSES, "config": InferenceConfig()}
 
 
 def monai(kind: str, scan: torch.Tensor) -> torch.Tensor:
@@ -60,45 +72,110 @@ def monai(kind: str, scan: torch.Tensor) -> torch.Tensor:
         )[0]
 
 
-SIDES = {"ours": ours, "MONAI": monai}
+def our_labels(kind: str, scan: torch.Tensor) -> torch.Tensor:
+    labels = torch.empty(scan.shape[1:], dtype=torch.uint8)
+    for axis, rows, logits in slide_slabs(network(kind), scan, **OPTIONS):
+        labels.narrow(axis, rows.start, rows.stop - rows.start).copy_(logits[1] > logits[0])
+    return labels
 
 
-def child(side: str, kind: str, size: list[int]) -> None:
+def monai_labels(kind: str, scan: torch.Tensor) -> torch.Tensor:
+    logits = monai(kind, scan)
+    return (logits[1] > logits[0]).byte()
+
+
+class Alone(torch.nn.Module):
+    """A network of `Features`, of which only the logits are there."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.apply_ = network(kind)
+
+    def forward(self, x: torch.Tensor) -> Features:  # noqa: D102
+        return Features(self.apply_(x), x, x)
+
+
+def package(kind: str) -> Package:
+    info = PackageInfo(
+        network=NetworkConfig(),
+        channels=("image",),
+        labels=(Label(0, "background"), Label(1, "structure")),
+        preprocessing=Preprocessing((1.25, 1.25, 1.25)),
+        patch_size=PATCH,
+    )
+    return Package(info=info, predictor=Alone(kind), partner=None, name="alone", sha256="")
+
+
+def volume(size: list[int]) -> Volume:
+    size = tuple(2 * n for n in size)
+    axes = (np.linspace(-1, 1, n, dtype=np.float32) ** 2 for n in size)
+    z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
+    ball = np.maximum(1000.0 - 1000.0 * (z + y + x), 1.0)[None]  # no air, smooth
+    return Volume(ball, Geometry.from_parts(size, (0.625, 0.625, 0.625)))
+
+
+def our_predict(kind: str, scan: Volume) -> object:
+    return Predictor(package(kind)).predict(scan)
+
+
+def monai_predict(kind: str, scan: Volume) -> object:
+    preprocessing = package(kind).info.preprocessing
+    prepared = preprocessing.prepare(scan)
+    likely = monai(kind, torch.from_numpy(prepared.array)).softmax(0)
+    restored = torch.from_numpy(preprocessing.restore(likely.numpy(), prepared))
+    return restored.argmax(0).to(torch.uint8), entropy(restored)
+
+
+RESULTS = {
+    "logits": (lambda kind, scan: slide(network(kind), scan, **OPTIONS), monai, image),
+    "labels": (our_labels, monai_labels, image),
+    "predict": (our_predict, monai_predict, volume),
+}
+SIDES = ("ours", "MONAI")
+
+
+def child(side: str, result: str, kind: str, size: list[int]) -> None:
     """Print CPU seconds and extra memory of one call, after a small one that warms up."""
     torch.set_num_threads(1)
-    SIDES[side](kind, image(list(PATCH)))
-    scan = image(size)
+    *calls, make = RESULTS[result]
+    call = calls[SIDES.index(side)]
+    call(kind, make(list(PATCH)))
+    scan = make(size)
     reset_peak()
     before, memory = os.times(), peak_mib()
-    SIDES[side](kind, scan)
+    call(kind, scan)
     after = os.times()
     seconds = after.user + after.system - before.user - before.system
     print(json.dumps({"seconds": seconds, "mib": peak_mib() - memory}))
 
 
-def measure(side: str, kind: str, size: list[int]) -> dict[str, float]:
-    line = [sys.executable, __file__, "--child", side, kind, *map(str, size)]
+def measure(side: str, result: str, kind: str, size: list[int]) -> dict[str, float]:
+    line = [sys.executable, __file__, "--child", side, result, kind, *map(str, size)]
     return json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout)
 
 
-def compare(size: list[int], runs: int) -> None:
-    count = len(windows(tuple(size), PATCH, 0.5))
-    print(f"volume {size}, {count} windows of {list(PATCH)}, 1 thread\n")
-    print("| network | side | CPU s (median) | extra MiB | time / MONAI | memory / MONAI |")
-    print("|---|---|---|---|---|---|")
-    for kind in ("3D U-Net", "copy"):
+def compare(size: list[int], runs: int, results: list[str]) -> None:
+    count = sum(map(len, windows(tuple(size), PATCH, 0.5)))
+    print(f"volume {size}, {count} windows of {list(PATCH)}, {runs} runs, 1 thread\n")
+    print(
+        "| result | network | side | CPU s (median) | extra MiB | time / MONAI | memory / MONAI |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for result, kind in itertools.product(results, ("copy", "3D U-Net")):
         found = {side: [] for side in SIDES}
         for _ in range(runs):
             for side, list_ in found.items():
-                list_.append(measure(side, kind, size))
+                list_.append(measure(side, result, kind, size))
         median = {
-            side: [statistics.median(r[key] for r in results) for key in ("seconds", "mib")]
-            for side, results in found.items()
+            side: [statistics.median(r[key] for r in rows) for key in ("seconds", "mib")]
+            for side, rows in found.items()
         }
         for side, (seconds, mib) in median.items():
             share = seconds / median["MONAI"][0], mib / median["MONAI"][1]
             print(
-                f"| {kind} | {side} | {seconds:.2f} | {mib:.0f} | {share[0]:.2f} | {share[1]:.2f} |"
+                f"| {result} | {kind} | {side} | {seconds:.2f} | {mib:.0f} "
+                f"| {share[0]:.2f} | {share[1]:.2f} |",
+                flush=True,
             )
 
 
@@ -110,7 +187,7 @@ def check() -> None:
         naive = naive_slide(
             network("3D U-Net"), scan, patch_size=PATCH, classes=CLASSES, overlap=0.5
         )
-    difference = np.abs(ours("3D U-Net", scan).numpy() - naive).max()
+    difference = np.abs(slide(network("3D U-Net"), scan, **OPTIONS).numpy() - naive).max()
     print(f"\nlargest difference to the naive average: {difference:.1e} (goal 1e-5)")
     air = np.zeros((40, 64, 256), dtype=bool)
     air[:, :, 96:] = True
@@ -129,7 +206,7 @@ def check() -> None:
 def growth(runs: int) -> None:
     print("\n| voxels | CPU s (median) | microseconds per voxel |\n|---|---|---|")
     for size in ([40, 64, 64], [60, 96, 96], [80, 128, 128], [120, 192, 192]):
-        results = [measure("ours", "3D U-Net", size)["seconds"] for _ in range(runs)]
+        results = [measure("ours", "labels", "3D U-Net", size)["seconds"] for _ in range(runs)]
         seconds, voxels = statistics.median(results), int(np.prod(size))
         print(f"| {voxels} | {seconds:.2f} | {1e6 * seconds / voxels:.2f} |")
 
@@ -138,12 +215,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--size", type=int, nargs=3, default=[96, 160, 160])
+    parser.add_argument("--results", nargs="*", choices=RESULTS, default=list(RESULTS))
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(options.child[0], options.child[1], [int(n) for n in options.child[2:]])
+        *what, z, y, x = options.child
+        child(*what, [int(z), int(y), int(x)])
         return
-    compare(options.size, options.runs)
+    if options.results:
+        compare(options.size, options.runs, options.results)
     check()
     growth(1)
 

@@ -143,8 +143,9 @@ class Preprocessing:
             channel = np.ascontiguousarray(orientation.apply(raw), dtype=np.float32)
             above = channel > channel.min()
             tissue |= above
-            normalized = self._normalized(channel, above)
-            channels.append(resampling.apply_matrices(normalized[None], matrices)[0])
+            channel = self._normalized(channel, above)  # one copy of a large scan at a time
+            channels.append(resampling.apply_matrices(channel[None], matrices)[0])
+            del channel, above
         touched = resampling.apply_matrices(tissue[None].astype(np.float32), matrices)[0]
         return Prepared(np.stack(channels), target, image.geometry, touched == 0.0)
 
@@ -176,15 +177,18 @@ class Preprocessing:
         tissue = strided(channel[above])
         if tissue.size == 0:
             return np.zeros_like(channel)
-        low, high = np.percentile(tissue, self.clip_percentiles)
+        low, high = (float(value) for value in np.percentile(tissue, self.clip_percentiles))
         tissue = np.clip(tissue, low, high)
         mean, deviation = float(tissue.mean(dtype=np.float64)), float(tissue.std(dtype=np.float64))
         if deviation <= 1e-6 * max(1.0, abs(mean)):
             deviation = max(high - float(channel.min()), 1e-6)
-        clipped = np.clip(channel, low, high)
-        return np.asarray((clipped - mean) / deviation, dtype=np.float32)
+        normalized = np.clip(channel, low, high)
+        normalized -= np.float32(mean)
+        normalized /= np.float32(deviation)
+        return normalized
 
 
 def strided(values: NDArray[Any], limit: int = MAX_SAMPLES) -> NDArray[Any]:
     """Return at most about `limit` of the 1-D `values`, evenly taken."""
-    return values[:: max(1, -(-values.size // limit))]
+    step = -(-values.size // limit)
+    return values if step <= 1 else values[::step].copy()  # which lets go of the rest

@@ -62,8 +62,10 @@ def uncertain_regions(
     if count == 0:
         return ()
     boxes = ndimage.find_objects(pieces)
-    mass = ndimage.sum_labels(uncertainty, pieces, np.arange(1, count + 1))
-    order = np.argsort(-mass, kind="stable")[:most]
+    mass = np.zeros(count + 1)
+    for indices, values in zip(pieces, uncertainty, strict=True):  # by slice: float64 stays small
+        mass += np.bincount(indices.ravel(), values.ravel(), minlength=count + 1)
+    order = np.argsort(-mass[1:], kind="stable")[:most]
     return tuple(
         _region(rank, uncertainty, labels, geometry, names, (pieces, int(i) + 1, boxes[i]))
         for rank, i in enumerate(order, start=1)
@@ -80,17 +82,16 @@ def _region(
 ) -> Region:
     pieces, index, box = piece
     inside = pieces[box] == index
-    values = uncertainty[box][inside].astype(np.float64)
-    start = np.array([part.start for part in box], dtype=np.float64)
-    places = np.argwhere(inside) + start
-    center = (places * values[:, None]).sum(0) / values.sum()
+    values = np.where(inside, uncertainty[box], np.float32(0.0))
+    count, mass = int(np.count_nonzero(inside)), float(values.sum(dtype=np.float64))
+    center = _center(values) + np.array([part.start for part in box])
     x, y, z = (round(float(part), 3) for part in geometry.to_world(center))
     return Region(
         rank=rank,
         centroid_lps_mm=(x, y, z),
         centroid_ras_mm=(-x, -y, z),
-        volume_mm3=round(len(values) * geometry.voxel_mm3, 3),
-        mean=round(float(values.mean()), 4),
+        volume_mm3=round(count * geometry.voxel_mm3, 3),
+        mean=round(mass / count, 4),
         box_zyx=tuple((int(part.start), int(part.stop) - 1) for part in box),
         label=_nearest_label(labels, geometry, names, center, box),
     )
@@ -105,9 +106,20 @@ def _nearest_label(
 ) -> str:
     wide = tuple(slice(max(b.start - MARGIN_VOXELS, 0), b.stop + MARGIN_VOXELS) for b in box)
     near = labels[wide]
-    places = np.argwhere(near)
-    if len(places) == 0:
+    if not near.any():
         return ""
-    offsets = places + np.array([part.start for part in wide]) - center
-    distance = np.linalg.norm(offsets @ geometry.affine[:3, :3].T, axis=1)
-    return names[int(near[tuple(places[int(distance.argmin())])])]
+    z, y, x = (
+        (((np.arange(part.start, part.start + n) - at) * step) ** 2).astype(np.float32)
+        for part, n, at, step in zip(wide, near.shape, center, geometry.spacing_mm, strict=True)
+    )
+    distance = z[:, None, None] + y[None, :, None] + x[None, None, :]  # axes are perpendicular
+    distance[near == 0] = np.inf
+    return names[int(near.reshape(-1)[int(distance.argmin())])]
+
+
+def _center(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the center of mass (z, y, x) of non-negative `values` (D, H, W), not all 0."""
+    planes = values.sum(axis=(1, 2), dtype=np.float64)
+    columns = values.sum(axis=0, dtype=np.float64)
+    shares = (planes, columns.sum(axis=1), columns.sum(axis=0))
+    return np.array([np.average(np.arange(len(share)), weights=share) for share in shares])

@@ -58,7 +58,9 @@ class Tally:
     ) -> tuple[LabelVolume, ...]:
         """Return one entry per class of the (D, H, W) class indices, background left out."""
         milliliter = geometry.voxel_mm3 / 1000.0
-        counts = np.bincount(labels.ravel(), minlength=len(names))
+        counts = np.zeros(len(names), dtype=np.int64)
+        for part in labels:  # by slice: bincount copies to int64
+            counts += np.bincount(part.ravel(), minlength=len(names))
         boxes: list[Any] = ndimage.find_objects(labels, max_label=len(names) - 1)
         entries = []
         for index, name in enumerate(names):
