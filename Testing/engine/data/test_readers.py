@@ -164,6 +164,29 @@ def test_hdf5_without_a_label_says_what_it_has(tmp_path):
         read_label(tmp_path / "a.h5")
 
 
+def test_hdf5_arrays_of_other_files_are_not_followed(tmp_path):
+    """Each file is padded, so that it is not refused for holding too few bytes."""
+    for name in ("own", "virtual", "external", "soft"):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["padding"] = np.ones((8, 8, 8))
+            if name == "own":
+                file["image"] = np.ones((8, 8, 8))
+            elif name == "virtual":
+                layout = h5py.VirtualLayout((8, 8, 8), "f8")
+                layout[:] = h5py.VirtualSource("own.h5", "image", (8, 8, 8))
+                file.create_virtual_dataset("image", layout)
+            elif name == "external":
+                file["image"] = h5py.ExternalLink("own.h5", "/image")
+            else:
+                file["image"] = h5py.SoftLink("/padding")
+    assert read_image(tmp_path / "own.h5").array.all()
+    for name, text in (("virtual", "lies in other files"), ("external", "points elsewhere")):
+        with pytest.raises(InputError, match=f"'image' {text}; only own arrays are read"):
+            read_image(tmp_path / f"{name}.h5")
+    with pytest.raises(InputError, match="points elsewhere"):
+        read_header(tmp_path / "soft.h5")
+
+
 def test_content_hash_is_of_the_scan_not_of_its_file(tmp_path):
     image = itk_image(RNG.integers(0, 200, (4, 5, 6)).astype(np.int16))
     for suffix in ITK:
