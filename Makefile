@@ -28,7 +28,7 @@ check: environment
 	$(BIN)/lint-imports
 
 pytest: environment
-	$(BIN)/python -m pytest -q -m 'not slow'
+	$(BIN)/python -m pytest -q -m 'not slow' -n auto --dist loadfile
 
 test-slow: environment  ## the long versions of the fault batteries, minutes to an hour
 	$(BIN)/python -m pytest -q -m slow
