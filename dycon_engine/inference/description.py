@@ -12,10 +12,10 @@ import torch
 from dycon_engine import __version__
 from dycon_engine.config import DataConfig
 from dycon_engine.data.layouts import find_cases
-from dycon_engine.inference.devices import present, works
 from dycon_engine.inference.memory import available_bytes
 from dycon_engine.inference.uncertainty import KINDS
 from dycon_engine.methods import METHODS
+from dycon_engine.networks.devices import present, works
 from dycon_engine.package import load_package
 from dycon_engine.settings import schema
 

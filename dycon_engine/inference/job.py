@@ -16,7 +16,6 @@ from dycon_engine.data.cases import Case, read_case_image
 from dycon_engine.data.readers import content_hash, image_stem, read_header
 from dycon_engine.data.writers import write_label, write_scalar
 from dycon_engine.errors import CancelledError, DyconError, InputError
-from dycon_engine.inference.devices import choose_device
 from dycon_engine.inference.inputs import Targets, check_targets, find_inputs, targets
 from dycon_engine.inference.predictor import Prediction, Predictor, Wishes
 from dycon_engine.inference.report import Input, report
@@ -24,6 +23,7 @@ from dycon_engine.inference.sliding_window import Watch
 from dycon_engine.jobs.events import CaseDone, Saved
 from dycon_engine.jobs.files import sha256_of, write_json
 from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.networks.devices import choose_device
 from dycon_engine.package import load_package
 from dycon_engine.settings import as_table, build
 

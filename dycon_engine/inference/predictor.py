@@ -25,6 +25,7 @@ from dycon_engine.inference.probabilities import Place, complete, most_likely, r
 from dycon_engine.inference.regions import Region, uncertain_regions
 from dycon_engine.inference.sliding_window import Slab, Watch, slide_slabs
 from dycon_engine.inference.volumes import LabelVolume, Tally
+from dycon_engine.networks.devices import move
 from dycon_engine.package import Package
 from dycon_engine.settings import known
 
@@ -83,8 +84,10 @@ class Predictor:
         self.package = package
         self.device = torch.device(device)
         self.inference = inference or package.info.inference
-        self.network = package.predictor.eval().to(self.device)
-        self.partner = None if package.partner is None else package.partner.eval().to(self.device)
+        self.network, self.partner = package.predictor.eval(), package.partner
+        move(self.network, self.device)
+        if self.partner is not None:
+            move(self.partner.eval(), self.device)
 
     def check(self, wishes: Wishes) -> None:
         """Refuse wishes this package cannot fulfil, before any scan is read.

@@ -15,13 +15,13 @@ from dycon_engine.data.cases import Case, read_case_image
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.data.readers import read_header
 from dycon_engine.errors import CancelledError, DyconError, InputError
-from dycon_engine.inference.devices import choose_device
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.ranking import Impression, Ranked, impression, rank
 from dycon_engine.inference.sliding_window import Watch
 from dycon_engine.jobs.events import CaseDone
 from dycon_engine.jobs.files import write_json, write_text
 from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.networks.devices import choose_device
 from dycon_engine.package import load_package
 
 CSV, JSON = ".csv", ".json"

@@ -29,6 +29,7 @@ from dycon_engine.inference.memory import (
     mebibytes,
 )
 from dycon_engine.inference.windows import Window, long_axis, windows
+from dycon_engine.networks.devices import memory_format
 
 AIR_LOGIT = 20.0  # background against every other class in skipped air: p = 1 - 2e-9
 
@@ -230,8 +231,7 @@ class _Blend:
         """Return the logits (B, K, *patch) of some windows, on the device."""
         patches = torch.stack([image[(slice(None), *window.where)] for window in chosen])
         patches = patches.to(self._device)
-        if self._device.type != "mps":  # which has kernels for the plain layout only
-            patches = patches.contiguous(memory_format=torch.channels_last_3d)
+        patches = patches.contiguous(memory_format=memory_format(self._device))
         with torch.autocast(
             self._device.type,
             dtype=_half(self._device),

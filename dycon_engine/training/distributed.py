@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dycon_engine.config import TrainingConfig
 from dycon_engine.errors import DyconError, InputError
+from dycon_engine.networks.devices import choose_device
 
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # preparing and validating whole volumes is slow on small machines
@@ -110,10 +111,21 @@ class Process:
 
 
 @contextmanager
-def start_process(config: TrainingConfig) -> Iterator[Process]:
-    """Join the other ranks (started by torchrun), if any, and leave them at the end."""
+def start_process(
+    config: TrainingConfig, on_notice: Callable[[str], None] = lambda _text: None
+) -> Iterator[Process]:
+    """Join the other ranks (started by torchrun), if any, and leave them at the end.
+
+    Args:
+        config: The settings.
+        on_notice: Called with one sentence where a GPU is there but not used.
+
+    Raises:
+        InputError: The device is unknown or runs no kernel.
+    """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    device = choose_device(config.device, int(os.environ.get("LOCAL_RANK", "0")))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = choose_device(config.device, on_notice, local_rank=local_rank)
     if world == 1:
         yield Process(device)
         return
@@ -124,30 +136,6 @@ def start_process(config: TrainingConfig) -> Iterator[Process]:
         yield Process(device, rank, world)
     finally:
         dist.destroy_process_group()
-
-
-def choose_device(wanted: str, local_rank: int = 0) -> torch.device:
-    """Return the device of this process; auto is CUDA where there is one, then MPS, then the CPU.
-
-    Raises:
-        InputError: The device is unknown or absent on this machine.
-    """
-    available = ["cpu"]
-    if torch.backends.mps.is_available():
-        available.insert(0, "mps")
-    if torch.cuda.is_available():
-        count = torch.cuda.device_count()
-        available[:0] = ["cuda", *(f"cuda:{index}" for index in range(count))]
-    if wanted == "auto":
-        wanted = available[0]
-    if wanted not in available:
-        raise InputError(
-            f"training.device: '{wanted}' is not on this machine; available: "
-            f"{', '.join(available)} (or auto)"
-        )
-    if wanted == "cuda":
-        return torch.device("cuda", local_rank % torch.cuda.device_count())
-    return torch.device(wanted)
 
 
 def configure(config: TrainingConfig) -> None:

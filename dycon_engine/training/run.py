@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,7 +80,8 @@ def train(request: Request, reporter: Reporter) -> Table:
         require_same_config(stored, config)
     configure(config.training)
     with ExitStack() as stack:
-        process = stack.enter_context(start_process(config.training))
+        on_notice = partial(reporter.warn, "device")
+        process = stack.enter_context(start_process(config.training, on_notice))
         plan = process.from_main(lambda: make_plan(request, run, config, reporter))
         if process.is_main:
             run.path.mkdir(parents=True, exist_ok=True)

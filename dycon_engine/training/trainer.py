@@ -19,6 +19,7 @@ from dycon_engine.config import TrainingConfig
 from dycon_engine.data.batch import Batch
 from dycon_engine.errors import NonFiniteError
 from dycon_engine.methods.base import Method
+from dycon_engine.networks.devices import move
 from dycon_engine.schedules import Progress
 from dycon_engine.settings import Table
 from dycon_engine.training.distributed import Process
@@ -60,8 +61,8 @@ class Trainer:
         self.config = config
         self.process = process
         self.precision = choose_precision(config.precision, process.device)
-        self.method = method.to(process.device)
-        self.method.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.method = method
+        move(self.method, process.device)
         self.optimizer = build_optimizer(self.method.parameters(), config, process.device)
         self._parallel = process.wrap(self.method)
         self._parameters = [p for p in self.method.parameters() if p.requires_grad]

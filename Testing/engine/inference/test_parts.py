@@ -12,8 +12,7 @@ import torch
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.seen import scan_facts
-from dycon_engine.errors import InputError, OutOfMemoryError
-from dycon_engine.inference.devices import choose_device
+from dycon_engine.errors import OutOfMemoryError
 from dycon_engine.inference.domain import domain_flags, empty_flags
 from dycon_engine.inference.memory import (
     available_bytes,
@@ -151,11 +150,3 @@ def test_real_lack_of_memory_is_recognised():
     with pytest.raises(RuntimeError) as no:
         torch.empty(2**52)
     assert is_out_of_memory(no.value)
-
-
-def test_devices():
-    assert choose_device("cpu").type == "cpu"
-    assert choose_device("auto").type in ("cpu", "cuda")
-    for name in ("gpu", "cuda:97"):
-        with pytest.raises(InputError, match=f"device '{name}'"):
-            choose_device(name)

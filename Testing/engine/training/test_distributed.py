@@ -12,7 +12,7 @@ import torch
 
 from dycon_engine.config import TrainingConfig
 from dycon_engine.errors import InputError
-from dycon_engine.training.distributed import Process, choose_device, start_process
+from dycon_engine.training.distributed import Process, start_process
 from Testing.engine.training import small_run
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -95,6 +95,8 @@ def test_one_process_needs_no_group():
 
 
 def test_a_device_that_is_not_there_is_refused_with_those_that_are():
-    with pytest.raises(InputError, match=r"'cuda:77' is not on this machine; available: .*cpu"):
-        choose_device("cuda:77")
-    assert choose_device("cpu") == torch.device("cpu")
+    with (
+        pytest.raises(InputError, match=r"'cuda:77': runs no kernel.* auto or one of .*cpu"),
+        start_process(TrainingConfig(device="cuda:77")),
+    ):
+        pass
