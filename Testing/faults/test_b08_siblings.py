@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from dycon_engine.data.geometry import Geometry
-from dycon_engine.data.readers import content_hash, read_image, read_label
+from dycon_engine.data.readers import content_hash, read_header, read_image, read_label
 from dycon_engine.data.writers import write_label
 from dycon_engine.errors import InputError
 
@@ -18,7 +18,9 @@ GRID = Geometry.from_parts((4, 5, 6))
 
 
 def save(path, value):
-    nib.save(nib.Nifti1Image(np.full((6, 5, 4), value, np.uint8), np.eye(4)), path)
+    """Write a file of `value` in every voxel, which are `value` mm wide."""
+    affine = np.diag([value, value, value, 1.0])
+    nib.save(nib.Nifti1Image(np.full((6, 5, 4), value, np.uint8), affine), path)
 
 
 def test_nii_beside_nii_gz(tmp_path):
@@ -26,6 +28,8 @@ def test_nii_beside_nii_gz(tmp_path):
     save(tmp_path / "x.nii.gz", 2)
     assert read_image(tmp_path / "x.nii").array.max() == 1
     assert read_image(tmp_path / "x.nii.gz").array.min() == 2
+    assert read_header(tmp_path / "x.nii").geometry.spacing_mm == (1.0, 1.0, 1.0)
+    assert read_header(tmp_path / "x.nii.gz").geometry.spacing_mm == (2.0, 2.0, 2.0)
     assert content_hash(tmp_path / "x.nii") != content_hash(tmp_path / "x.nii.gz")
 
 

@@ -272,10 +272,11 @@ def test_all_problems_come_at_once(root):
     assert len(report.problems) == 5
 
 
-def test_labels_of_unlabeled_cases_are_never_opened(root):
+def test_labels_of_unlabeled_and_test_cases_are_never_opened(root):
     dataset = find_cases(root, DataConfig())
-    split = split_cases(dataset, DataConfig(labeled=2, validation=1))
-    for name in split.unlabeled:
+    split = split_cases(dataset, DataConfig(labeled=1, validation=1, test=1))
+    assert split.test
+    for name in (*split.unlabeled, *split.test):
         (root / "labels" / f"{name}.nii.gz").write_bytes(b"scrambled")
     assert audit(dataset, split, RunConfig(), needs_unlabeled=True).problems == ()
 

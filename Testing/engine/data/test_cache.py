@@ -81,6 +81,16 @@ def test_masks_of_unlabeled_cases_change_nothing(root, tmp_path, fills):
     assert len(fills) == 4
 
 
+def test_a_label_that_slips_through_the_split_is_not_opened(root, tmp_path, monkeypatch):
+    """`apply_split` takes the labels away; without it only those of labeled cases are read."""
+    monkeypatch.setattr(cache, "apply_split", lambda dataset, _split: dataset)
+    split = split_cases(find_cases(root, CONFIG), CONFIG)
+    for name in (*split.unlabeled, *split.validation):
+        (root / "labels" / f"{name}.nii.gz").write_bytes(b"scrambled")
+    assert len(prepared(root, tmp_path / "cache").labeled) == 2
+    assert len(list((tmp_path / "cache").glob("*.label.npy"))) == 2
+
+
 @pytest.mark.parametrize("change", ["image", "spacing", "label", "preprocessing", "values"])
 def test_every_input_of_an_entry_renews_it(root, tmp_path, fills, change):
     data = prepared(root, tmp_path / "cache")

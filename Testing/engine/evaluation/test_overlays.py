@@ -10,7 +10,12 @@ from PIL import Image
 
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.volume import Volume
-from dycon_engine.evaluation.overlays import draw_overlay, worst_disagreement
+from dycon_engine.evaluation.overlays import (
+    PREDICTION_COLOR,
+    REFERENCE_COLOR,
+    draw_overlay,
+    worst_disagreement,
+)
 
 
 def test_the_deepest_disagreement_wins_over_the_largest_thin_one():
@@ -83,3 +88,24 @@ def test_left_is_on_the_right_and_superior_on_top():
         coronal[-rows // 3 :, : columns // 3].mean(),
     ]
     assert bright > 3 * max(dark)
+
+
+def place_of(pixels, color):
+    """Return the mean column, as a share of the width, of pixels near a color #RRGGBB."""
+    wanted = [int(color[at : at + 2], 16) for at in (1, 3, 5)]
+    near = np.abs(pixels - wanted).max(axis=2) < 30
+    assert near.sum() > 20
+    return float(np.nonzero(near)[1].mean()) / pixels.shape[1]
+
+
+def test_the_colors_of_reference_and_prediction_are_the_right_way_round():
+    """The reference lies at the patient's right, so its contour is left in the axial view."""
+    geometry = Geometry.from_parts((20, 20, 40))
+    reference, prediction = np.zeros((2, 20, 20, 40), np.uint8)
+    reference[5:15, 5:15, 6:14] = 1
+    prediction[5:15, 5:15, 26:34] = 1
+    overlay = draw_overlay("a", Volume(reference, geometry), {"A": Volume(prediction, geometry)})
+    pixels = np.asarray(Image.open(io.BytesIO(overlay.png)).convert("RGB")).astype(int)
+    axial = pixels[:, : pixels.shape[1] // 3]
+    assert place_of(axial, REFERENCE_COLOR) < place_of(axial, PREDICTION_COLOR)
+    assert overlay.alt.index("blue contour: reference") < overlay.alt.index("orange contour")

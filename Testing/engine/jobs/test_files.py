@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 
@@ -42,6 +43,24 @@ def test_a_long_name_stays_within_what_file_systems_allow(tmp_path):
     target = tmp_path / ("\u60a3" * 80 + ".json")
     files.write_json(target, {"a": 1})
     assert names(tmp_path) == [target.name]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders are synced by the system")
+def test_the_content_is_on_the_disk_before_the_name_and_the_name_before_the_end(
+    tmp_path, monkeypatch
+):
+    """Else a power failure can leave a file that has its name and not its content."""
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def synced(descriptor):
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        done.append("folder" if is_folder else f"content of {os.fstat(descriptor).st_size}")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda *names: done.append("name") or replace(*names))
+    files.write_text(tmp_path / "a.txt", "new")
+    assert done == ["content of 3", "name", "folder"]
 
 
 def test_a_failed_check_leaves_the_old_file(tmp_path):

@@ -14,7 +14,10 @@ from Testing.engine.training import small_run
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return small_run.write_scans(tmp_path_factory.mktemp("scans") / "data")
+    """Scans of which scan3, unlabeled or test in every run here, has a label map of nonsense."""
+    folder = small_run.write_scans(tmp_path_factory.mktemp("scans") / "data")
+    (folder / "labels" / "scan3.nii.gz").write_bytes(b"nonsense")
+    return folder
 
 
 def kinds(run_dir):
@@ -39,8 +42,9 @@ def cancel_after(monkeypatch, step):
 
 def test_a_run_leaves_what_is_promised(data, tmp_path):
     run_dir = tmp_path / "run"
-    settings = ("data.validation=1", "training.validate_every=4")
+    settings = ("data.validation=1", "data.test=2", "training.validate_every=4")
     assert small_run.run(data, run_dir, *settings) == 0
+    assert json.loads((run_dir / "split.json").read_text())["test"] == ["scan3", "scan4"]
     found = {str(p.relative_to(run_dir)) for p in run_dir.rglob("*") if p.is_file()}
     assert found - {"log.txt"} == {
         "checkpoints/step-00000000.ckpt",
@@ -53,7 +57,8 @@ def test_a_run_leaves_what_is_promised(data, tmp_path):
         "report/validation.json",
         "split.json",
     }
-    assert kinds(run_dir).count("validated") == 2
+    validated = [event for event in small_run.events(run_dir) if event["event"] == "validated"]
+    assert [event["cases"] for event in validated] == [1, 1]
     assert kinds(run_dir)[-1] == "finished"
     summary = small_run.events(run_dir)[-1]["summary"]
     assert summary["steps"] == 8

@@ -1,0 +1,82 @@
+"""What the loop makes of a step's outcome, on a trainer that only counts."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+import torch
+
+from dycon_engine.config import TrainingConfig
+from dycon_engine.methods.collapse import MESSAGE
+from dycon_engine.training.checkpoint import CheckpointStore
+from dycon_engine.training.distributed import Process
+from dycon_engine.training.loop import Loop, Standing
+from dycon_engine.training.trainer import Outcome
+from Testing.engine.training import small_run
+
+FINE = Outcome(
+    loss=1.0,
+    terms={"dice": 1.0},
+    diagnostics={"foreground_labeled": 0.2, "foreground_unlabeled": 0.0},
+    gradient_norm=1.0,
+    learning_rate=0.1,
+)
+
+
+class Counter:
+    """A trainer that does nothing, with a fixed outcome."""
+
+    def __init__(self, outcome: Outcome, steps: int) -> None:
+        self.outcome, self.step_count = outcome, 0
+        self.config = TrainingConfig(steps=steps)
+        self.process = Process(torch.device("cpu"))
+
+    def step(self, _batch):
+        """Count."""
+        self.step_count += 1
+        return self.outcome
+
+    def state(self):
+        """Return the count."""
+        return {"step": self.step_count}
+
+
+class Nothing:
+    """Batches of nothing."""
+
+    def iterate(self, start, stop):
+        """Yield one per step."""
+        return iter(range(start, stop))
+
+
+@pytest.fixture
+def said(tmp_path):
+    """Run the loop and return the events it leaves."""
+    numbers = itertools.count()
+
+    def run(outcome, steps):
+        folder = tmp_path / f"run{next(numbers)}"
+        folder.mkdir()
+        with small_run.silent_reporter(folder) as reporter:
+            store = CheckpointStore(folder / "checkpoints", keep=1)
+            trainer = Counter(outcome, steps)
+            Loop(trainer, Nothing(), store, reporter, Standing(), lambda: None).run()
+        return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
+
+    return run
+
+
+def test_a_collapse_of_the_foreground_is_told_once(said):
+    warnings = [event for event in said(FINE, 150) if event["event"] == "warning"]
+    assert [event["topic"] for event in warnings] == ["collapse"]
+    assert warnings[0]["message"].startswith(MESSAGE)
+
+
+def test_a_step_that_changed_nothing_is_a_warning_and_no_step(said):
+    events = said(FINE._replace(faults=("dice",)), 3)
+    assert not [event for event in events if event["event"] == "step"]
+    warnings = [event for event in events if event["event"] == "warning"]
+    assert [event["topic"] for event in warnings] == ["non_finite"] * 3
+    assert warnings[1]["message"] == "step 2: dice not finite; this step changed nothing"
