@@ -7,7 +7,7 @@ import pytest
 
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.ranking import Impression, impression, rank
-from dycon_engine.package import load_package
+from dycon_engine.package import Calibration, load_package
 from Testing import tiny_package
 
 
@@ -47,6 +47,17 @@ def test_order_does_not_depend_on_the_order_given():
 
 def test_no_cases_no_ranks():
     assert rank([]) == ()
+
+
+def test_an_impression_is_of_the_calibrated_probabilities(tmp_path):
+    found = []
+    for temperature in (0.1, 1.0, 10.0):
+        path = tmp_path / f"{temperature}.dycon"
+        tiny_package.save(path, calibration=Calibration(temperature))
+        found.append(impression("x", tiny_package.scan(1), Predictor(load_package(path))))
+    assert found[0].mean_entropy < found[1].mean_entropy - 0.01
+    assert found[1].mean_entropy < found[2].mean_entropy - 0.01
+    assert len({item.foreground_ml for item in found}) == 1  # the labels do not change
 
 
 def test_an_impression_of_a_real_network(tmp_path):

@@ -88,6 +88,15 @@ def test_a_volume_smaller_than_the_patch_is_padded_and_comes_back_in_its_size(ne
     assert torch.isfinite(result).all()
 
 
+@pytest.mark.parametrize("size", [(1, 20, 8), (3, 4, 5), (8, 7, 30), (2, 9, 9)])
+def test_every_voxel_of_a_padded_volume_stays_in_its_place(size):
+    image = volume(*size)
+    found = slide(
+        lambda patches: patches, image, patch_size=(8, 8, 8), classes=2, config=InferenceConfig()
+    )
+    assert torch.allclose(found, image, atol=1e-5)
+
+
 def test_padding_is_the_lowest_value_of_each_channel():
     seen = []
 

@@ -1,0 +1,37 @@
+"""What happens to files while a scan is being segmented."""
+
+from __future__ import annotations
+
+import pytest
+
+from dycon_engine.data.readers import read_label
+from dycon_engine.data.writers import write_scalar
+from dycon_engine.inference.predictor import Predictor
+from dycon_engine.predict import main
+from Testing import tiny_package
+
+
+@pytest.fixture
+def predict(tmp_path, monkeypatch):
+    """Segment a scan; meanwhile another program writes `o.nii.gz`."""
+    tiny_package.save(tmp_path / "ball.dycon")
+    image = tiny_package.scan(1, size=(8, 12, 10))
+    write_scalar(tmp_path / "a.nii.gz", image.array[0], image.geometry, overwrite=False)
+    plain = Predictor.predict
+
+    def interrupted(self, *arguments, **options):
+        (tmp_path / "o.nii.gz").write_bytes(b"hand-made")
+        return plain(self, *arguments, **options)
+
+    monkeypatch.setattr(Predictor, "predict", interrupted)
+    files = {"--package": "ball.dycon", "--input": "a.nii.gz", "--output": "o.nii.gz"}
+    words = [str(word) for name, file in files.items() for word in (name, tmp_path / file)]
+    return lambda *more: main([*words, "--device", "cpu", *more])
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced_unasked(predict, tmp_path, capsys):
+    assert predict() == 2
+    assert (tmp_path / "o.nii.gz").read_bytes() == b"hand-made"
+    assert "exists already" in capsys.readouterr().err
+    assert predict("--overwrite") == 0
+    assert read_label(tmp_path / "o.nii.gz").array.shape == (8, 12, 10)
