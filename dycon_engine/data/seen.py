@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,10 @@ from dycon_engine.errors import InputError
 
 BINS = 32
 PERCENTILES = (1.0, 50.0, 99.0)
+EXEMPLARS = 64  # histograms kept of the training scans
+NEIGHBOR_QUANTILE = 0.9
+
+Histogram = tuple[tuple[float, ...], ...]  # per channel, bins that sum to 1
 
 
 class Range(NamedTuple):
@@ -44,7 +48,7 @@ class ScanFacts:
     percentiles: tuple[tuple[float, ...], ...]
     minimum: tuple[float, ...]
     non_air: float
-    histogram: tuple[tuple[float, ...], ...]
+    histogram: Histogram
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,9 @@ class Seen:
         percentiles: Per channel the ranges of the 1st, 50th and 99th raw percentile.
         non_air: Range of the share of voxels above the lowest value.
         histogram: Per channel the mean intensity histogram.
-        histogram_distance: Range of the scans' own `distance` to that mean.
+        exemplars: Histograms of at most `EXEMPLARS` scans, evenly taken; () in older packages.
+        neighbor_distance: What nine of ten training scans do not exceed: the distance to the
+            nearest exemplar other than the scan itself.
     """
 
     cases: int
@@ -66,15 +72,16 @@ class Seen:
     size_mm: tuple[Range, ...]
     percentiles: tuple[tuple[Range, ...], ...]
     non_air: Range
-    histogram: tuple[tuple[float, ...], ...]
-    histogram_distance: Range
+    histogram: Histogram
+    exemplars: tuple[Histogram, ...]
+    neighbor_distance: float
 
     @staticmethod
     def of(scans: Sequence[ScanFacts]) -> Seen:
         """Return the ranges over `scans`, at least one."""
         mean = np.mean([scan.histogram for scan in scans], axis=0)
         histogram = tuple(tuple(float(value) for value in channel) for channel in mean)
-        distances = [histogram_distance(scan.histogram, histogram) for scan in scans]
+        exemplars = _exemplars(scans)
         channels = len(scans[0].percentiles)
         return Seen(
             cases=len(scans),
@@ -89,7 +96,8 @@ class Seen:
             ),
             non_air=_range([scan.non_air for scan in scans]),
             histogram=histogram,
-            histogram_distance=_range(distances),
+            exemplars=tuple(exemplars.values()),
+            neighbor_distance=_neighbor_distance(scans, exemplars),
         )
 
     def as_table(self) -> dict[str, Any]:
@@ -113,7 +121,8 @@ class Seen:
                 ),
                 non_air=_read_range(table["non_air"]),
                 histogram=_floats(table["histogram"]),
-                histogram_distance=_read_range(table["histogram_distance"]),
+                exemplars=tuple(_floats(item) for item in table.get("exemplars", ())),
+                neighbor_distance=float(table.get("neighbor_distance", 0.0)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
@@ -145,6 +154,11 @@ def histogram_distance(one: Sequence[Sequence[float]], other: Sequence[Sequence[
     return float(np.abs(difference).mean(axis=-1).max())
 
 
+def nearest_distance(histogram: Histogram, others: Iterable[Histogram]) -> float:
+    """Return the `histogram_distance` to the nearest of `others`, 0 where there is none."""
+    return min((histogram_distance(histogram, other) for other in others), default=0.0)
+
+
 def facts_table(facts: ScanFacts) -> dict[str, Any]:
     """Return plain values for JSON."""
     return dataclasses.asdict(facts)
@@ -160,6 +174,27 @@ def facts_from_table(table: Mapping[str, Any]) -> ScanFacts:
         non_air=float(table["non_air"]),
         histogram=_floats(table["histogram"]),
     )
+
+
+def _exemplars(scans: Sequence[ScanFacts]) -> dict[int, Histogram]:
+    """Return histograms, rounded, by the number of their scan."""
+    chosen = np.linspace(0, len(scans) - 1, min(len(scans), EXEMPLARS)).round().astype(int)
+    return {
+        int(number): tuple(
+            tuple(round(share, 5) for share in channel) for channel in scans[number].histogram
+        )
+        for number in chosen
+    }
+
+
+def _neighbor_distance(scans: Sequence[ScanFacts], exemplars: Mapping[int, Histogram]) -> float:
+    distances = [
+        nearest_distance(
+            scan.histogram, (other for number, other in exemplars.items() if number != own)
+        )
+        for own, scan in enumerate(scans)
+    ]
+    return float(np.quantile(distances, NEIGHBOR_QUANTILE))
 
 
 def _tissue_percentiles(channel: NDArray[Any], minimum: Any) -> tuple[float, ...]:

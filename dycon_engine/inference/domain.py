@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dycon_engine.data.seen import PERCENTILES, Range, ScanFacts, Seen, histogram_distance
+from dycon_engine.data.seen import PERCENTILES, Range, ScanFacts, Seen, nearest_distance
 
 SPACING_FACTOR = 1.3  # that far beyond the training scans is still called the same
 SIZE_FACTOR = 1.3
 INTENSITY_SLACK = 0.5  # of the training scans' whole intensity range
 NON_AIR_SLACK = 0.15
-HISTOGRAM_FACTOR = 1.5
-HISTOGRAM_SLACK = 0.02
+NEIGHBOR_FACTOR = 2.0  # with the lowest bound: false flags on 2 to 4 % of unseen LA scans
+LOWEST_BOUND = 0.04
 AXES = ("z", "y", "x")
 
 
@@ -77,12 +77,18 @@ def _intensity(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:
             f"{facts.non_air:.0%} of the scan is not air; "
             f"training scans had {low:.0%} to {high:.0%}",
         )
-    distance = histogram_distance(facts.histogram, seen.histogram)
-    if distance > seen.histogram_distance.high * HISTOGRAM_FACTOR + HISTOGRAM_SLACK:
+    yield from _contrast(facts, seen)
+
+
+def _contrast(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:
+    """Compare with the nearest training scan: scans of one kind differ much from their mean."""
+    distance = nearest_distance(facts.histogram, seen.exemplars)
+    bound = max(NEIGHBOR_FACTOR * seen.neighbor_distance, LOWEST_BOUND)
+    if distance > bound:
         yield Flag(
             "contrast",
-            f"gray values are distributed unlike in the training scans (distance {distance:.3f}, "
-            f"training at most {seen.histogram_distance.high:.3f}); another modality or protocol?",
+            "gray values are distributed unlike in any of the training scans (distance to the "
+            f"nearest {distance:.3f}, expected at most {bound:.3f}); another modality or protocol?",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -14,6 +15,7 @@ from dycon_engine.data.seen import (
     facts_from_table,
     facts_table,
     histogram_distance,
+    nearest_distance,
     scan_facts,
 )
 from dycon_engine.data.volume import Volume
@@ -39,7 +41,8 @@ def test_ranges_hold_every_scan():
     assert seen.percentiles[0][0].low < 5
     assert seen.percentiles[0][2].high > 890
     assert seen.non_air == (0.5, 0.5)
-    assert seen.histogram_distance.high < 0.05
+    assert len(seen.exemplars) == 3
+    assert 0 < seen.neighbor_distance < 0.1
 
 
 def test_axes_are_those_of_the_network():
@@ -67,6 +70,30 @@ def test_a_constant_scan_has_facts():
     found = scan_facts(image, PREPROCESSING.prepare(image))
     assert found.non_air == 0.0
     assert found.percentiles == ((4.0, 4.0, 4.0),)
+
+
+def test_the_nearest_of_the_exemplars_counts_and_not_their_mean():
+    low, high = ((1.0, 0.0, 0.0),), ((0.0, 0.0, 1.0),)
+    middle = ((0.0, 1.0, 0.0),)
+    assert nearest_distance(high, (low, high)) == 0.0
+    assert nearest_distance(middle, (low, high)) == pytest.approx(1 / 3)
+    assert nearest_distance(middle, ()) == 0.0
+    kinds = [dataclasses.replace(facts(0), histogram=shape) for shape in (low, low, high, high)]
+    assert Seen.of(kinds).neighbor_distance == 0.0
+    lonely = Seen.of([*kinds[:2], kinds[2]])
+    assert lonely.neighbor_distance == pytest.approx(0.8 * 2 / 3)  # of 0, 0 and 2/3
+    assert Seen.of(kinds[:1]).neighbor_distance == 0.0
+
+
+def test_of_many_scans_some_histograms_are_kept():
+    many = Seen.of([facts(0)] * 100)
+    assert (many.cases, len(many.exemplars)) == (100, 64)
+
+
+def test_a_package_without_exemplars_can_be_read():
+    table = Seen.of([facts(0)]).as_table()
+    del table["exemplars"], table["neighbor_distance"]
+    assert Seen.from_table(table).exemplars == ()
 
 
 def test_tables_there_and_back_through_json():
