@@ -42,6 +42,7 @@ def find_nnunet(root: Path) -> Dataset:
     for part in ("Tr", "Ts"):
         found = _by_case(root / f"images{part}")
         labels = _stems(root / f"labels{part}")
+        problems += [*_twice(root / f"images{part}"), *_twice(root / f"labels{part}")]
         usual = len(channels) or max((len(files) for files in found.values()), default=0)
         for name, files in found.items():
             lacking = sorted(set(range(usual)) - set(files))
@@ -168,6 +169,19 @@ def _channel(stem: str) -> tuple[str, int] | None:
 def _stems(folder: Path) -> dict[str, Path]:
     paths = list_folder(folder) if folder.is_dir() else []
     return {image_stem(path): path for path in paths if is_readable_image(path)}
+
+
+def _twice(folder: Path) -> list[str]:
+    """Return a line per file whose name another one has with another ending."""
+    problems, seen = [], dict[str, Path]()
+    for path in list_folder(folder) if folder.is_dir() else ():
+        other = seen.setdefault(image_stem(path), path) if is_readable_image(path) else path
+        if other is not path:
+            problems.append(
+                f"case '{image_stem(path)}': two files, '{other.name}' and '{path.name}', in "
+                f"'{folder.name}'; keep one"
+            )
+    return problems
 
 
 def _inside(root: Path, name: object) -> Path:

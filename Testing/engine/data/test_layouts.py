@@ -119,6 +119,27 @@ def test_nnunet_of_the_first_version_and_a_lost_channel(tmp_path):
     assert "case 'hip_2': channel file 'hip_2_0001' is missing, expected 2 channels" in problem
 
 
+def test_nnunet_files_that_are_there_twice_are_told(tmp_path):
+    write_nnunet(tmp_path, {"labels": {"background": 0, "head": 1, "neck": 2}})
+    write_scan(tmp_path / "imagesTr" / "hip_1_0000.nii", scan(7))
+    write_scan(tmp_path / "labelsTr" / "hip_1.nii", mask())
+    for channel in range(2):
+        write_scan(tmp_path / "imagesTs" / f"hip_2_{channel:04d}.nii.gz", scan(channel))
+    image, label, part = find_cases(tmp_path, AUTO).problems
+    assert "two files, 'hip_1_0000.nii' and 'hip_1_0000.nii.gz', in 'imagesTr'; keep one" in image
+    assert "two files, 'hip_1.nii' and 'hip_1.nii.gz', in 'labelsTr'; keep one" in label
+    assert part == "case 'hip_2': in imagesTr and in imagesTs; keep one"
+
+
+def test_decathlon_entries_that_are_there_twice_are_told(tmp_path):
+    write_scan(tmp_path / "imagesTr" / "la_1.nii.gz", scan(1))
+    entries = [{"image": "./imagesTr/la_1.nii.gz"}] * 2
+    (tmp_path / "dataset.json").write_text(json.dumps({"training": entries}))
+    dataset = find_cases(tmp_path, AUTO)
+    assert dataset.problems == ("case 'la_1': listed twice in dataset.json; keep one",)
+    assert names(dataset) == ["la_1"]
+
+
 @pytest.mark.parametrize(
     ("card", "message"),
     [
@@ -164,6 +185,18 @@ def write_h5(path, seed, *, label=True):
         file["image"] = scan(seed)
         if label:
             file["label"] = mask()
+
+
+def test_two_hdf5_files_of_one_case_are_told(tmp_path):
+    write_h5(tmp_path / "A" / "mri_norm2.h5", 0)
+    write_h5(tmp_path / "A.h5", 1)
+    write_h5(tmp_path / "B.h5", 2)
+    dataset = find_cases(tmp_path, AUTO)
+    (problem,) = dataset.problems
+    assert problem.startswith("case 'A': two files, ")
+    assert "A.h5" in problem
+    assert "mri_norm2.h5" in problem
+    assert names(dataset) == ["A", "B"]
 
 
 def test_hdf5_of_the_family(tmp_path):
