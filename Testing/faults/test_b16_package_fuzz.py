@@ -274,6 +274,7 @@ def poisoned(content: bytes) -> bytes:
     return content[:-4] + np.float32(np.nan).tobytes()
 
 
+EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
 DEEP = b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}"
 
 CRAFTED_CONTENT = [
@@ -304,6 +305,7 @@ CRAFTED_CONTENT = [
       "ece_after": None, "risk_coverage": []})}, "absurd temperature"),
     ("header too long", {"weights": lambda w: b"\xff" * 8 + w[8:]}, "header does not fit"),
     ("tensor added", {"weights": header(lambda t: t | {"x": {}})}, "unexpected"),
+    ("empty tensor added", {"weights": header(lambda t: t | {"x": EMPTY})}, "unexpected"),
     ("tensor missing", {"weights": header(lambda t: dict(list(t.items())[1:]))}, "missing"),
     ("tensor shape", {"weights": header(first(shape=[10**9, 10**9]))}, "expected"),
     ("tensor dtype", {"weights": header(first(dtype="F64"))}, "expected"),

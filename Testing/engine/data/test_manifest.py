@@ -63,6 +63,7 @@ def test_repeated_names_and_lost_labels_are_told(root):
     dataset = found(root, text, "list.csv")
     assert dataset.problems == ("case 'b': 2 entries in 'list.csv'; keep one",)
     assert [case.name for case in dataset.cases] == ["b", "pt01"]
+    assert dataset.case("b").role == "labeled"  # the first entry, wherever it is used
     assert "none.nii.gz' is missing; used without" in dataset.notes[0]
 
 

@@ -114,14 +114,18 @@ def test_the_cancel_file_stops_and_an_old_one_does_not(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_asks_to_stop(tmp_path, number):
+    finished = []
+
     def main(reporter):
         assert not reporter.cancelled()
         os.kill(os.getpid(), number)
+        finished.append("the step in hand")
         reporter.check_cancelled()
         return {}
 
     before = signal.getsignal(number)
     assert run_job("train", main, run_dir=tmp_path) == 3
+    assert finished
     assert signal.getsignal(number) is before
 
 
@@ -150,6 +154,7 @@ def test_a_reader_that_went_away_never_stops_the_job(tmp_path):
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
         cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
