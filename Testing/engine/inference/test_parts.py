@@ -68,6 +68,17 @@ def test_regions_are_ranked_by_volume_times_mean_with_their_place():
     assert len(uncertain_regions(uncertainty, labels, geometry, ("bg", "a", "b"), most=1)) == 1
 
 
+def test_neither_size_nor_doubt_alone_ranks_a_region():
+    uncertainty = np.zeros((8, 8, 8), dtype=np.float32)
+    uncertainty[0, 0, :5] = 0.76  # the largest: 5 voxels, 3.8 in all
+    uncertainty[3, 3, :4] = 0.98  # 4 voxels, 3.92 in all
+    uncertainty[6, 6, :3] = 1.0  # the least certain: 3 voxels, 3 in all
+    found = uncertain_regions(
+        uncertainty, np.zeros((8, 8, 8), np.uint8), Geometry.from_parts((8, 8, 8)), ("bg",)
+    )
+    assert [region.volume_mm3 for region in found] == [4.0, 5.0, 3.0]
+
+
 def test_volume_range_comes_from_the_probabilities():
     ball = torch.tensor([0.1, 0.3, 0.6, 0.9]).view(1, 1, 2, 2)
     tally = Tally(1)
