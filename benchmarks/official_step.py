@@ -9,6 +9,7 @@ patches in every step. Not repeated: the label leak, softmax applied twice, the 
 from __future__ import annotations
 
 import copy
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,18 +22,27 @@ from dycon_engine.data.batch import Batch
 from dycon_engine.methods.cells import CellSource, join, labeled_cells, pseudo_cells
 from dycon_engine.methods.dycon import DyconConfig, Embedded, Embedder
 from dycon_engine.networks.base import Network
-from dycon_engine.networks.blocks import InstanceNorm
+from dycon_engine.networks.blocks import BatchNorm, Conv3d, InstanceNorm
 
 
 def plain(module: nn.Module) -> nn.Module:
-    """Replace our instance norm by PyTorch's, everywhere, with the same weights; contiguous."""
+    """Replace our layers by PyTorch's, everywhere, with the same weights; contiguous."""
+    if isinstance(module, Network):
+        module.rebuilds = False
     for name, child in module.named_children():
+        layer = plain(child)
         if isinstance(child, InstanceNorm):
-            norm = nn.InstanceNorm3d(len(child.weight), affine=True)
-            norm.load_state_dict(child.state_dict())
-            setattr(module, name, norm)
-        else:
-            plain(child)
+            layer = nn.InstanceNorm3d(len(child.weight), affine=True)
+        elif isinstance(child, BatchNorm):
+            layer = nn.BatchNorm3d(child.num_features)
+        elif isinstance(child, Conv3d):
+            layer = nn.Conv3d(
+                child.in_channels, child.out_channels, child.kernel_size, child.stride,
+                child.padding, child.dilation, bias=child.bias is not None,
+            )  # fmt: skip
+        if layer is not child:
+            layer.load_state_dict(child.state_dict())
+            setattr(module, name, layer)
     return module.to(memory_format=torch.contiguous_format)
 
 
@@ -100,6 +110,7 @@ class OfficialStep:
     config: DyconConfig
     teacher_graph: bool = False
     steps_done: int = 0
+    watch_seconds: float = 0.0
 
     @staticmethod
     def build(
@@ -130,7 +141,9 @@ class OfficialStep:
         self.steps_done += 1
         for own, new in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
             own.data.mul_(decay).add_(new.data, alpha=1 - decay)
+        start = time.process_time()
         self._watch(student.logits[:count], batch.label)
+        self.watch_seconds = time.process_time() - start
         return float(loss.detach())
 
     def _loss(self, batch: Batch, student: Embedded, teacher: Embedded) -> Tensor:

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 
 from dycon_engine.data.batch import Batch
@@ -138,6 +137,13 @@ class Embedder(nn.Module):
             return Embedded(features.logits, features.logits.new_empty((len(image), 0)))
         return Embedded(features.logits, self.head(features.embedding))
 
+    def embed(self, image: Tensor) -> Tensor:
+        """Return the embeddings of `image` alone, without decoding."""
+        if self.head is None:
+            return image.new_empty((len(image), 0))
+        embedding: Tensor = self.head(self.network.embed(image))
+        return embedding
+
 
 class Dycon(Method):
     """Student and EMA teacher, each a network with a projection head."""
@@ -161,9 +167,9 @@ class Dycon(Method):
         labeled, unlabeled = student_passes(
             self.pair.student, batch.image, lambda: student_view(batch.unlabeled, config)
         )
-        taught_labeled, taught_unlabeled = self._teach(batch)
+        taught_labeled, taught = self._teach(batch)
         known, student = posterior(labeled.logits), posterior(unlabeled.logits)
-        teacher = posterior(taught_unlabeled.logits)
+        teacher = posterior(taught.logits)
         terms = supervised_terms(known, batch.label, dice_weight=config.dice_weight)
         weight = ramped(config.consistency_weight, config.rampup, progress)
         terms["consistency"] = weight * mean_squared(student.p, teacher.p)
@@ -176,28 +182,27 @@ class Dycon(Method):
         if uses_fecl(config):
             cells = []
             if config.fecl_scope in {"labeled", "both"}:
-                source = CellSource(labeled.embedding, taught_labeled.embedding, known.p)
+                source = CellSource(labeled.embedding, taught_labeled, known.p)
                 cells.append(labeled_cells(source, batch.label, purity=config.cell_purity))
             if config.fecl_scope in {"pseudo", "both"}:
-                source = CellSource(unlabeled.embedding, taught_unlabeled.embedding, student.p)
+                source = CellSource(unlabeled.embedding, taught.embedding, student.p)
                 cells.append(pseudo_cells(source, teacher.p, confidence=config.cell_confidence))
             terms["fecl"] = contrast * self._fecl(join(cells))
         return terms
 
-    def _teach(self, batch: Batch) -> tuple[Embedded, Embedded]:
-        """Return the teacher's view of labeled and unlabeled patches.
+    def _teach(self, batch: Batch) -> tuple[Tensor, Embedded]:
+        """Return the teacher's embedding of labeled patches and its view of unlabeled ones.
 
-        The labeled ones pass only where FeCL draws its negatives from them; else they are empty.
+        The labeled ones are embedded, not decoded, and only where FeCL draws its negatives from
+        them; else that tensor is empty.
         """
         config = self.settings
         unlabeled = add_noise(batch.unlabeled, config.teacher_noise)
         if not _teaches_labeled(config):
             taught: Embedded = self.pair.teacher(unlabeled)
-            return Embedded(taught.logits[:0], taught.embedding[:0]), taught
-        noisy = add_noise(batch.image, config.teacher_noise)
-        joint: Embedded = self.pair.teacher(torch.cat((noisy, unlabeled)))
-        first, rest = (t[: len(noisy)] for t in joint), (t[len(noisy) :] for t in joint)
-        return Embedded(*first), Embedded(*rest)
+            return taught.embedding[:0], taught
+        embedding = self.pair.teacher.embed(add_noise(batch.image, config.teacher_noise))
+        return embedding, self.pair.teacher(unlabeled)
 
     def _fecl(self, cells: Cells) -> Tensor:
         config = self.settings

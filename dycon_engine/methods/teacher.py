@@ -56,6 +56,12 @@ class Teacher(nn.Module):
                 self.module.eval()
 
     @torch.no_grad()
+    def embed(self, image: Tensor) -> Tensor:
+        """Return what the module's `embed` returns, without a graph."""
+        embedding: Tensor = self.module.embed(image)  # type: ignore[operator]
+        return embedding
+
+    @torch.no_grad()
     def follow(self, student: nn.Module, decay: float) -> None:
         """Set every weight and buffer to decay * own + (1 - decay) * student; counters are copied.
 

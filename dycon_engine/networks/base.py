@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
+
+from dycon_engine.networks.rebuilding import rebuilt_activations
 
 
 class Features(NamedTuple):
@@ -32,6 +36,7 @@ class Network(nn.Module, ABC):
         stride: Factor (z, y, x) between input and deepest features.
         embedding_features: F.
         decoded_features: G.
+        rebuilds: Whether training on CPU saves memory by `networks.rebuilding`.
     """
 
     channels: int
@@ -39,6 +44,7 @@ class Network(nn.Module, ABC):
     stride: tuple[int, int, int]
     embedding_features: int
     decoded_features: int
+    rebuilds: bool = True
 
     @abstractmethod
     def forward(self, image: Tensor) -> Features:
@@ -48,7 +54,21 @@ class Network(nn.Module, ABC):
         """Return the logits (B, K, D, H, W) of `Features.decoded`: dropout and the last layer."""
         raise NotImplementedError
 
+    def embed(self, image: Tensor) -> Tensor:
+        """Return `Features.embedding` of `image` alone; cheaper where the rest is not needed."""
+        return self(image).embedding
+
     def __call__(self, image: Tensor) -> Features:
-        """Typed `nn.Module.__call__`."""
-        features: Features = super().__call__(image)
+        """Typed `nn.Module.__call__`; on CPU activations are rebuilt in backward, not kept."""
+        with rebuilt_activations() if self._rebuilds(image) else nullcontext():
+            features: Features = super().__call__(image)
         return features
+
+    def _rebuilds(self, image: Tensor) -> bool:
+        return (
+            self.rebuilds
+            and image.device.type == "cpu"
+            and torch.is_grad_enabled()
+            and self._compiled_call_impl is None
+            and not torch.compiler.is_compiling()
+        )

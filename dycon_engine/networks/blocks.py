@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from dycon_engine.errors import InputError
 from dycon_engine.networks.base import Network
+from dycon_engine.networks.normalizing import EPSILON, Affine, fits, normalized
 
-EPSILON = 1e-5
 LARGEST_GROUP_COUNT = 16
 
 
@@ -25,43 +25,57 @@ class Style(NamedTuple):
 
 
 class Conv3d(nn.Conv3d):
-    """`nn.Conv3d` that does not fall off a cliff when one patch is predicted on CPU.
+    """`nn.Conv3d` that does not fall off PyTorch's cliffs on CPU.
 
-    PyTorch sends small inputs of batch size 1 to a reference convolution that is about six times
-    slower than oneDNN; without gradients oneDNN can be called by name. (With gradients its
-    backward pass would take the slow way all the same: train with two patches or more.)
+    PyTorch sends small inputs of batch size 1 and, on one thread, 1x1x1 kernels to a reference
+    convolution that is about six times slower than oneDNN. Without gradients oneDNN can be called
+    by name. (With gradients its backward pass would take the slow way all the same: train with two
+    patches or more.) A 1x1x1 kernel is a matrix product where the features lie side by side.
     """
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name of the base class
         """Return the convolution of `input` (B, C, D, H, W)."""
-        if _is_slow_case(input, self.weight):
+        return self.with_weights(input, self.weight, self.bias)
+
+    def with_weights(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Return the convolution of `x` with other weights of the same kind."""
+        if not _is_eager_on_cpu(x, weight):
+            return self._convolved(x, weight, bias)
+        if weight.shape[2:].numel() == 1 and x.is_contiguous(memory_format=torch.channels_last_3d):
+            product = F.linear(x.permute(0, 2, 3, 4, 1), weight.flatten(1), bias)
+            return product.permute(0, 4, 1, 2, 3)
+        if len(x) == 1 and not torch.is_grad_enabled() and has_mkldnn():
             padding = cast(tuple[int, ...], self.padding)
             return torch.mkldnn_convolution(
-                input, self.weight, self.bias, padding, self.stride, self.dilation, self.groups
+                x, weight, bias, padding, self.stride, self.dilation, self.groups
             )
-        return super().forward(input)
+        return self._convolved(x, weight, bias)
+
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        result: Tensor = self._conv_forward(x, weight, bias)
+        return result
 
 
-def _is_slow_case(x: Tensor, weight: Tensor) -> bool:
-    return bool(
-        x.shape[0] == 1
-        and x.device.type == "cpu"
+def _is_eager_on_cpu(x: Tensor, weight: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
-        and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
-        and torch._C._has_mkldnn
-        and torch.backends.mkldnn.enabled
     )
+
+
+def has_mkldnn() -> bool:
+    """Return whether PyTorch was built with oneDNN and may use it."""
+    return bool(torch._C._has_mkldnn and torch.backends.mkldnn.enabled)
 
 
 class InstanceNorm(nn.Module):
     """Instance normalisation with scale and shift: (B, F, D, H, W) -> the same.
 
-    Runs the batch-norm kernel on one sample at a time. That is the same mathematics, but this
-    kernel keeps channels_last_3d, where the instance-norm kernel copies to contiguous and back
-    (a forward and backward pass of the 3D U-Net costs a third less on CPU). A single voxel is
-    its own mean, so only the shift is left of it.
+    Runs the batch-norm kernel on one sample at a time (see `normalizing`): a forward and backward
+    pass of the 3D U-Net costs a third less on CPU. A single voxel is its own mean, so only the
+    shift is left of it.
     """
 
     def __init__(self, features: int) -> None:
@@ -71,6 +85,8 @@ class InstanceNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` with mean `bias` and deviation `weight` per sample and feature."""
+        if fits(x, self.weight):
+            return normalized(x, Affine(self.weight, self.bias, None), whole_batch=False)
         if x.shape[2:].numel() == 1:
             return (x - x) * self._per_feature(self.weight) + self._per_feature(self.bias)
         samples = [
@@ -84,15 +100,32 @@ class InstanceNorm(nn.Module):
         return values.view(1, -1, 1, 1, 1)
 
 
+class BatchNorm(nn.BatchNorm3d):
+    """`nn.BatchNorm3d`; a type of its own, whose parts `normalize_and_activate` may rearrange."""
+
+
 def normalization(norm: str, features: int) -> nn.Module:
     """Return the layer `norm` (instance, batch, group or none) for `features` feature maps."""
     if norm == "instance":
         return InstanceNorm(features)
     if norm == "batch":
-        return nn.BatchNorm3d(features)
+        return BatchNorm(features)
     if norm == "group":
         return nn.GroupNorm(math.gcd(LARGEST_GROUP_COUNT, features), features)
     return nn.Identity()
+
+
+def normalize_and_activate(x: Tensor, norm: nn.Module, slope: float) -> Tensor:
+    """Return (leaky) ReLU of `norm(x)`, x (B, F, D, H, W); may overwrite what `norm` gives."""
+    if isinstance(norm, InstanceNorm) and fits(x, norm.weight):
+        return normalized(x, Affine(norm.weight, norm.bias, slope), whole_batch=False)
+    if isinstance(norm, BatchNorm) and norm.training and fits(x, norm.weight):
+        if norm.num_batches_tracked is not None:
+            norm.num_batches_tracked.add_(1)
+        affine = Affine(norm.weight, norm.bias, slope)
+        return normalized(x, affine, whole_batch=True, running=norm)
+    x = norm(x)
+    return F.leaky_relu(x, slope, inplace=True) if slope else F.relu(x, inplace=True)
 
 
 class ConvNormAct(nn.Module):
@@ -122,18 +155,63 @@ class ConvNormAct(nn.Module):
         self.norm = normalization(style.norm, outputs)
         self.negative_slope = style.negative_slope
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the activated features; the activation overwrites its input."""
-        x = self.norm(self.conv(x))
-        if self.negative_slope:
-            return F.leaky_relu(x, self.negative_slope, inplace=True)
-        return F.relu(x, inplace=True)
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Return the activated features of `x`, with those of `beside` in front of its own."""
+        if beside is not None:
+            x = self._convolved_both(beside, x)
+        elif self._folds(x):
+            return self._folded(x)
+        else:
+            x = self.conv(x)
+        return normalize_and_activate(x, self.norm, self.negative_slope)
+
+    def _convolved_both(self, first: Tensor, second: Tensor) -> Tensor:
+        """Convolve two tensors as if they were one, without joining them in memory (on CPU)."""
+        conv = self.conv
+        if not isinstance(conv, Conv3d) or not _is_eager_on_cpu(first, conv.weight):
+            joined: Tensor = conv(torch.cat((first, second), dim=1))
+            return joined
+        front, back = torch.split(conv.weight, [first.shape[1], second.shape[1]], dim=1)
+        return conv.with_weights(first, front, conv.bias).add_(
+            conv.with_weights(second, back, None)
+        )
+
+    def _folds(self, x: Tensor) -> bool:
+        """Return whether the normalisation is a constant that the convolution can take over."""
+        return (
+            isinstance(self.norm, BatchNorm)
+            and not self.norm.training
+            and not torch.is_grad_enabled()
+            and _is_eager_on_cpu(x, self.norm.weight)
+        )
+
+    def _folded(self, x: Tensor) -> Tensor:
+        norm, conv = cast(BatchNorm, self.norm), cast(nn.Conv3d, self.conv)
+        mean, variance = cast(Tensor, norm.running_mean), cast(Tensor, norm.running_var)
+        scale = norm.weight * (variance + norm.eps).rsqrt()
+        shift = norm.bias - mean * scale
+        if isinstance(conv, Conv3d):
+            x = conv.with_weights(x, conv.weight * scale.view(-1, 1, 1, 1, 1), shift)
+        else:
+            weight = conv.weight * scale.view(1, -1, 1, 1, 1)
+            x = F.conv_transpose3d(x, weight, shift, conv.stride)
+        return F.leaky_relu_(x, self.negative_slope) if self.negative_slope else F.relu_(x)
 
 
-def stage(inputs: int, outputs: int, *, depth: int, style: Style) -> nn.Module:
-    """Return `depth` 3x3x3 convolutions in a row, the first from `inputs` to `outputs`."""
-    widths = [inputs] + [outputs] * depth
-    return nn.Sequential(*[ConvNormAct(i, o, style=style) for i, o in itertools.pairwise(widths)])
+class Stage(nn.Sequential):
+    """`depth` 3x3x3 convolutions in a row, the first from `inputs` to `outputs` features."""
+
+    def __init__(self, inputs: int, outputs: int, *, depth: int, style: Style) -> None:
+        widths = [inputs] + [outputs] * depth
+        super().__init__(*[ConvNormAct(i, o, style=style) for i, o in itertools.pairwise(widths)])
+
+    def forward(self, input: Tensor, beside: Tensor | None = None) -> Tensor:  # noqa: A002 - as in the base class
+        """Return the features of `input`, with those of `beside` in front of its own."""
+        first, *others = self
+        x: Tensor = first(input, beside)
+        for part in others:
+            x = part(x)
+        return x
 
 
 def check_input(network: Network, image: Tensor) -> None:

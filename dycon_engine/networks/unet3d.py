@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dycon_engine.config import NetworkConfig
 from dycon_engine.networks.base import Features, Network
-from dycon_engine.networks.blocks import Conv3d, Style, check_input, stage
+from dycon_engine.networks.blocks import Conv3d, Stage, Style, check_input
+from dycon_engine.networks.rebuilding import remember
 
 CONVOLUTIONS_PER_LEVEL = 2
 
@@ -37,7 +37,7 @@ class UNet3D(Network):
         self.stem = Conv3d(channels, filters[0], stem, stem) if stem > 1 else nn.Identity()
         inputs = (filters[0] if stem > 1 else channels, *filters)
         self.encoder = nn.ModuleList(
-            stage(i, o, depth=CONVOLUTIONS_PER_LEVEL, style=style)
+            Stage(i, o, depth=CONVOLUTIONS_PER_LEVEL, style=style)
             for i, o in zip(inputs, filters, strict=False)
         )
         self.up = nn.ModuleList()
@@ -46,7 +46,7 @@ class UNet3D(Network):
             up = nn.ConvTranspose3d(deep, shallow, 2, 2) if self.transposed else nn.Identity()
             self.up.append(up)
             merged = shallow + (shallow if self.transposed else deep)
-            self.decoder.append(stage(merged, shallow, depth=CONVOLUTIONS_PER_LEVEL, style=style))
+            self.decoder.append(Stage(merged, shallow, depth=CONVOLUTIONS_PER_LEVEL, style=style))
         self.head: nn.Module = (
             nn.ConvTranspose3d(filters[0], classes, stem, stem)
             if stem > 1
@@ -56,16 +56,23 @@ class UNet3D(Network):
     def forward(self, image: Tensor) -> Features:
         """Return the features of `image` (B, C, D, H, W); raises InputError on a wrong size."""
         check_input(self, image)
+        skips = self._encoded(image)
+        embedding = x = F.dropout(skips.pop(), self.dropout, self.training)
+        for up, block in zip(self.up, self.decoder, strict=True):
+            x = block(self._upsampled(up, x), skips.pop())
+        return Features(self.classify(x), embedding, x)
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Return `Features.embedding` of `image` by the encoder alone."""
+        check_input(self, image)
+        return F.dropout(self._encoded(image)[-1], self.dropout, self.training)
+
+    def _encoded(self, image: Tensor) -> list[Tensor]:
         x = self.stem(image)
         skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):
-            x = block(F.max_pool3d(skips[-1], 2) if level else x)
-            skips.append(x)
-        embedding = x = F.dropout(skips.pop(), self.dropout, self.training)
-        for up, block in zip(self.up, self.decoder, strict=True):
-            x = self._upsampled(up, x)
-            x = block(torch.cat((skips.pop(), x), dim=1))
-        return Features(self.classify(x), embedding, x)
+            skips.append(block(F.max_pool3d(skips[-1], 2) if level else x))
+        return skips
 
     def classify(self, decoded: Tensor) -> Tensor:
         """Return the logits (B, K, D, H, W) of `Features.decoded`: dropout and the last layer."""
@@ -74,6 +81,10 @@ class UNet3D(Network):
 
     def _upsampled(self, up: nn.Module, x: Tensor) -> Tensor:
         if not self.transposed:
-            return F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
+            return remember(_interpolated(x), _interpolated, x)
         larger: Tensor = up(x)
         return larger
+
+
+def _interpolated(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dycon_engine.config import NetworkConfig
 from dycon_engine.errors import InputError
 from dycon_engine.networks.base import Features, Network
-from dycon_engine.networks.blocks import Conv3d, ConvNormAct, Style, check_input, stage
+from dycon_engine.networks.blocks import Conv3d, ConvNormAct, Stage, Style, check_input
+from dycon_engine.networks.rebuilding import remember
 
 DEEPEST_STAGE = 3
 
@@ -41,7 +43,7 @@ class VNet(Network):
         depths = [min(level + 1, DEEPEST_STAGE) for level in range(levels)]
         inputs = (channels, *filters[1:])
         self.encoder = nn.ModuleList(
-            stage(i, o, depth=depth, style=style)
+            Stage(i, o, depth=depth, style=style)
             for i, o, depth in zip(inputs, filters, depths, strict=True)
         )
         self.down = nn.ModuleList(
@@ -53,7 +55,7 @@ class VNet(Network):
             for deep, shallow in itertools.pairwise(filters[::-1])
         )
         self.decoder = nn.ModuleList(
-            stage(width, width, depth=depth, style=style)
+            Stage(width, width, depth=depth, style=style)
             for width, depth in zip(filters[-2::-1], depths[-2::-1], strict=True)
         )
         self.head = Conv3d(filters[0], classes, 1)
@@ -61,15 +63,24 @@ class VNet(Network):
     def forward(self, image: Tensor) -> Features:
         """Return the features of `image` (B, C, D, H, W); raises InputError on a wrong size."""
         check_input(self, image)
-        x = image
-        skips: list[Tensor] = []
-        for level, block in enumerate(self.encoder):
-            x = block(self.down[level - 1](skips[-1]) if level else x)
-            skips.append(x)
+        skips = self._encoded(image)
         embedding = x = F.dropout3d(skips.pop(), self.dropout, self.training)
         for up, block in zip(self.up, self.decoder, strict=True):
-            x = block(up(x) + skips.pop())
+            larger, skip = up(x), skips.pop()
+            x = block(remember(larger + skip, torch.add, larger, skip))
+            del larger, skip
         return Features(self.classify(x), embedding, x)
+
+    def embed(self, image: Tensor) -> Tensor:
+        """Return `Features.embedding` of `image` by the encoder alone."""
+        check_input(self, image)
+        return F.dropout3d(self._encoded(image)[-1], self.dropout, self.training)
+
+    def _encoded(self, image: Tensor) -> list[Tensor]:
+        skips: list[Tensor] = []
+        for level, block in enumerate(self.encoder):
+            skips.append(block(self.down[level - 1](skips[-1]) if level else image))
+        return skips
 
     def classify(self, decoded: Tensor) -> Tensor:
         """Return the logits (B, K, D, H, W) of `Features.decoded`: dropout and the last layer."""

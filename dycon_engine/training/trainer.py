@@ -19,6 +19,7 @@ from dycon_engine.config import TrainingConfig
 from dycon_engine.data.batch import Batch
 from dycon_engine.errors import NonFiniteError
 from dycon_engine.methods.base import Method
+from dycon_engine.methods.teacher import Teacher
 from dycon_engine.networks.devices import move
 from dycon_engine.schedules import Progress
 from dycon_engine.settings import Table
@@ -66,6 +67,7 @@ class Trainer:
         self.optimizer = build_optimizer(self.method.parameters(), config, process.device)
         self._parallel = process.wrap(self.method)
         self._parameters = [p for p in self.method.parameters() if p.requires_grad]
+        self._buffers = _touched_buffers(self.method)
         self._scaler = torch.amp.GradScaler(
             process.device.type, enabled=self.precision.needs_scaler
         )
@@ -87,7 +89,7 @@ class Trainer:
         progress = self.progress
         rate = learning_rate(self.config, progress)
         batch = batch.to(self.process.device, non_blocking=True)
-        before = [buffer.clone() for buffer in self.method.buffers()]
+        before = [buffer.clone() for buffer in self._buffers]
         self.optimizer.zero_grad(set_to_none=True)
         terms = self._terms(batch, progress)
         norm = self._backward(terms)
@@ -173,7 +175,7 @@ class Trainer:
     def _undo(self, before: Sequence[Tensor]) -> None:
         """Bring back the buffers; the weights, the optimizer and the teacher were not touched."""
         with torch.no_grad():
-            for buffer, old in zip(self.method.buffers(), before, strict=True):
+            for buffer, old in zip(self._buffers, before, strict=True):
                 buffer.copy_(old)
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.update()
@@ -195,6 +197,13 @@ class Trainer:
                 f"{self.step_count} ({', '.join(outcome.faults)}); nothing of them was kept; lower "
                 "training.learning_rate or set training.precision=fp32 in a new run"
             )
+
+
+def _touched_buffers(method: nn.Module) -> list[Tensor]:
+    """Return the buffers that a forward pass may change: all but those of a teacher."""
+    teachers = [part for part in method.modules() if isinstance(part, Teacher)]
+    spared = {id(buffer) for teacher in teachers for buffer in teacher.buffers()}
+    return [buffer for buffer in method.buffers() if id(buffer) not in spared]
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:

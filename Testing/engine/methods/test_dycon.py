@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
 from dycon_engine.data.batch import Batch
 from dycon_engine.errors import InputError
@@ -92,15 +94,21 @@ def test_labeled_scope_never_looks_at_pseudo_labels() -> None:
     assert terms(batch, fecl_scope="both")["fecl"] != terms(changed, fecl_scope="both")["fecl"]
 
 
-def test_without_teacher_negatives_labeled_patches_skip_the_teacher() -> None:
-    sizes = []
+def test_the_teacher_never_decodes_labeled_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded, embedded = [], []
     for settings in ({}, {"teacher_negatives": 0}, {"fecl_scope": "pseudo"}, {"use_fecl": False}):
         method = tiny_method("dycon", **settings)
-        method.pair.teacher.register_forward_pre_hook(
-            lambda _, inputs: sizes.append(len(inputs[0]))
-        )
+        teacher = method.pair.teacher
+        teacher.register_forward_pre_hook(lambda _, inputs: decoded.append(len(inputs[0])))
+
+        def embed(image: Tensor, embed: Callable[[Tensor], Tensor] = teacher.embed) -> Tensor:
+            embedded.append(len(image))
+            return embed(image)
+
+        monkeypatch.setattr(teacher, "embed", embed)
         method(tiny_batch(), HALF)
-    assert sizes == [4, 2, 2, 2]
+    assert decoded == [2, 2, 2, 2]
+    assert embedded == [2]
 
 
 @pytest.mark.parametrize("unlocked", [False, True])
