@@ -1,10 +1,11 @@
 """What the uncertainty map costs: segmenting with each kind against segmenting alone.
 
-    python benchmarks/uncertainty.py [--runs 3] [--size 64 128 128]
+    python benchmarks/uncertainty.py [--runs 3] [--case 0 | --size 64 128 128]
 
-The whole prediction from the scan in memory to all results on its own grid, the network of the
-laptop profile (mc-dropout: the same with dropout), two passes of one process alternating; CPU
-seconds on one thread. Goal: entropy <= 1.1x.
+The whole prediction from the scan in memory to all results on its own grid: a real LA scan (folder
+from DYCON_LA2018), or noise of a given size. The network of the laptop profile without training
+(mc-dropout: with dropout), all kinds of one process alternating; CPU seconds on one thread.
+Goal: entropy <= 1.1x.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from dycon_engine.config import NetworkConfig
 from dycon_engine.data.cases import Label
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.preprocessing import Preprocessing
+from dycon_engine.data.readers import read_image
 from dycon_engine.data.volume import Volume
 from dycon_engine.inference.predictor import Predictor, Wishes
 from dycon_engine.networks import build_network
 from dycon_engine.package import Package, PackageInfo, load_package, save_package
 
+ROOT = Path(__file__).resolve().parent.parent
 KINDS = (None, "entropy", "disagreement", "tta", "mc-dropout")
 
 
@@ -54,6 +57,11 @@ def scan(size: list[int]) -> Volume:
     return Volume(noise, Geometry.from_parts(tuple(size), (0.8, 0.8, 0.8)))
 
 
+def real(number: int) -> Volume:
+    folder = Path(os.environ.get("DYCON_LA2018", ROOT.parent / "shared" / "data" / "la2018"))
+    return read_image(sorted((folder / "images").glob("*.nii.gz"))[number])
+
+
 def seconds(predictor: Predictor, image: Volume, kind: str | None) -> float:
     before = os.times()
     predictor.predict(image, Wishes(uncertainty=kind))
@@ -64,20 +72,21 @@ def seconds(predictor: Predictor, image: Volume, kind: str | None) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--size", type=int, nargs=3, default=[64, 128, 128])
+    parser.add_argument("--case", type=int, default=0)
+    parser.add_argument("--size", type=int, nargs=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         predictor = Predictor(package(Path(folder)))
         predictor.inference = dataclasses.replace(predictor.inference, skip_air=False)
-        image = scan(options.size)
+        image = scan(options.size) if options.size else real(options.case)
         seconds(predictor, image, None)
         found = {kind: [] for kind in KINDS}
         for _ in range(options.runs):
             for kind, list_ in found.items():
                 list_.append(seconds(predictor, image, kind))
     alone = statistics.median(found[None])
-    print(f"scan {options.size}, {options.runs} alternating runs, 1 thread\n")
+    print(f"scan {list(image.array.shape[1:])}, {options.runs} alternating runs, 1 thread\n")
     print("| uncertainty | CPU s (median) | against none |\n|---|---|---|")
     for kind, results in found.items():
         median = statistics.median(results)

@@ -115,7 +115,11 @@ def _predict_case(
     extra = (request.uncertainty, request.probabilities, request.report)
     where = targets(case, request.output, extra, many=many)
     check_targets(case, where, overwrite=request.overwrite)
-    predictor.check_memory(read_header(case.images[0]).geometry, f"case '{case.name}'")
+    predictor.check_memory(
+        read_header(case.images[0]).geometry,
+        f"case '{case.name}'",
+        probabilities=request.probabilities is not None,
+    )
     alias = image_stem(where.labels)  # what the person called the result, not the scan
     began = time.monotonic()
     image = read_case_image(case, DataConfig())

@@ -12,6 +12,7 @@ from dycon_engine.data.geometry import Size
 from dycon_engine.errors import OutOfMemoryError
 
 FLOAT_BYTES = 4
+PIECE_VOXELS = 2**22  # of a slab, restored
 MIB = 2**20
 _ALLOCATION_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -28,21 +29,28 @@ def available_bytes() -> int:
 
 
 def needed_bytes(
-    source_size: Size, network_size: Size, *, channels: int, classes: int, patch_size: Size
+    source_size: Size,
+    network_size: Size,
+    *,
+    channels: int,
+    classes: int,
+    patch_size: Size,
+    probabilities: bool = False,
 ) -> int:
-    """Return an upper estimate of the extra memory of one prediction, in bytes.
+    """Return an upper estimate of the memory of one prediction, in bytes.
 
-    Input and prepared image, mean logits and probabilities on the network's grid, label and
-    uncertainty map on the input's grid, one restored slab, and the features of one window.
+    The scan and its prepared image, each with a copy in between; label and uncertainty map and the
+    search for regions; the probabilities where asked for; a slab of logits of two networks, with
+    pieces of it on the scan's grid; the features of one window.
     """
     source, network, patch = (math.prod(s) for s in (source_size, network_size, patch_size))
-    source_slab = source // max(source_size[0], 1) * 32
+    slab = min(network * size // n for n, size in zip(network_size, patch_size, strict=True))
     floats = (
         2 * channels * (source + network)
-        + 2 * classes * network
-        + 2 * source
-        + 2 * classes * source_slab
-        + 64 * patch
+        + 4 * source
+        + (classes * source if probabilities else 0)
+        + 2 * classes * (min(slab, network) + PIECE_VOXELS)
+        + 160 * patch
     )
     return FLOAT_BYTES * floats
 

@@ -100,7 +100,7 @@ class Predictor:
         known(wishes.uncertainty, kinds.KINDS, "kind of uncertainty")
         self._passes(wishes)
 
-    def check_memory(self, source: Geometry, what: str) -> None:
+    def check_memory(self, source: Geometry, what: str, *, probabilities: bool = False) -> None:
         """Refuse a scan that cannot fit into memory, from its grid alone.
 
         Raises:
@@ -114,6 +114,7 @@ class Predictor:
             channels=len(info.channels),
             classes=info.classes,
             patch_size=info.patch_size,
+            probabilities=probabilities,
         )
         check_fits(needed, available_bytes(), what)
 

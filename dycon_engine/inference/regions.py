@@ -1,8 +1,12 @@
-"""Where to look first: connected regions of high uncertainty, ranked."""
+"""Where to look first: regions of high uncertainty, ranked.
+
+The rim of a whole organ is often one connected region: such large ones are cut into the places
+where most uncertainty is gathered.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +18,9 @@ from dycon_engine.data.geometry import Geometry
 THRESHOLD = 0.75
 MOST_REGIONS = 20
 MARGIN_VOXELS = 8
+LARGE_MM = 30.0  # regions longer than this along an axis are cut
+REACH_MM = 10.0  # radius of the places they are cut into
+SPREAD_MM = 5.0  # over which uncertainty is gathered to find them
 CONNECTED = np.ones((3, 3, 3), dtype=bool)
 
 
@@ -48,7 +55,9 @@ def uncertain_regions(
     threshold: float = THRESHOLD,
     most: int = MOST_REGIONS,
 ) -> tuple[Region, ...]:
-    """Return the connected regions above `threshold`, the most important `most` first.
+    """Return the regions above `threshold`, the most important `most` first.
+
+    A region is connected, or one of the `most` places of a connected region that is too large.
 
     Args:
         uncertainty: (D, H, W) in [0, 1].
@@ -61,7 +70,8 @@ def uncertain_regions(
     pieces, count = ndimage.label(uncertainty >= threshold, structure=CONNECTED)
     if count == 0:
         return ()
-    boxes = ndimage.find_objects(pieces)
+    count = _cut_large(pieces, count, uncertainty, geometry, most)
+    boxes = ndimage.find_objects(pieces, max_label=count)
     mass = np.zeros(count + 1)
     for indices, values in zip(pieces, uncertainty, strict=True):  # by slice: float64 stays small
         mass += np.bincount(indices.ravel(), values.ravel(), minlength=count + 1)
@@ -69,7 +79,54 @@ def uncertain_regions(
     return tuple(
         _region(rank, uncertainty, labels, geometry, names, (pieces, int(i) + 1, boxes[i]))
         for rank, i in enumerate(order, start=1)
+        if boxes[i] is not None
     )
+
+
+def _cut_large(
+    pieces: NDArray[Any],
+    count: int,
+    uncertainty: NDArray[np.float32],
+    geometry: Geometry,
+    most: int,
+) -> int:
+    """Replace large ones of the `count` pieces by places, in place; return the new last number."""
+    for index, box in enumerate(ndimage.find_objects(pieces), start=1):
+        sides = [(b.stop - b.start) * mm for b, mm in zip(box, geometry.spacing_mm, strict=True)]
+        if max(sides) <= LARGE_MM:
+            continue
+        view = pieces[box]
+        left = np.where(view == index, uncertainty[box], np.float32(0.0))
+        view[view == index] = 0
+        for place in _places(left, geometry.spacing_mm, most):
+            count += 1
+            view[place] = count
+    return count
+
+
+def _places(
+    left: NDArray[np.float32], spacing_mm: Sequence[float], most: int
+) -> Iterator[tuple[NDArray[Any], ...]]:
+    """Yield the voxels (indices per axis) of at most `most` places, heaviest first.
+
+    `left` (D, H, W) is the uncertainty, 0 outside the region; what is taken becomes 0.
+    """
+    gathered = ndimage.gaussian_filter(left, [SPREAD_MM / mm for mm in spacing_mm], truncate=2.0)
+    for _ in range(most):
+        gathered[left == 0.0] = 0.0
+        peak = np.unravel_index(int(gathered.argmax()), gathered.shape)
+        if gathered[peak] <= 0.0:
+            return
+        ball, distance = [], np.zeros((1, 1, 1), dtype=np.float32)
+        for axis, (at, mm, size) in enumerate(zip(peak, spacing_mm, left.shape, strict=True)):
+            reach = int(REACH_MM / mm)
+            ball.append(slice(max(0, int(at) - reach), min(size, int(at) + reach + 1)))
+            steps = (np.arange(ball[-1].start, ball[-1].stop) - at) * mm
+            distance = distance + (steps**2).reshape([-1 if a == axis else 1 for a in range(3)])
+        inside = (distance <= REACH_MM**2) & (left[tuple(ball)] > 0.0)
+        left[tuple(ball)][inside] = 0.0
+        found = np.nonzero(inside)
+        yield tuple(part + cut.start for part, cut in zip(found, ball, strict=True))
 
 
 def _region(

@@ -28,13 +28,12 @@ from dycon_engine.inference.memory import (
     is_out_of_memory,
     mebibytes,
 )
-from dycon_engine.inference.windows import Window, long_axis, windows
+from dycon_engine.inference.windows import Inner, Window, long_axis, pad_air, pad_image, windows
 from dycon_engine.networks.devices import memory_format
 
 AIR_LOGIT = 20.0  # background against every other class in skipped air: p = 1 - 2e-9
 
 Apply = Callable[[Tensor], Tensor]
-Inner = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -121,9 +120,9 @@ def slide_slabs(  # noqa: PLR0913 - all keyword-only, each a plain value
         OutOfMemoryError: Also one window at a time does not fit.
     """
     watch = watch or Watch()
-    padded, inner = _padded(image, patch_size)
+    padded, inner = pad_image(image, patch_size)
     size = (padded.shape[1], padded.shape[2], padded.shape[3])
-    air = None if air is None or not config.skip_air else _padded_air(air, inner, size)
+    air = None if air is None or not config.skip_air else pad_air(air, inner, size)
     axis = long_axis(size, patch_size)
     shape = (classes, *(patch_size[a] if a == axis else size[a] for a in range(3)))
     blend = _Blend(shape, axis, torch.device(device), watch)
@@ -287,25 +286,3 @@ def _half(device: torch.device) -> torch.dtype:
     if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
     return torch.bfloat16
-
-
-def _padded(image: Tensor, patch_size: Size) -> tuple[Tensor, Inner]:
-    """Return `image` at least as large as the patch, and where the original lies in it."""
-    size = tuple(image.shape[1:])
-    larger = tuple(max(n, patch) for n, patch in zip(size, patch_size, strict=True))
-    z, y, x = (
-        slice((big - n) // 2, (big - n) // 2 + n) for big, n in zip(larger, size, strict=True)
-    )
-    if larger == size:
-        return image, (z, y, x)
-    padded = image.amin(dim=(1, 2, 3), keepdim=True).repeat(1, *larger)
-    padded[:, z, y, x] = image
-    return padded, (z, y, x)
-
-
-def _padded_air(air: NDArray[np.bool_], inner: Inner, size: Size) -> NDArray[np.bool_]:
-    if air.shape == size:
-        return air
-    padded = np.ones(size, dtype=bool)
-    padded[inner] = air
-    return padded

@@ -6,11 +6,14 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dycon_engine.data.geometry import Size
 
+Inner = tuple[slice, slice, slice]  # where a volume lies in its padded one
 SIGMA = 0.125  # of the patch; as in nnU-Net (Isensee et al., Nature Methods 2021)
 
 
@@ -68,3 +71,26 @@ def windows(size: Size, patch_size: Size, overlap: float) -> list[list[Window]]:
         z, y, x = ([place] if axis == along else axes[axis] for axis in range(3))
         rows.append([Window(*zip(*three, strict=True)) for three in itertools.product(z, y, x)])
     return rows
+
+
+def pad_image(image: Tensor, patch_size: Size) -> tuple[Tensor, Inner]:
+    """Return `image` at least as large as the patch, and where the original lies in it."""
+    size = tuple(image.shape[1:])
+    larger = tuple(max(n, patch) for n, patch in zip(size, patch_size, strict=True))
+    z, y, x = (
+        slice((big - n) // 2, (big - n) // 2 + n) for big, n in zip(larger, size, strict=True)
+    )
+    if larger == size:
+        return image, (z, y, x)
+    padded = image.amin(dim=(1, 2, 3), keepdim=True).repeat(1, *larger)
+    padded[:, z, y, x] = image
+    return padded, (z, y, x)
+
+
+def pad_air(air: NDArray[np.bool_], inner: Inner, size: Size) -> NDArray[np.bool_]:
+    """Return `air` (D, H, W) of `size`, with air around it."""
+    if air.shape == size:
+        return air
+    padded = np.ones(size, dtype=bool)
+    padded[inner] = air
+    return padded
