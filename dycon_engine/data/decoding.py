@@ -112,7 +112,10 @@ def _inflate(path: Path, stream: BinaryIO, out: memoryview, window_bits: int) ->
             continue
         data = inflater.unconsumed_tail or stream.read(CHUNK)
         if not data and not piece:
-            raise DamagedFileError(_wrong_length(path, done, len(out)))
+            raise DamagedFileError(
+                f"'{path}': is cut short (its compressed data ends after {done} of {len(out)} "
+                "bytes, without its checksum); copy it again from its source"
+            )
     if done != len(out):
         raise DamagedFileError(_wrong_length(path, done, len(out)))
 
