@@ -16,6 +16,7 @@ from dycon_engine.networks.base import Network
 
 ENTROPY, DISAGREEMENT, MC_DROPOUT, TTA = "entropy", "disagreement", "mc-dropout", "tta"
 DROPOUT_PASSES = 8
+SMALLEST = 1e-30  # its share of the entropy is 0 in float32
 MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (4,))
 KINDS = {
     ENTROPY: "entropy of the calibrated probabilities; costs nothing extra",
@@ -59,8 +60,10 @@ def passes(
 
 def entropy(probabilities: Tensor) -> Tensor:
     """Return the entropy (...) of (K, ...) divided by log K: 0 certain, 1 all classes alike."""
-    nats: Tensor = torch.special.entr(probabilities.float()).sum(0)  # -p log p, 0 at p = 0
-    return nats.mul_(1.0 / math.log(probabilities.shape[0])).clamp_(0.0, 1.0)
+    likely = probabilities.float()
+    logs = likely.clamp(min=SMALLEST).log_()  # vectorised, as torch.special.entr is not
+    nats = logs.mul_(likely).sum(0)
+    return nats.mul_(-1.0 / math.log(len(likely))).clamp_(0.0, 1.0)
 
 
 def disagreement(one: Tensor, other: Tensor) -> Tensor:
