@@ -90,7 +90,7 @@ def test_truncated_slice(series):
 
 def test_duplicate_slice(series):
     pydicom.dcmwrite(series / "again.dcm", dicom_slice(voxels()[2], 2))
-    refused(series, r"'again\.dcm' and|and 'again\.dcm'")
+    refused(series, r"('again\.dcm' and|and 'again\.dcm').* lie at the same place")
 
 
 def test_two_series(series):
@@ -112,9 +112,41 @@ def test_files_that_are_not_dicom(series):
     refused(series, r"notes\.txt': not a DICOM file")
 
 
-def test_color_and_multiframe(series):
-    change(series, 2, NumberOfFrames=2)
-    refused(series, "several frames")
+@pytest.mark.parametrize("changes", [{"NumberOfFrames": 2}, {"SamplesPerPixel": 3}], ids=str)
+def test_color_and_multiframe(series, changes):
+    change(series, 2, **changes)
+    refused(series, "color or several frames")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "text"),
+    [
+        ("ImagePositionPatient", "says nothing of its position"),
+        ("ImageOrientationPatient", "says nothing of its orientation"),
+        ("PixelSpacing", "says nothing of its spacing"),
+        ("Rows", "holds no image"),
+    ],
+)
+def test_a_slice_that_does_not_say_where_it_is(series, keyword, text):
+    data = dicom_slice(voxels()[3], 3)
+    delattr(data, keyword)
+    pydicom.dcmwrite(file_at(series, 3), data)
+    refused(series, text)
+
+
+def test_a_slice_of_another_size_or_spacing(series):
+    change(series, 3, PixelSpacing=[0.75, 0.51])
+    refused(series, "size or spacing differs")
+    data = dicom_slice(voxels()[3][:-2], 3)
+    pydicom.dcmwrite(file_at(series, 3), data)
+    refused(series, "size or spacing differs")
+
+
+@pytest.mark.parametrize("bytes_more", [-20, -2, 20])
+def test_pixel_data_that_does_not_fit_the_size(series, bytes_more):
+    whole = dicom_slice(voxels()[3], 3).PixelData
+    change(series, 3, PixelData=(whole + bytes(20))[: len(whole) + bytes_more])
+    refused(series, "pixel data incomplete")
 
 
 def test_compressed_slices(series):

@@ -1,0 +1,86 @@
+"""HDF5 arrays that cannot be a scan, or of which a part is missing; more in test_readers.py."""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+import pytest
+
+from dycon_engine.data import hdf5
+from dycon_engine.data.readers import read_header, read_image
+from dycon_engine.errors import DamagedFileError, InputError
+
+SIZE = (8, 8, 8)
+
+
+@pytest.fixture
+def refused(tmp_path):
+    """Return a function that fills a file and returns the refusal of both readers."""
+
+    def refusal(fill, kind=InputError):
+        path = tmp_path / "a.h5"
+        with h5py.File(path, "w") as file:
+            file["padding"] = np.ones(4 * np.prod(SIZE))  # the file is large enough
+            fill(file)
+        said = []
+        for read in (read_header, read_image):
+            with pytest.raises(kind) as caught:
+                read(path)
+            said.append(str(caught.value))
+        assert said[0] == said[1]
+        assert said[0].startswith(f"'{path}': ")
+        return said[0]
+
+    return refusal
+
+
+@pytest.mark.parametrize(
+    "content",
+    [np.ones((8, 8)), np.ones((8, 8, 8, 1)), np.ones((0, 8, 8)), np.float32(1), h5py.Empty("f4")],
+    ids=["two axes", "four axes", "no voxel", "scalar", "empty"],
+)
+def test_three_axes_are_expected(refused, content):
+    text = refused(lambda file: file.create_dataset("image", data=content))
+    assert "expected 3 axes, x y z" in text
+
+
+@pytest.mark.parametrize("kind", ["S4", "complex64", [("r", "u1"), ("g", "u1")]], ids=str)
+def test_voxels_are_numbers(refused, kind):
+    text = refused(lambda file: file.create_dataset("image", data=np.zeros(SIZE, kind)))
+    assert "holds no plain numbers" in text
+
+
+def test_a_group_is_no_array(refused):
+    assert "'image' is a group" in refused(lambda file: file.create_group("image"))
+
+
+def test_an_array_that_was_never_written_is_refused(refused):
+    text = refused(lambda file: file.create_dataset("image", SIZE, "f4"), DamagedFileError)
+    assert "'image' holds 0 bytes for 512 voxels; part of it is missing" in text
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_chunk_that_was_never_written_is_refused(refused, compression):
+    def fill(file):
+        image = file.create_dataset("image", SIZE, "f4", chunks=(4, 8, 8), compression=compression)
+        image[:4] = 1.0
+
+    assert "part of it is missing" in refused(fill, DamagedFileError)
+
+
+def test_chunks_far_larger_than_the_array_are_refused(refused):
+    def fill(file):
+        chunks, limits = (260, 260, 260), (None, None, None)
+        file.create_dataset(
+            "image", data=np.ones(SIZE, "u1"), chunks=chunks, maxshape=limits, compression="gzip"
+        )
+
+    assert "absurdly large chunks" in refused(fill)
+
+
+def test_almost_nothing_that_decodes_to_much_is_refused(refused, monkeypatch):
+    monkeypatch.setattr(hdf5, "BOMB_BYTES", 1000)
+    monkeypatch.setattr(hdf5, "BOMB_RATIO", 10)
+    zeros = np.zeros(SIZE)
+    text = refused(lambda file: file.create_dataset("image", data=zeros, compression="gzip"))
+    assert "of almost nothing" in text
