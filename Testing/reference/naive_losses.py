@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import product
+from itertools import chain, product
 
 from torch import Tensor
 
@@ -63,6 +63,23 @@ def naive_mean_squared(student: Tensor, teacher: Tensor, mask: Tensor | None = N
             total += sum((x - y) ** 2 for x, y in zip(s[b][i], t[b][i], strict=True)) / len(s[b][i])
             count += 1
     return total / max(count, 1)
+
+
+def naive_pseudo_label(student: Tensor, teacher: Tensor, beta: float, smooth: float) -> float:
+    """Soft cross-entropy and Dice against the teacher, voxel by voxel."""
+    classes = student.shape[1]
+    ce = total = 0.0
+    overlap, size = [0.0] * classes, [0.0] * classes
+    voxels = (chain.from_iterable(naive_softmax(logits)) for logits in (student, teacher))
+    for p_s, p_t in zip(*voxels, strict=True):
+        w = math.exp(-beta * naive_entropy(p_t))
+        total += w
+        ce -= w * sum(t * math.log(s) for s, t in zip(p_s, p_t, strict=True))
+        for c in range(1, classes):
+            overlap[c] += w * p_s[c] * p_t[c]
+            size[c] += w * (p_s[c] ** 2 + p_t[c] ** 2)
+    dice = [(2 * overlap[c] + smooth) / (size[c] + smooth) for c in range(1, classes)]
+    return ce / total + 1.0 - sum(dice) / len(dice)
 
 
 def naive_uncl(student: Tensor, teacher: Tensor, beta: float) -> tuple[float, float]:

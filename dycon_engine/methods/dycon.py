@@ -18,6 +18,7 @@ from dycon_engine.data.batch import Batch
 from dycon_engine.errors import InputError
 from dycon_engine.losses.consistency import mean_squared
 from dycon_engine.losses.fecl import FeclSettings, fecl
+from dycon_engine.losses.pseudo_label import pseudo_label_loss
 from dycon_engine.losses.uncertainty import Posterior, gambling_entropy, posterior
 from dycon_engine.losses.uncl import uncl
 from dycon_engine.methods.base import BuildNetwork, Method
@@ -56,6 +57,12 @@ class DyconConfig(MeanTeacherConfig):
         0.0,
         "lambda_H, weight of the mean entropy in UnCL; none = beta(t) as in the paper, which can "
         "empty small foregrounds.",
+        low=0.0,
+    )
+    pseudo_label_weight: float = setting(
+        0.0,
+        "v, largest weight of cross-entropy and Dice against the teacher's soft labels, each voxel "
+        "weighed by exp(-beta H); rises like the consistency weight. Paper: not there, 0.",
         low=0.0,
     )
     detach_weights: bool = setting(
@@ -161,7 +168,7 @@ class Dycon(Method):
         )
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Return cross_entropy, dice, consistency and, where switched on, uncl, entropy, fecl."""
+        """Return cross_entropy, dice, consistency; if on pseudo_label, uncl, entropy, fecl."""
         require_unlabeled(batch.unlabeled, "dycon")
         config = self.settings
         labeled, unlabeled = student_passes(
@@ -177,6 +184,10 @@ class Dycon(Method):
         contrast = config.contrast_weight
         if config.contrast_rampup:
             contrast = ramped(contrast, config.rampup, progress)
+        if config.pseudo_label_weight > 0.0:
+            beta = exponential_interpolation(config.beta_max, config.beta_min, progress.fraction)
+            share = ramped(config.pseudo_label_weight, config.rampup, progress)
+            terms["pseudo_label"] = share * pseudo_label_loss(student, teacher, beta=beta)
         if config.use_uncl:
             terms |= self._uncl_terms(student, teacher, contrast, progress)
         if uses_fecl(config):

@@ -40,6 +40,12 @@ def test_a_term_that_is_switched_off_is_absent(settings: dict[str, object], gone
     assert found == everything - gone
 
 
+def test_pseudo_labels_are_a_term_of_their_own_and_change_no_other() -> None:
+    plain, found = terms(), terms(pseudo_label_weight=0.5)
+    assert found.pop("pseudo_label") > 0.0
+    assert found == pytest.approx(plain)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
