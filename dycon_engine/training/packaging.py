@@ -130,7 +130,7 @@ class Packager:
                 "dice": found.dice,
                 "dice_per_class": found.dice_per_class,
                 "student_dice": found.student_dice,
-                "calibration": "temperature fitted and measured near boundaries of these cases",
+                "calibration": "near boundaries, each case with the temperature of the others",
             }
         return {
             "method": self.config.method.name,

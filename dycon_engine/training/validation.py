@@ -199,18 +199,26 @@ def sample_voxels(
 
 
 def calibrate(samples: Iterable[Sample]) -> Calibration:
-    """Return the temperature that fits `samples` best and what it achieves on them."""
+    """Return the temperature that fits all `samples`, one a case, and what such a fit achieves.
+
+    Each case is judged with the temperature of the others, so that no figure comes from voxels it
+    was fitted on; a single case has no others and is judged with its own.
+    """
     kept = list(samples)
     if not kept:
         return Calibration()
-    logits = np.concatenate([sample.logits for sample in kept])
-    targets = np.concatenate([sample.targets for sample in kept])
-    temperature = fit_temperature(logits, targets)
-    before, after = _softmax(logits), _softmax((logits / temperature).astype(np.float32))
+    logits, targets = _pooled(kept)
+    before = _softmax(logits)
+    after = np.concatenate(
+        [
+            _softmax(sample.logits, fit_temperature(*_pooled(kept[:i] + kept[i + 1 :] or kept)))
+            for i, sample in enumerate(kept)
+        ]
+    )
     wrong = after.argmax(axis=1) != targets
     curve = risk_coverage(1.0 - after.max(axis=1), wrong, points=CURVE_POINTS)
     return Calibration(
-        temperature=temperature,
+        temperature=fit_temperature(logits, targets),
         ece_before=expected_calibration_error(before, targets),
         ece_after=expected_calibration_error(after, targets),
         risk_coverage=tuple(
@@ -220,8 +228,16 @@ def calibrate(samples: Iterable[Sample]) -> Calibration:
     )
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    return torch.from_numpy(logits).softmax(1).numpy()
+def _pooled(samples: Sequence[Sample]) -> Sample:
+    """Return the voxels of several cases as one sample."""
+    return Sample(
+        np.concatenate([sample.logits for sample in samples]),
+        np.concatenate([sample.targets for sample in samples]),
+    )
+
+
+def _softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[np.float32]:
+    return (torch.from_numpy(logits) / temperature).softmax(1).numpy()
 
 
 def _is_same(one: nn.Module, two: nn.Module) -> bool:

@@ -123,3 +123,16 @@ def test_overconfident_logits_are_cooled():
 def test_nothing_to_calibrate_on_is_temperature_one():
     assert calibrate([]).temperature == 1.0
     assert calibrate([]).ece_after is None
+
+
+def test_a_case_is_judged_with_the_temperature_of_the_others():
+    """Two cases that need opposite temperatures: each looks well calibrated to its own fit only."""
+    rng = np.random.default_rng(0)
+    margin = rng.uniform(0.5, 2.0, 4000).astype(np.float32)
+    chance = 1.0 / (1.0 + np.exp(-margin))
+    targets = (rng.random(4000) < chance).astype(np.uint8)
+    bold, shy = (np.stack([-m / 2, m / 2], axis=1) for m in (4.0 * margin, 0.25 * margin))
+    apart = calibrate([Sample(bold, targets), Sample(shy, targets)])
+    alone = calibrate([Sample(bold, targets)])
+    assert alone.ece_after < 0.02
+    assert apart.ece_after > 0.15
