@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dycon_engine.data.writers import write_label, write_scalar
+from dycon_engine.data.formats.writers import write_label, write_scalar
 from Testing import tiny_package
 
 ROOT = Path(__file__).resolve().parent.parent

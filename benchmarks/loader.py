@@ -23,9 +23,9 @@ import torch
 from dycon_engine.config import RunConfig, resolve
 from dycon_engine.data.batch import Batch
 from dycon_engine.data.cache import LabeledCase, UnlabeledCase
+from dycon_engine.data.formats.readers import read_image, read_label
 from dycon_engine.data.loader import BatchLoader
 from dycon_engine.data.preprocessing import Preprocessing
-from dycon_engine.data.readers import read_image, read_label
 from dycon_engine.data.volume import Volume
 from dycon_engine.methods import build_method
 from dycon_engine.networks import build_network

@@ -22,7 +22,7 @@ import numpy as np
 from medpy.metric import binary as medpy
 from scipy.ndimage import gaussian_filter
 
-from dycon_engine.data.readers import read_label
+from dycon_engine.data.formats.readers import read_label
 from dycon_engine.evaluation import surfaces
 from dycon_engine.evaluation.metrics import score
 

@@ -24,9 +24,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dycon_engine.config import NetworkConfig
 from dycon_engine.data.cases import Label
+from dycon_engine.data.formats.readers import read_image
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.preprocessing import Preprocessing
-from dycon_engine.data.readers import read_image
 from dycon_engine.data.volume import Volume
 from dycon_engine.inference.predictor import Predictor, Wishes
 from dycon_engine.networks import build_network

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.data.geometry import Geometry
-from dycon_engine.data.writers import write_label, write_scalar
 from dycon_engine.evaluate import main
 
 GRID = Geometry.from_parts((8, 10, 12), (2.0, 1.0, 1.0))

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dycon_engine.data.readers import read_header, read_image, read_label
-from dycon_engine.data.writers import write_scalar
+from dycon_engine.data.formats.readers import read_header, read_image, read_label
+from dycon_engine.data.formats.writers import write_scalar
 from dycon_engine.inference.uncertainty import KINDS
 from dycon_engine.jobs.events import CaseDone, Failed, Finished, from_line
 from dycon_engine.predict import KINDS as OFFERED

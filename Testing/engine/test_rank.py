@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from dycon_engine.data.writers import write_label, write_scalar
+from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.rank import main
 from Testing import tiny_package
 

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dycon_engine.data.readers import read_image
+from dycon_engine.data.formats.readers import read_image
 from dycon_engine.errors import DamagedFileError
 
 FLIPS = 100

@@ -25,7 +25,7 @@ CHILD = """
 import json, resource, signal, sys
 import numpy as np
 from pathlib import Path
-from dycon_engine.data.readers import read_header, read_image
+from dycon_engine.data.formats.readers import read_header, read_image
 from dycon_engine.errors import DyconError
 
 def too_slow(*_):

@@ -28,7 +28,7 @@ GIB = 2**30
 CHILD = """
 import json, os, resource, signal, sys
 from pathlib import Path
-from dycon_engine.data.readers import content_hash, read_image
+from dycon_engine.data.formats.readers import content_hash, read_image
 from dycon_engine.errors import InputError
 
 def too_slow(*_):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
+from dycon_engine.data.formats.readers import content_hash, read_header, read_image, read_label
+from dycon_engine.data.formats.writers import write_label
 from dycon_engine.data.geometry import Geometry
-from dycon_engine.data.readers import content_hash, read_header, read_image, read_label
-from dycon_engine.data.writers import write_label
 from dycon_engine.errors import InputError
 
 GRID = Geometry.from_parts((4, 5, 6))

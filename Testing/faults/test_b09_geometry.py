@@ -14,9 +14,9 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from dycon_engine.data.formats.readers import read_header, read_image, read_label
+from dycon_engine.data.formats.writers import write_label
 from dycon_engine.data.geometry import Geometry
-from dycon_engine.data.readers import read_header, read_image, read_label
-from dycon_engine.data.writers import write_label
 from dycon_engine.errors import InputError
 
 TOLERANCE_VOXELS = 0.01

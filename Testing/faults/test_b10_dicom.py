@@ -8,7 +8,12 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from pydicom.uid import RLELossless
 
-from dycon_engine.data.readers import content_hash, is_readable_image, read_header, read_image
+from dycon_engine.data.formats.readers import (
+    content_hash,
+    is_readable_image,
+    read_header,
+    read_image,
+)
 from dycon_engine.errors import InputError
 from Testing.tiny_files import dicom_folder, dicom_slice, voxels
 

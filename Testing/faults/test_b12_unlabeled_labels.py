@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dycon_engine.data.formats.writers import write_label
 from dycon_engine.data.geometry import Geometry
-from dycon_engine.data.writers import write_label
 from Testing.engine.training import small_run
 
 UNLABELED = small_run.NAMES[2:]

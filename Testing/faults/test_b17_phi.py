@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 
-from dycon_engine.data.writers import write_scalar
+from dycon_engine.data.formats.writers import write_scalar
 from Testing import tiny_package, whole_job
 
 TOKENS = [f"PHI{number:02d}QX" for number in range(1, 13)]

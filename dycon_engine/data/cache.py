@@ -27,8 +27,8 @@ from dycon_engine.data.cases import (
     read_case_label,
     read_stored_label,
 )
+from dycon_engine.data.formats.readers import read_header
 from dycon_engine.data.preprocessing import Preprocessing
-from dycon_engine.data.readers import read_header
 from dycon_engine.data.seen import ScanFacts, Seen, facts_from_table, facts_table, scan_facts
 from dycon_engine.data.splits import Split, apply_split
 from dycon_engine.data.survey import voxel_hash

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dycon_engine.config import DataConfig
-from dycon_engine.data.readers import read_image, read_label, with_spacing
+from dycon_engine.data.formats.readers import read_image, read_label, with_spacing
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 

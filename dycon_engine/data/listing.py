@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from dycon_engine.data.readers import image_stem, is_readable_image
+from dycon_engine.data.formats.readers import image_stem, is_readable_image
 from dycon_engine.errors import InputError
 
 CONTAINERS = (".h5", ".hdf5")  # image and label in one file

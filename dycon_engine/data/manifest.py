@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine.data.cases import ROLES, Case, Dataset, Label
-from dycon_engine.data.readers import image_stem
+from dycon_engine.data.formats.readers import image_stem
 from dycon_engine.errors import InputError
 from dycon_engine.settings import known, read_toml
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine.data.cases import Case, Dataset, Label
+from dycon_engine.data.formats.readers import image_stem, is_readable_image
 from dycon_engine.data.listing import list_folder
-from dycon_engine.data.readers import image_stem, is_readable_image
 from dycon_engine.errors import InputError
 
 CHANNEL_DIGITS = 4  # ID_0000: four digits name the channel

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, zoom
 from scipy.spatial.transform import Rotation
 
+from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.data.geometry import Geometry, Size
 from dycon_engine.data.volume import Volume
-from dycon_engine.data.writers import write_label, write_scalar
 from dycon_engine.errors import InputError
 
 Floats = NDArray[np.float32]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dycon_engine.data.readers import image_stem, is_readable_image, read_label
+from dycon_engine.data.formats.readers import image_stem, is_readable_image, read_label
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 from dycon_engine.evaluation.metrics import Scores, score

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine import __version__
-from dycon_engine.data.readers import read_image
+from dycon_engine.data.formats.readers import read_image
 from dycon_engine.errors import InputError
 from dycon_engine.evaluation import cases as scoring
 from dycon_engine.evaluation import report

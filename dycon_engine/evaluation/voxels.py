@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from dycon_engine.data.readers import read_image
+from dycon_engine.data.formats.readers import read_image
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 from dycon_engine.evaluation.calibration import near_boundary, reliability_of, risk_coverage

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dycon_engine.data.cases import Case
-from dycon_engine.data.readers import image_stem, is_readable_image
+from dycon_engine.data.formats.readers import image_stem, is_readable_image
 from dycon_engine.errors import InputError
 
 LIST_SUFFIX = ".txt"

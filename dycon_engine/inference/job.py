@@ -13,8 +13,8 @@ from typing import Any
 from dycon_engine import __version__
 from dycon_engine.config import DataConfig, InferenceConfig
 from dycon_engine.data.cases import Case, read_case_image
-from dycon_engine.data.readers import content_hash, image_stem, read_header
-from dycon_engine.data.writers import write_label, write_scalar
+from dycon_engine.data.formats.readers import content_hash, image_stem, read_header
+from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.errors import CancelledError, DyconError, InputError
 from dycon_engine.inference.inputs import Targets, check_targets, find_inputs, targets
 from dycon_engine.inference.predictor import Prediction, Predictor, Wishes

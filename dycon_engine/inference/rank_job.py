@@ -12,8 +12,8 @@ from typing import Any
 
 from dycon_engine.config import DataConfig
 from dycon_engine.data.cases import Case, read_case_image
+from dycon_engine.data.formats.readers import read_header
 from dycon_engine.data.layouts import find_cases
-from dycon_engine.data.readers import read_header
 from dycon_engine.errors import CancelledError, DyconError, InputError
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.ranking import Impression, Ranked, impression, rank

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dycon_engine.data.formats.readers import read_image, read_label
 from dycon_engine.data.phantoms import make_phantom, make_phantoms
-from dycon_engine.data.readers import read_image, read_label
 from dycon_engine.errors import InputError
 
 SIZE = (20, 24, 24)

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from dycon_engine.data.formats.writers import write_label
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.volume import Volume
-from dycon_engine.data.writers import write_label
 from dycon_engine.errors import InputError
 from dycon_engine.evaluation import cases
 

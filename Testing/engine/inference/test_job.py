@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dycon_engine.data.readers import read_label
-from dycon_engine.data.writers import write_scalar
+from dycon_engine.data.formats.readers import read_label
+from dycon_engine.data.formats.writers import write_scalar
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.predict import main
 from Testing import tiny_package

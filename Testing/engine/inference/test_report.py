@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from dycon_engine.data.writers import write_scalar
+from dycon_engine.data.formats.writers import write_scalar
 from dycon_engine.inference.predictor import Predictor, Wishes
 from dycon_engine.inference.report import Input, report
 from dycon_engine.package import load_package

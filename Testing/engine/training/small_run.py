@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from dycon_engine import config as settings
+from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.data.geometry import Geometry
-from dycon_engine.data.writers import write_label, write_scalar
 from dycon_engine.jobs.reporter import Reporter, run_job
 from dycon_engine.training.checkpoint import CheckpointStore
 from dycon_engine.training.run import Request, train

@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dycon_engine.data.decoding import decode, read_start
-from dycon_engine.data.geometry import Geometry
-from dycon_engine.data.nrrd import sibling
-from dycon_engine.data.stored import (
+from dycon_engine.data.formats.decoding import decode, read_start
+from dycon_engine.data.formats.nrrd import sibling
+from dycon_engine.data.formats.stored import (
     Header,
     Stored,
     affine_from_axes,
@@ -23,6 +22,7 @@ from dycon_engine.data.stored import (
     finite,
     require_room,
 )
+from dycon_engine.data.geometry import Geometry
 from dycon_engine.errors import DamagedFileError, InputError
 
 HEADER_MAX = 1 << 18

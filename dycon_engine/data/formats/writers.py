@@ -17,9 +17,9 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the name its documentation uses
 from numpy.typing import NDArray
 
-from dycon_engine.data import metaimage, nifti, nrrd
+from dycon_engine.data.formats import metaimage, nifti, nrrd
+from dycon_engine.data.formats.stored import FORMS_AGREE_VOXELS, RAS_TO_LPS, Stored
 from dycon_engine.data.geometry import Geometry
-from dycon_engine.data.stored import FORMS_AGREE_VOXELS, RAS_TO_LPS, Stored
 from dycon_engine.errors import DyconError, InputError, NonFiniteError
 from dycon_engine.jobs.files import atomic_write
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from dycon_engine.data import writers
+from dycon_engine.data.formats import writers
+from dycon_engine.data.formats.readers import read_header, read_image, read_label
+from dycon_engine.data.formats.writers import WRITERS, check_target, write_label, write_scalar
 from dycon_engine.data.geometry import Geometry
-from dycon_engine.data.readers import read_header, read_image, read_label
-from dycon_engine.data.writers import WRITERS, check_target, write_label, write_scalar
 from dycon_engine.errors import DyconError, InputError, NonFiniteError
 
 SUFFIXES = sorted(WRITERS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dycon_engine.data.readers import read_header, read_image
+from dycon_engine.data.formats.readers import read_header, read_image
 from dycon_engine.errors import InputError
 
 GOOD = {

@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from dycon_engine.data.readers import read_header, read_image
+from dycon_engine.data.formats.readers import read_header, read_image
 from dycon_engine.errors import DamagedFileError, InputError
 
 BEYOND = 32767  # the largest size that a field of NIfTI-1 holds

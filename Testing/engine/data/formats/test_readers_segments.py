@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from dycon_engine.data.readers import content_hash, read_label, read_segments
+from dycon_engine.data.formats.readers import content_hash, read_label, read_segments
 from dycon_engine.errors import InputError
 
 KEYS = {

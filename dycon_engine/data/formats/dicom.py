@@ -14,8 +14,8 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813 - the name its documentation uses
 from numpy.typing import NDArray
 
-from dycon_engine.data.dicom_tags import Slice, is_dicom, read_slice
-from dycon_engine.data.stored import (
+from dycon_engine.data.formats.dicom_tags import Slice, is_dicom, read_slice
+from dycon_engine.data.formats.stored import (
     SHEAR_MAX,
     Header,
     Stored,

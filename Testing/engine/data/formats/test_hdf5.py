@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dycon_engine.data import hdf5
-from dycon_engine.data.readers import read_header, read_image
+from dycon_engine.data.formats import hdf5
+from dycon_engine.data.formats.readers import read_header, read_image
 from dycon_engine.errors import DamagedFileError, InputError
 
 SIZE = (8, 8, 8)

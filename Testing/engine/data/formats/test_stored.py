@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dycon_engine.data import stored
-from dycon_engine.data.readers import read_header, read_image
+from dycon_engine.data.formats import stored
+from dycon_engine.data.formats.readers import read_header, read_image
 from dycon_engine.errors import InputError
 from Testing.tiny_files import KINDS, scan, voxels
 

@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dycon_engine.data.decoding import decode, read_start
-from dycon_engine.data.geometry import Geometry
-from dycon_engine.data.stored import (
+from dycon_engine.data.formats.decoding import decode, read_start
+from dycon_engine.data.formats.stored import (
     FORMS_AGREE_VOXELS,
     RAS_TO_LPS,
     Header,
@@ -27,6 +26,7 @@ from dycon_engine.data.stored import (
     checked_geometry,
     require_room,
 )
+from dycon_engine.data.geometry import Geometry
 from dycon_engine.errors import DamagedFileError, InputError
 
 SIZE_1, SIZE_2 = 348, 540

@@ -10,9 +10,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dycon_engine.data.decoding import BOMB_BYTES, BOMB_RATIO, DEFLATE_LIMIT
+from dycon_engine.data.formats.decoding import BOMB_BYTES, BOMB_RATIO, DEFLATE_LIMIT
+from dycon_engine.data.formats.stored import Header, Stored, require_room
 from dycon_engine.data.geometry import Geometry
-from dycon_engine.data.stored import Header, Stored, require_room
 from dycon_engine.errors import DamagedFileError, InputError
 
 CHUNK_MAX = 1 << 28

@@ -15,10 +15,10 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from dycon_engine.data import dicom, hdf5, metaimage, nifti, nrrd, segments
+from dycon_engine.data.formats import dicom, hdf5, metaimage, nifti, nrrd, segments
+from dycon_engine.data.formats.segments import read_segments
+from dycon_engine.data.formats.stored import Header, Stored, as_float32, as_labels
 from dycon_engine.data.geometry import Geometry, Spacing
-from dycon_engine.data.segments import read_segments
-from dycon_engine.data.stored import Header, Stored, as_float32, as_labels
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import DamagedFileError, InputError, OutOfMemoryError
 

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 
-from dycon_engine.data.decoding import decode
+from dycon_engine.data.formats.decoding import decode
 from dycon_engine.errors import DamagedFileError
 
 CONTENT = bytes(range(200)) * 3

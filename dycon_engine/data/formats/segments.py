@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dycon_engine.data import nrrd
-from dycon_engine.data.stored import Header, Stored
+from dycon_engine.data.formats import nrrd
+from dycon_engine.data.formats.stored import Header, Stored
 from dycon_engine.errors import DamagedFileError, InputError
 
 _KEY = re.compile(r"^Segment(\d{1,5})_(Name|LabelValue|Layer|Color)$")

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from dycon_engine.data.geometry import Geometry
-from dycon_engine.data.readers import (
+from dycon_engine.data.formats.readers import (
     READERS,
     content_hash,
     image_stem,
@@ -19,6 +18,7 @@ from dycon_engine.data.readers import (
     read_label,
     with_spacing,
 )
+from dycon_engine.data.geometry import Geometry
 from dycon_engine.errors import DamagedFileError, DyconError, InputError
 
 ITK = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
