@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,30 @@ def watch(batch: Batch, student: Posterior, teacher: Posterior) -> dict[str, Ten
         }
 
 
+class Passes(NamedTuple):
+    """One step's passes of a student and its teacher.
+
+    Attributes:
+        terms: The supervised terms.
+        student: Probabilities (U, K, D, H, W) on the student's view of the unlabeled patches.
+        teacher: The same shape, of the teacher on its own view.
+    """
+
+    terms: dict[str, Tensor]
+    student: Posterior
+    teacher: Posterior
+
+
+def pass_both(pair: Pair, batch: Batch, config: MeanTeacherConfig) -> Passes:
+    """Return the passes that Mean Teacher and its variants without further features need."""
+    labeled, unlabeled = student_passes(
+        pair.student, batch.image, lambda: student_view(batch.unlabeled, config)
+    )
+    terms = supervised_terms(posterior(labeled.logits), batch.label, dice_weight=config.dice_weight)
+    taught = pair.teacher(add_noise(batch.unlabeled, config.teacher_noise))
+    return Passes(terms, posterior(unlabeled.logits), posterior(taught.logits))
+
+
 class MeanTeacher(Method):
     """(CE + Dice)[lb] + w(t) MSE(p_s, p_t)[ub].
 
@@ -103,16 +128,7 @@ class MeanTeacher(Method):
         """Return the terms cross_entropy, dice and consistency."""
         require_unlabeled(batch.unlabeled, "mean_teacher")
         config = self.settings
-        labeled, unlabeled = student_passes(
-            self.pair.student, batch.image, lambda: student_view(batch.unlabeled, config)
-        )
-        terms = supervised_terms(
-            posterior(labeled.logits), batch.label, dice_weight=config.dice_weight
-        )
-        student = posterior(unlabeled.logits)
-        teacher = posterior(
-            self.pair.teacher(add_noise(batch.unlabeled, config.teacher_noise)).logits
-        )
+        terms, student, teacher = pass_both(self.pair, batch, config)
         weight = ramped(config.consistency_weight, config.rampup, progress)
         terms["consistency"] = weight * mean_squared(student.p, teacher.p)
         self.diagnostics = watch(batch, student, teacher) | {"consistency_weight": weight}

@@ -12,10 +12,8 @@ from dycon_engine.data.batch import Batch
 from dycon_engine.losses.consistency import masked_mean_squared
 from dycon_engine.losses.uncertainty import TINY, posterior
 from dycon_engine.methods.base import BuildNetwork, Method
-from dycon_engine.methods.mean_teacher import MeanTeacherConfig, ramped, student_view, watch
-from dycon_engine.methods.passes import student_passes
+from dycon_engine.methods.mean_teacher import MeanTeacherConfig, pass_both, ramped, watch
 from dycon_engine.methods.perturbations import add_noise
-from dycon_engine.methods.supervised import supervised_terms
 from dycon_engine.methods.teacher import Pair, require_unlabeled
 from dycon_engine.schedules import Progress, sigmoid_rampup
 from dycon_engine.settings import setting
@@ -58,15 +56,7 @@ class UaMt(Method):
         """Return the terms cross_entropy, dice and consistency."""
         require_unlabeled(batch.unlabeled, "ua_mt")
         config = self.settings
-        labeled, unlabeled = student_passes(
-            self.pair.student, batch.image, lambda: student_view(batch.unlabeled, config)
-        )
-        terms = supervised_terms(
-            posterior(labeled.logits), batch.label, dice_weight=config.dice_weight
-        )
-        student = posterior(unlabeled.logits)
-        view = add_noise(batch.unlabeled, config.teacher_noise)
-        teacher = posterior(self.pair.teacher(view).logits)
+        terms, student, teacher = pass_both(self.pair, batch, config)
         uncertainty = self._uncertainty(batch.unlabeled)
         threshold = self._threshold(progress) * math.log(student.p.shape[1])
         mask = uncertainty < threshold
