@@ -64,8 +64,8 @@ def test_samples_do_not_influence_each_other(layout):
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("layout", SMALL)
 def test_bfloat16_autocast_is_finite(layout, norm):
-    # The deepest level must not be 2x2x2: there PyTorch 2.13's bfloat16 convolution on CPU makes its
-    # weight gradient from memory nobody wrote (a plain nn.Conv3d shows it).
+    # The deepest level must not be 2x2x2: there PyTorch 2.13 on CPU makes the weight gradient of a
+    # bfloat16 convolution from memory that nobody wrote (a plain nn.Conv3d shows it).
     network = make(layout, norm)
     with torch.autocast("cpu", torch.bfloat16):
         features = network(torch.randn(2, 2, 16, 12, 16))
