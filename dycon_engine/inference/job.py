@@ -130,6 +130,7 @@ def _predict_case(
     reporter.check_cancelled()
     scan = Input(tuple(map(_hash, case.images)), time.monotonic() - began, tuple(notices))
     content = report(prediction, predictor, request.wishes(), scan)
+    check_targets(case, where, overwrite=request.overwrite)  # a file may have come meanwhile
     _write(where, prediction, content, predictor, overwrite=request.overwrite)
     named = {name: path.name for name, path in where._asdict().items() if path is not None}
     for name, file_name in named.items():
