@@ -184,12 +184,12 @@ class Dycon(Method):
         contrast = config.contrast_weight
         if config.contrast_rampup:
             contrast = ramped(contrast, config.rampup, progress)
+        beta = exponential_interpolation(config.beta_max, config.beta_min, progress.fraction)
         if config.pseudo_label_weight > 0.0:
-            beta = exponential_interpolation(config.beta_max, config.beta_min, progress.fraction)
             share = ramped(config.pseudo_label_weight, config.rampup, progress)
             terms["pseudo_label"] = share * pseudo_label_loss(student, teacher, beta=beta)
         if config.use_uncl:
-            terms |= self._uncl_terms(student, teacher, contrast, progress)
+            terms |= self._uncl_terms(student, teacher, contrast, beta)
         if uses_fecl(config):
             cells = []
             if config.fecl_scope in {"labeled", "both"}:
@@ -239,10 +239,9 @@ class Dycon(Method):
         )
 
     def _uncl_terms(
-        self, student: Posterior, teacher: Posterior, contrast: float, progress: Progress
+        self, student: Posterior, teacher: Posterior, contrast: float, beta: float
     ) -> dict[str, Tensor]:
         config = self.settings
-        beta = exponential_interpolation(config.beta_max, config.beta_min, progress.fraction)
         coefficient = beta if config.entropy_coefficient is None else config.entropy_coefficient
         parts = uncl(student, teacher, beta=beta, detach_weights=config.detach_weights)
         self.diagnostics |= {
