@@ -21,13 +21,19 @@ from dycon_engine.losses.fecl import FeclSettings, fecl
 from dycon_engine.losses.pseudo_label import pseudo_label_loss
 from dycon_engine.losses.uncertainty import Posterior, gambling_entropy, posterior
 from dycon_engine.losses.uncl import uncl
-from dycon_engine.methods.base import BuildNetwork, Method
+from dycon_engine.methods.base import BuildNetwork
 from dycon_engine.methods.cells import Cells, CellSource, join, labeled_cells, pseudo_cells
-from dycon_engine.methods.mean_teacher import MeanTeacherConfig, ramped, student_view, watch
 from dycon_engine.methods.passes import student_passes
 from dycon_engine.methods.perturbations import add_noise
 from dycon_engine.methods.supervised import supervised_terms
-from dycon_engine.methods.teacher import Pair, require_unlabeled
+from dycon_engine.methods.teacher import require_unlabeled
+from dycon_engine.methods.teaching import (
+    TeacherMethod,
+    TeachingConfig,
+    ramped,
+    student_view,
+    watch,
+)
 from dycon_engine.networks.base import Network
 from dycon_engine.networks.heads import ProjectionHead
 from dycon_engine.schedules import Progress, exponential_interpolation
@@ -37,7 +43,7 @@ CELL = 8  # voxels; deeper features are upsampled to this grid, as the paper doe
 
 
 @dataclass(frozen=True, kw_only=True)
-class DyconConfig(MeanTeacherConfig):
+class DyconConfig(TeachingConfig):
     """Settings of DyCON. `use_*`, `*_weighting` and zero counts are the switches of an ablation."""
 
     use_uncl: bool = setting(True, "UnCL, the uncertainty-aware consistency.")
@@ -152,25 +158,24 @@ class Embedder(nn.Module):
         return embedding
 
 
-class Dycon(Method):
+class Dycon(TeacherMethod):
     """Student and EMA teacher, each a network with a projection head."""
 
     Config = DyconConfig
+    config: DyconConfig
 
     def __init__(self, build_network: BuildNetwork, config: DyconConfig) -> None:
-        super().__init__(build_network, config)
         _refuse_oracle(config)
-        self.settings = config
-        self.pair = Pair(
-            Embedder(build_network(), config),
-            maximum_decay=config.ema_decay,
-            predict_with=config.predict_with,
-        )
+        super().__init__(build_network, config)
+
+    def build_student(self, network: Network) -> Embedder:
+        """Return `network` with the projection head."""
+        return Embedder(network, self.config)
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Return cross_entropy, dice, consistency; if on pseudo_label, uncl, entropy, fecl."""
         require_unlabeled(batch.unlabeled, "dycon")
-        config = self.settings
+        config = self.config
         labeled, unlabeled = student_passes(
             self.pair.student, batch.image, lambda: student_view(batch.unlabeled, config)
         )
@@ -207,7 +212,7 @@ class Dycon(Method):
         The labeled ones are embedded, not decoded, and only where FeCL draws its negatives from
         them; else that tensor is empty.
         """
-        config = self.settings
+        config = self.config
         unlabeled = add_noise(batch.unlabeled, config.teacher_noise)
         if not _teaches_labeled(config):
             taught: Embedded = self.pair.teacher(unlabeled)
@@ -216,7 +221,7 @@ class Dycon(Method):
         return embedding, self.pair.teacher(unlabeled)
 
     def _fecl(self, cells: Cells) -> Tensor:
-        config = self.settings
+        config = self.config
         weight: Tensor | None = None
         if config.entropy_weighting:
             p = cells.p.detach() if config.detach_weights else cells.p
@@ -241,7 +246,7 @@ class Dycon(Method):
     def _uncl_terms(
         self, student: Posterior, teacher: Posterior, contrast: float, beta: float
     ) -> dict[str, Tensor]:
-        config = self.settings
+        config = self.config
         coefficient = beta if config.entropy_coefficient is None else config.entropy_coefficient
         parts = uncl(student, teacher, beta=beta, detach_weights=config.detach_weights)
         self.diagnostics |= {
@@ -253,18 +258,6 @@ class Dycon(Method):
         if coefficient > 0.0:
             terms["entropy"] = contrast * coefficient * parts.entropy
         return terms
-
-    def predictor(self) -> nn.Module:
-        """Return teacher or student, as the setting `predict_with` says."""
-        return self.pair.predictor()
-
-    def student(self) -> nn.Module:
-        """Return the student as image -> logits."""
-        return self.pair.partner()
-
-    def after_step(self, progress: Progress) -> None:
-        """Move the teacher."""
-        self.pair.after_step(progress)
 
 
 def uses_fecl(config: DyconConfig) -> bool:

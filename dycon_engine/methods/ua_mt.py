@@ -6,21 +6,20 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dycon_engine.data.batch import Batch
 from dycon_engine.losses.consistency import masked_mean_squared
 from dycon_engine.losses.uncertainty import TINY, posterior
-from dycon_engine.methods.base import BuildNetwork, Method
-from dycon_engine.methods.mean_teacher import MeanTeacherConfig, pass_both, ramped, watch
 from dycon_engine.methods.perturbations import add_noise
-from dycon_engine.methods.teacher import Pair, require_unlabeled
+from dycon_engine.methods.teacher import require_unlabeled
+from dycon_engine.methods.teaching import TeacherMethod, TeachingConfig, pass_both, ramped, watch
 from dycon_engine.schedules import Progress, sigmoid_rampup
 from dycon_engine.settings import setting
 
 
 @dataclass(frozen=True, kw_only=True)
-class UaMtConfig(MeanTeacherConfig):
+class UaMtConfig(TeachingConfig):
     """Settings of UA-MT."""
 
     passes: int = setting(
@@ -40,22 +39,16 @@ class UaMtConfig(MeanTeacherConfig):
     )
 
 
-class UaMt(Method):
+class UaMt(TeacherMethod):
     """(CE + Dice)[lb] + w(t) M MSE(p_s, p_t)[ub], M = 1[H(mean of T passes) < h(t) ln K]."""
 
     Config = UaMtConfig
-
-    def __init__(self, build_network: BuildNetwork, config: UaMtConfig) -> None:
-        super().__init__(build_network, config)
-        self.settings = config
-        self.pair = Pair(
-            build_network(), maximum_decay=config.ema_decay, predict_with=config.predict_with
-        )
+    config: UaMtConfig
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
         """Return the terms cross_entropy, dice and consistency."""
         require_unlabeled(batch.unlabeled, "ua_mt")
-        config = self.settings
+        config = self.config
         terms, student, teacher = pass_both(self.pair, batch, config)
         uncertainty = self._uncertainty(batch.unlabeled)
         threshold = self._threshold(progress) * math.log(student.p.shape[1])
@@ -72,7 +65,7 @@ class UaMt(Method):
     @torch.no_grad()
     def _uncertainty(self, unlabeled: Tensor) -> Tensor:
         """Return H of the mean over T noisy passes with dropout, (U, D, H, W), in nats."""
-        config = self.settings
+        config = self.config
         total = torch.zeros(())
         for index in range(config.passes):
             noisy = add_noise(unlabeled, config.pass_noise)
@@ -83,18 +76,6 @@ class UaMt(Method):
 
     def _threshold(self, progress: Progress) -> float:
         """Return h(t) = start + (end - start) * ramp, a share of the largest entropy."""
-        config = self.settings
+        config = self.config
         ramp = sigmoid_rampup(progress.fraction / config.rampup) if config.rampup > 0.0 else 1.0
         return config.threshold_start + (config.threshold_end - config.threshold_start) * ramp
-
-    def predictor(self) -> nn.Module:
-        """Return teacher or student, as the setting `predict_with` says."""
-        return self.pair.predictor()
-
-    def student(self) -> nn.Module:
-        """Return the student as image -> logits."""
-        return self.pair.partner()
-
-    def after_step(self, progress: Progress) -> None:
-        """Move the teacher."""
-        self.pair.after_step(progress)

@@ -1,0 +1,142 @@
+"""What all recipes with a student and its EMA teacher share: settings, passes, who predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dycon_engine.data.batch import Batch
+from dycon_engine.losses.uncertainty import Posterior, foreground_fraction, posterior
+from dycon_engine.methods.base import BuildNetwork, Method, MethodConfig
+from dycon_engine.methods.passes import student_passes
+from dycon_engine.methods.perturbations import add_noise, strong_intensity
+from dycon_engine.methods.supervised import supervised_terms
+from dycon_engine.methods.teacher import Pair
+from dycon_engine.networks.base import Network
+from dycon_engine.schedules import Progress, sigmoid_rampup
+from dycon_engine.settings import setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeachingConfig(MethodConfig):
+    """Settings of Mean Teacher; the methods with a teacher add theirs."""
+
+    dice_weight: float = setting(
+        1.0, "Weight of the Dice loss beside the cross-entropy. Paper: 1.", low=0.0
+    )
+    consistency_weight: float = setting(
+        0.1, "w, largest weight of the consistency MSE(p_s, p_t). Paper: 0.1.", low=0.0
+    )
+    rampup: float = setting(
+        0.3,
+        "The weights of the unlabeled terms rise as exp(-5 (1 - x)^2) over this share of the "
+        "steps; 0 = at once. Papers: 40 to 100 % of theirs.",
+        unit="share",
+        low=0.0,
+        high=1.0,
+    )
+    ema_decay: float = setting(
+        0.99,
+        "a, largest decay of the teacher: min(1 - 1/(k+1), a). Paper: 0.99.",
+        low=0.0,
+        high=1.0,
+    )
+    student_noise: float = setting(
+        0.0, "sd of the noise on the student's unlabeled patches. Paper: 0.", unit="sd", low=0.0
+    )
+    teacher_noise: float = setting(
+        0.05, "sd of the noise on the teacher's patches, clipped at 2 sd. Paper: 0.1.", low=0.0
+    )
+    strong_intensity: float = setting(
+        1.0,
+        "Strength of the intensity changes of the student's unlabeled patches; 0 = off. Paper: 0.",
+        low=0.0,
+        high=2.0,
+    )
+    predict_with: str = setting(
+        "teacher",
+        "Which of the two is validated and shipped. Paper: student.",
+        choices=("teacher", "student"),
+    )
+
+
+class TeacherMethod(Method):
+    """A recipe with a student that gradients train and a teacher that follows it.
+
+    A subclass writes `forward`; one whose student is more than a network writes `build_student`.
+    """
+
+    Config = TeachingConfig
+
+    def __init__(self, build_network: BuildNetwork, config: TeachingConfig) -> None:
+        super().__init__(build_network, config)
+        self.pair = Pair(
+            self.build_student(build_network()),
+            maximum_decay=config.ema_decay,
+            predict_with=config.predict_with,
+        )
+
+    def build_student(self, network: Network) -> nn.Module:
+        """Return the module that learns, with `network` as itself or as a direct part."""
+        return network
+
+    def predictor(self) -> nn.Module:
+        """Return teacher or student, as the setting `predict_with` says."""
+        return self.pair.predictor()
+
+    def student(self) -> nn.Module:
+        """Return the student as image -> logits."""
+        return self.pair.partner()
+
+    def after_step(self, progress: Progress) -> None:
+        """Move the teacher."""
+        self.pair.after_step(progress)
+
+
+def ramped(weight: float, share: float, progress: Progress) -> float:
+    """Return `weight` times the sigmoid ramp over the first `share` of the budget."""
+    if share <= 0.0:
+        return weight
+    return weight * sigmoid_rampup(progress.fraction / share)
+
+
+def student_view(unlabeled: Tensor, config: TeachingConfig) -> Tensor:
+    """Return the student's version of unlabeled patches (U, C, D, H, W)."""
+    return add_noise(strong_intensity(unlabeled, config.strong_intensity), config.student_noise)
+
+
+def watch(batch: Batch, student: Posterior, teacher: Posterior) -> dict[str, Tensor | float]:
+    """Return the foreground fractions that tell a collapse; detached scalars."""
+    with torch.no_grad():
+        return {
+            "foreground_labeled": (batch.label > 0).float().mean(),
+            "foreground_unlabeled": foreground_fraction(student.p),
+            "foreground_teacher": foreground_fraction(teacher.p),
+        }
+
+
+class Passes(NamedTuple):
+    """One step's passes of a student and its teacher.
+
+    Attributes:
+        terms: The supervised terms.
+        student: Probabilities (U, K, D, H, W) on the student's view of the unlabeled patches.
+        teacher: The same shape, of the teacher on its own view.
+    """
+
+    terms: dict[str, Tensor]
+    student: Posterior
+    teacher: Posterior
+
+
+def pass_both(pair: Pair, batch: Batch, config: TeachingConfig) -> Passes:
+    """Return the passes that Mean Teacher and its variants without further features need."""
+    labeled, unlabeled = student_passes(
+        pair.student, batch.image, lambda: student_view(batch.unlabeled, config)
+    )
+    terms = supervised_terms(posterior(labeled.logits), batch.label, dice_weight=config.dice_weight)
+    taught = pair.teacher(add_noise(batch.unlabeled, config.teacher_noise))
+    return Passes(terms, posterior(unlabeled.logits), posterior(taught.logits))
