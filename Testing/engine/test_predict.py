@@ -13,7 +13,16 @@ import pytest
 from dycon_engine.data.formats.readers import read_header, read_image, read_label
 from dycon_engine.data.formats.writers import write_scalar
 from dycon_engine.inference.uncertainty import KINDS
-from dycon_engine.jobs.events import CaseDone, Failed, Finished, from_line
+from dycon_engine.jobs import progress
+from dycon_engine.jobs.events import (
+    Advanced,
+    CaseDone,
+    Failed,
+    Finished,
+    Stage,
+    Started,
+    from_line,
+)
 from dycon_engine.predict import KINDS as OFFERED
 from dycon_engine.predict import main
 from Testing import tiny_package
@@ -230,3 +239,42 @@ def test_cancel_by_file_leaves_nothing(package, tmp_path):
     assert result.returncode == 3, result.stderr
     assert not (tmp_path / "o.nii.gz").exists()
     assert not (run / "cancel").exists()
+
+
+def test_progress_names_stages_cases_and_what_is_left(predict, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_ADVANCES", 0.0)
+    for name in "abc":
+        write(tmp_path / "in" / f"{name}.nii.gz")
+    code, events, _ = predict("--input", tmp_path / "in", "--output", tmp_path / "out")
+    assert code == 0
+    first, again = (event for event in events if isinstance(event, Started))
+    assert (first.device, again.device) == ("", "cpu")
+    assert again.device_name
+    stages = [event for event in events if isinstance(event, Stage)]
+    assert [stage.name for stage in stages] == 3 * [
+        "reading", "segmenting", "measuring", "writing",
+    ]  # fmt: skip
+    assert [stage.item for stage in stages] == [1] * 4 + [2] * 4 + [3] * 4
+    assert {stage.items for stage in stages} == {3}
+    assert all(stage.total > 0 for stage in stages)
+    steps = [event for event in events if isinstance(event, Advanced)]
+    windows = [event for event in steps if event.stage == "segmenting"]
+    assert len({event.done for event in windows}) > 3
+    assert all(event.remaining_s >= 0 for event in windows if event.done)
+    assert windows[-1].done == windows[-1].total
+    overall = [event.overall for event in steps]
+    assert overall == sorted(overall)
+    assert overall[0] < 0.1
+    assert overall[-1] == pytest.approx(1.0)
+    assert all(event.overall_remaining_s >= 0 for event in steps if event.overall > 0)
+    assert steps[-1].overall_remaining_s == pytest.approx(0.0, abs=1e-9)
+
+
+def test_a_failed_case_does_not_hold_the_progress_back(predict, tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_ADVANCES", 0.0)
+    good = write(tmp_path / "in" / "b.nii.gz")
+    (tmp_path / "in" / "a.nii.gz").write_bytes(good.read_bytes()[:2000])
+    _, events, _ = predict("--input", tmp_path / "in", "--output", tmp_path / "out")
+    steps = [event for event in events if isinstance(event, Advanced)]
+    assert steps[0].overall > 0.5
+    assert steps[-1].overall == pytest.approx(1.0)

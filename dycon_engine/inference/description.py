@@ -15,7 +15,7 @@ from dycon_engine.data.layouts import find_cases
 from dycon_engine.inference.memory import available_bytes
 from dycon_engine.inference.uncertainty import KINDS
 from dycon_engine.methods import METHODS
-from dycon_engine.networks.devices import present, works
+from dycon_engine.networks.devices import device_name, present, works
 from dycon_engine.package import load_package
 from dycon_engine.settings import schema
 
@@ -70,9 +70,10 @@ def describe_methods() -> dict[str, Any]:
 
 def describe_machine() -> dict[str, Any]:
     """Return devices (each tried with one convolution), memory, cores and versions."""
-    devices: dict[str, Any] = {"cpu": {"works": works(torch.device("cpu")), "name": _processor()}}
-    for kind in present():
-        devices[kind] = {"works": works(torch.device(kind))}
+    devices: dict[str, Any] = {}
+    for kind in ("cpu", *present()):
+        device = torch.device(kind)
+        devices[kind] = {"works": works(device), "name": device_name(device)}
         if kind == "cuda":
             devices[kind] |= _cuda(torch.device(kind))
     return {
@@ -92,10 +93,8 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _cuda(device: torch.device) -> dict[str, Any]:
-    properties = torch.cuda.get_device_properties(device)
     free, total = torch.cuda.mem_get_info(device)
     return {
-        "name": properties.name,
         "count": torch.cuda.device_count(),
         "memory_free_gib": round(free / GIB, 2),
         "memory_total_gib": round(total / GIB, 2),
@@ -106,10 +105,6 @@ def _cuda(device: torch.device) -> dict[str, Any]:
 def _cores() -> int:
     own = getattr(os, "sched_getaffinity", None)  # what this process may use, on Linux only
     return len(own(0)) if own is not None else os.cpu_count() or 1
-
-
-def _processor() -> str:
-    return platform.processor() or platform.machine()
 
 
 def _first_line(text: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,12 @@ from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.errors import CancelledError, DyconError, InputError
 from dycon_engine.inference.inputs import Targets, check_targets, find_inputs, targets
 from dycon_engine.inference.predictor import Prediction, Predictor, Wishes
+from dycon_engine.inference.progress import READING, WRITING, CaseProgress
 from dycon_engine.inference.report import Input, report
-from dycon_engine.inference.sliding_window import Watch
 from dycon_engine.jobs.events import CaseDone, Saved
 from dycon_engine.jobs.files import sha256_of, write_json
 from dycon_engine.jobs.reporter import Reporter
-from dycon_engine.networks.devices import choose_device
+from dycon_engine.networks.devices import choose_device, device_name
 from dycon_engine.package import load_package
 from dycon_engine.settings import as_table, build
 
@@ -75,15 +75,17 @@ def predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
         functools.partial(reporter.warn, "device"),
         local_rank=request.local_rank,
     )
+    reporter.computes_on(str(device), device_name(device))
     predictor = Predictor(package, device, inference=_inference(request, package.info.inference))
     predictor.check(request.wishes())
     cases = find_inputs(request.inputs, len(package.info.channels))
     many = len(request.inputs) == 1 and not (len(cases) == 1 and _is_one(request, cases[0]))
     mine = cases[request.rank :: request.world]
     failed: list[str] = []
-    for case in mine:
+    for item, case in enumerate(mine, start=1):
+        progress = CaseProgress(reporter, item, len(mine))
         try:
-            _predict_case(request, predictor, case, reporter, many=many)
+            _predict_case(request, predictor, case, progress, many=many)
         except CancelledError:
             raise
         except DyconError as error:
@@ -110,8 +112,9 @@ def _inference(request: Request, default: InferenceConfig) -> InferenceConfig:
 
 
 def _predict_case(
-    request: Request, predictor: Predictor, case: Case, reporter: Reporter, *, many: bool
+    request: Request, predictor: Predictor, case: Case, progress: CaseProgress, *, many: bool
 ) -> None:
+    reporter = progress.reporter
     extra = (request.uncertainty, request.probabilities, request.report)
     where = targets(case, request.output, extra, many=many)
     check_targets(case, where, overwrite=request.overwrite)
@@ -122,37 +125,31 @@ def _predict_case(
     )
     alias = image_stem(where.labels)  # what the person called the result, not the scan
     began = time.monotonic()
+    progress.begin(READING)
     image = read_case_image(case, DataConfig())
+    reporter.check_cancelled()
     notices: list[str] = []
-    prediction = predictor.predict(image, request.wishes(), watch=_watch(reporter, notices))
+    watch = progress.watch(functools.partial(_notice, reporter, notices))
+    prediction = predictor.predict(image, request.wishes(), watch=watch)
     for flag in prediction.flags:
         reporter.warn(flag.topic, f"case '{alias}': {flag.message}")
     reporter.check_cancelled()
     scan = Input(tuple(map(_hash, case.images)), time.monotonic() - began, tuple(notices))
     content = report(prediction, predictor, request.wishes(), scan)
     check_targets(case, where, overwrite=request.overwrite)  # a file may have come meanwhile
-    _write(where, prediction, content, predictor, overwrite=request.overwrite)
+    progress.begin(WRITING, len(where.all()))
+    writing = _write(where, prediction, content, predictor, overwrite=request.overwrite)
+    for count, _ in enumerate(writing, start=1):
+        progress.done(count)
     named = {name: path.name for name, path in where._asdict().items() if path is not None}
     for name, file_name in named.items():
         reporter.emit(Saved(what=name, path=file_name))
     reporter.emit(CaseDone(case=alias, outputs=named))
 
 
-def _watch(reporter: Reporter, notices: list[str]) -> Watch:
-    begun = False
-
-    def on_window(done: int, total: int) -> None:
-        nonlocal begun
-        if not begun:
-            reporter.stage("segmenting", total)
-            begun = True
-        reporter.advance(done)
-
-    def on_notice(text: str) -> None:
-        notices.append(text)
-        reporter.warn("memory", text)
-
-    return Watch(cancelled=reporter.cancelled, on_window=on_window, on_notice=on_notice)
+def _notice(reporter: Reporter, notices: list[str], text: str) -> None:
+    notices.append(text)
+    reporter.warn("memory", text)
 
 
 def _hash(path: Path) -> str:
@@ -166,8 +163,11 @@ def _write(
     predictor: Predictor,
     *,
     overwrite: bool,
-) -> None:
-    """Write everything asked for; the label map last, so that where it is all the rest is."""
+) -> Iterator[Path]:
+    """Write everything asked for and yield each file once it is complete.
+
+    The label map comes last, so that where it is all the rest is.
+    """
     for path in where.all():
         path.parent.mkdir(parents=True, exist_ok=True)
     metadata = {
@@ -180,10 +180,13 @@ def _write(
     )
     if where.uncertainty is not None and prediction.uncertainty is not None:
         save(where.uncertainty, prediction.uncertainty)
+        yield where.uncertainty
     if where.probabilities is not None and prediction.probabilities is not None:
         save(where.probabilities, prediction.probabilities)
+        yield where.probabilities
     if where.report is not None:
         write_json(where.report, content)
+        yield where.report
     write_label(
         where.labels,
         prediction.labels,
@@ -191,3 +194,4 @@ def _write(
         overwrite=overwrite,
         metadata=metadata,
     )
+    yield where.labels

@@ -22,6 +22,7 @@ from dycon_engine.inference.domain import Flag, domain_flags, empty_flags
 from dycon_engine.inference.memory import available_bytes, check_fits, needed_bytes
 from dycon_engine.inference.postprocessing import keep_components
 from dycon_engine.inference.probabilities import Place, complete, most_likely, restored
+from dycon_engine.inference.progress import MEASURING
 from dycon_engine.inference.regions import Region, uncertain_regions
 from dycon_engine.inference.sliding_window import Slab, Watch, slide_slabs
 from dycon_engine.inference.volumes import LabelVolume, Tally
@@ -151,6 +152,8 @@ class Predictor:
         spacing_mm = info.preprocessing.spacing_mm
         for place, likely in restored(slabs, image.geometry, spacing_mm, sets=passes.sets):
             result.add(place, likely)
+        if watch is not None:
+            watch.on_stage(MEASURING, 1)
         return result.finish([label.name for label in info.labels], self._values(), flags)
 
     def _passes(self, wishes: Wishes) -> kinds.Passes:

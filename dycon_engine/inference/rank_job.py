@@ -16,16 +16,18 @@ from dycon_engine.data.formats.readers import read_header
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.errors import CancelledError, DyconError, InputError
 from dycon_engine.inference.predictor import Predictor
+from dycon_engine.inference.progress import READING, CaseProgress
 from dycon_engine.inference.ranking import Impression, Ranked, impression, rank
-from dycon_engine.inference.sliding_window import Watch
+from dycon_engine.inference.sliding_window import SEGMENTING
 from dycon_engine.jobs.events import CaseDone
 from dycon_engine.jobs.files import write_json, write_text
 from dycon_engine.jobs.reporter import Reporter
-from dycon_engine.networks.devices import choose_device
+from dycon_engine.networks.devices import choose_device, device_name
 from dycon_engine.package import load_package
 
 CSV, JSON = ".csv", ".json"
 SCHEMA_VERSION = 1
+RANK_SHARES = {READING: 0.1, SEGMENTING: 0.9}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,7 @@ def rank_all(request: RankRequest, reporter: Reporter) -> dict[str, Any]:
     files = _files(request)
     package = load_package(request.package)
     device = choose_device(request.device, functools.partial(reporter.warn, "device"))
+    reporter.computes_on(str(device), device_name(device))
     predictor = Predictor(package, device)
     found = find_cases(request.data, DataConfig()).cases
     cases = [case for case in found if request.all_cases or case.label is None]
@@ -68,15 +71,16 @@ def rank_all(request: RankRequest, reporter: Reporter) -> dict[str, Any]:
 def _impressions(
     cases: Sequence[Case], predictor: Predictor, reporter: Reporter
 ) -> tuple[list[Impression], list[str]]:
-    reporter.stage("ranking", len(cases))
     impressions: list[Impression] = []
     failed: list[str] = []
-    for done, case in enumerate(cases, start=1):
+    for item, case in enumerate(cases, start=1):
+        progress = CaseProgress(reporter, item, len(cases), RANK_SHARES)
         try:
+            progress.begin(READING)
             grid = read_header(case.images[0]).geometry
             predictor.check_memory(grid, f"case '{case.name}'")
             image = read_case_image(case, DataConfig())
-            watch = Watch(cancelled=reporter.cancelled)
+            watch = progress.watch()
             impressions.append(impression(case.name, image, predictor, watch=watch))
             reporter.emit(CaseDone(case=case.name))
         except CancelledError:
@@ -85,7 +89,6 @@ def _impressions(
             failed.append(case.name)
             reporter.emit(CaseDone(case=case.name, error=str(error)))
             reporter.tell(f"DyCON: case '{case.name}': {error}")
-        reporter.advance(done)
     return impressions, failed
 
 

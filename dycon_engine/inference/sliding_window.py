@@ -31,6 +31,7 @@ from dycon_engine.inference.memory import (
 from dycon_engine.inference.windows import Inner, Window, long_axis, pad_air, pad_image, windows
 from dycon_engine.networks.devices import memory_format
 
+SEGMENTING = "segmenting"  # the stage, in windows
 AIR_LOGIT = 20.0  # background against every other class in skipped air: p = 1 - 2e-9
 
 Apply = Callable[[Tensor], Tensor]
@@ -42,11 +43,13 @@ class Watch:
 
     Attributes:
         cancelled: Asked before every batch of windows.
+        on_stage: Called with the name of a stage and its units when it begins.
         on_window: Called with (windows done, windows in all).
         on_notice: Called with one sentence for every fallback.
     """
 
     cancelled: Callable[[], bool] = lambda: False
+    on_stage: Callable[[str, int], None] = lambda _name, _total: None
     on_window: Callable[[int, int], None] = lambda _done, _total: None
     on_notice: Callable[[str], None] = lambda _text: None
 
@@ -129,6 +132,7 @@ def slide_slabs(  # noqa: PLR0913 - all keyword-only, each a plain value
     blend.batch = max(1, config.window_batch)
     rows = windows(size, patch_size, config.overlap)
     total, done = sum(map(len, rows)), 0
+    watch.on_stage(SEGMENTING, total)
     for row in rows:
         start = row[0].where[axis].start
         if start > blend.first:

@@ -23,27 +23,37 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Event):
-    """The job runs: what it is, on which device, with which engine."""
+    """The job runs; said again with its device (cpu, cuda:0...) as soon as that is known."""
 
     kind: ClassVar[str] = "started"
     job: str
     engine: str
     device: str = ""
+    device_name: str = ""
     pid: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage(Event):
-    """A named part of the job begins; `total` units of work, 0 where unknown."""
+    """A named part of the job begins; `total` units of work, 0 where unknown.
+
+    A part of one case's work says which case it is: number `item` (from 1) of `items`.
+    """
 
     kind: ClassVar[str] = "stage"
     name: str
     total: int = 0
+    item: int = 0
+    items: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advanced(Event):
-    """`done` of `total` units of the named stage are done; times in seconds, -1 where unknown."""
+    """`done` of `total` units of the named stage are done; times in seconds, -1 where unknown.
+
+    `overall` is the share of the whole job that is done, in [0, 1], -1 where unknown;
+    `overall_remaining_s` is an estimate for all that is left of it.
+    """
 
     kind: ClassVar[str] = "advanced"
     stage: str
@@ -51,6 +61,8 @@ class Advanced(Event):
     total: int
     elapsed_s: float = -1.0
     remaining_s: float = -1.0
+    overall: float = -1.0
+    overall_remaining_s: float = -1.0
 
 
 @dataclass(frozen=True, kw_only=True)

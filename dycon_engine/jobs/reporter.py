@@ -19,19 +19,16 @@ from dycon_engine import __version__
 from dycon_engine.errors import CancelledError, DyconError
 from dycon_engine.jobs.events import (
     TERMINAL,
-    Advanced,
     Cancelled,
     Event,
     Failed,
     Finished,
-    Stage,
     Started,
     Warned,
     to_line,
 )
+from dycon_engine.jobs.progress import Part, Progress
 from dycon_engine.jobs.terminal import TerminalView
-
-SECONDS_BETWEEN_ADVANCES = 0.5
 
 
 class Reporter:
@@ -61,9 +58,7 @@ class Reporter:
         self._view = TerminalView(self._stderr) if at_terminal else None
         self._events: TextIO | None = None
         self._early: list[str] = []
-        self._stage = Stage(name=job)
-        self._stage_began = (0.0, 0)
-        self._last_advance = 0.0
+        self._progress = Progress(job)
         if run_dir is not None:
             self.attach(run_dir)
 
@@ -115,32 +110,30 @@ class Reporter:
         else:
             self._to_stdout(line)
 
-    def stage(self, name: str, total: int = 0, *, done: int = 0) -> None:
-        """Begin a named part of `total` units, `done` of them from an earlier run."""
-        self._stage = Stage(name=name, total=total)
-        self._stage_began = (time.monotonic(), done)
-        self._last_advance = 0.0
-        self.emit(self._stage)
+    def computes_on(self, device: str, name: str) -> None:
+        """Say again that the job runs, now with its device, e.g. cuda:0, and the device's name."""
+        self.emit(
+            Started(
+                job=self.job, engine=__version__, device=device, device_name=name, pid=os.getpid()
+            )
+        )
+
+    def stage(self, name: str, total: int = 0, *, done: int = 0, part: Part | None = None) -> None:
+        """Begin a named part of `total` units, `done` of them from an earlier run.
+
+        Args:
+            name: Of the stage.
+            total: 0 where unknown.
+            done: What `advance` counts on from.
+            part: Where it lies in a job of several cases, for the progress of the whole.
+        """
+        self.emit(self._progress.begin(name, total, done=done, part=part))
 
     def advance(self, done: int) -> None:
         """Say that `done` units of the stage are done; said twice a second at most."""
-        now = time.monotonic()
-        if now - self._last_advance < SECONDS_BETWEEN_ADVANCES and done < self._stage.total:
-            return
-        self._last_advance = now
-        began, before = self._stage_began
-        elapsed = now - began
-        fresh = done - before
-        remaining = elapsed / fresh * (self._stage.total - done) if fresh > 0 else -1.0
-        self.emit(
-            Advanced(
-                stage=self._stage.name,
-                done=done,
-                total=self._stage.total,
-                elapsed_s=elapsed,
-                remaining_s=remaining if self._stage.total else -1.0,
-            )
-        )
+        event = self._progress.advanced(done)
+        if event is not None:
+            self.emit(event)
 
     def warn(self, topic: str, message: str) -> None:
         """Say something the person should know; `topic` is a stable word for programs."""

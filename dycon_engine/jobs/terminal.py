@@ -67,10 +67,11 @@ class TerminalView:
 
     def _begin(self, stage: Stage) -> None:
         self.close()
+        name = f"{stage.name} ({stage.item}/{stage.items})" if stage.items > 1 else stage.name
         if not stage.total or not self._open_bar():
-            self.line(f"{stage.name} ...")
+            self.line(f"{name} ...")
             return
-        self._task = self._progress.add_task(stage.name, total=stage.total, detail="")
+        self._task = self._progress.add_task(name, total=stage.total, detail="")
 
     def _open_bar(self) -> bool:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 
 import torch
@@ -25,6 +26,13 @@ def present() -> tuple[str, ...]:
     cuda = ("cuda",) if torch.cuda.is_available() else ()
     mps = ("mps",) if torch.backends.mps.is_available() else ()
     return (*cuda, *mps)
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a person calls `device`: the product's name, or the processor's kind."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_properties(device).name)
+    return "Apple GPU" if device.type == "mps" else platform.processor() or platform.machine()
 
 
 def choose_device(

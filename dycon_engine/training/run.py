@@ -26,6 +26,7 @@ from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods import METHODS, build_method
 from dycon_engine.methods.base import Method
 from dycon_engine.networks import build_network
+from dycon_engine.networks.devices import device_name
 from dycon_engine.settings import Table, known
 from dycon_engine.training.checkpoint import CheckpointStore
 from dycon_engine.training.distributed import Process, configure, start_process
@@ -90,6 +91,7 @@ def train(request: Request, reporter: Reporter) -> Table:
             reporter.attach(run.path)
             stack.callback(_remove_cache, run, reporter)
         process.wait()
+        reporter.computes_on(str(process.device), device_name(process.device))
         return _train(request, run, plan, process, reporter)
 
 
