@@ -1,0 +1,35 @@
+"""Slicer's libraries, views and widgets for tests; skips with the reason where they are absent."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def _require(package: str, why: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is absent: {why}; pip install -e '.[test]'")
+
+
+@pytest.fixture
+def slicer_scene() -> Iterator[Any]:
+    """`import slicer` as in Slicer's Python console, with an empty scene; yields the scene.
+
+    The test fails if VTK or MRML reported an error; a test that provokes one clears
+    `Testing.slicer.host.scene.errors()` after looking at it.
+    """
+    _require("slicer_core", "Slicer's own libraries are what is tested against")
+    from Testing.slicer.host import scene
+
+    scene.start()
+    scene.new_scene()
+    scene.errors().clear()
+    yield scene.host().scene
+    reported = "\n".join(scene.errors())
+    scene.new_scene()
+    assert not reported, f"VTK or MRML reported errors during the test:\n{reported}"

@@ -1,0 +1,1 @@
+"""Stand-ins for the Slicer application around Slicer's own libraries; never shipped."""
