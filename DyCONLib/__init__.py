@@ -1,0 +1,1 @@
+"""What both panels share: engine processes, models, scene and files. Imports nothing by itself."""

@@ -1,0 +1,112 @@
+"""Child processes with everything they start: begin, end and kill whole trees on every system."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dycon_engine.errors import DyconError, InputError
+
+REAP_S = 2.0
+
+
+def default_python() -> Path:
+    """Return the interpreter that runs the engine: this one, or Slicer's PythonSlicer.
+
+    Raises:
+        InputError: This process is no Python interpreter and PythonSlicer is not found.
+    """
+    own = Path(sys.executable or "")
+    if "python" in own.name.lower():  # in Slicer sys.executable is PythonSlicer
+        return own
+    beside = [own.with_name(name) for name in ("PythonSlicer", "PythonSlicer.exe")]
+    found = next((path for path in beside if path.is_file()), None) or shutil.which("PythonSlicer")
+    if found is None:
+        raise InputError(
+            f"PythonSlicer: not found beside '{own}' nor on the PATH; reinstall 3D Slicer"
+        )
+    return Path(found)
+
+
+def start(
+    argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], stderr: Path
+) -> subprocess.Popen[bytes]:
+    """Start a process as the head of a group of its own, so that the whole tree can be ended.
+
+    Its stdout is discarded, its stderr goes to the file `stderr`, its stdin is empty.
+
+    Raises:
+        DyconError: It cannot be started.
+    """
+    try:
+        with stderr.open("wb") as errors:
+            return subprocess.Popen(
+                argv,
+                cwd=cwd,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+                creationflags=_windows_flags(),
+            )
+    except OSError as error:
+        raise DyconError(
+            f"the engine could not be started with '{argv[0]}' ({error.strerror}); "
+            "check that this Python is there and the disk is not full"
+        ) from error
+
+
+def terminate_tree(pid: int) -> None:
+    """Ask the process and all of its group to end (POSIX; Windows has no such request)."""
+    if os.name != "nt":
+        _signal_group(pid, signal.SIGTERM)
+
+
+def kill_tree(pid: int) -> None:
+    """Kill the process and everything that it started, now; what is gone already is no error."""
+    if os.name == "nt":
+        _taskkill(pid)
+    else:
+        _signal_group(pid, signal.SIGKILL)
+
+
+def reap(process: subprocess.Popen[bytes]) -> None:
+    """Collect a process that was killed, so that no zombie stays."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(REAP_S)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        try:
+            group = os.getpgid(pid)
+        except ProcessLookupError:  # the head is gone; its children may not be
+            group = pid
+        if group == os.getpgrp():  # started by ourselves some other way: never our own group
+            os.kill(pid, number)
+        else:
+            os.killpg(group, number)
+
+
+def _windows_flags() -> int:
+    names = ("CREATE_NEW_PROCESS_GROUP", "CREATE_NO_WINDOW")  # 0 on other systems
+    return sum(int(getattr(subprocess, name, 0)) for name in names)
+
+
+def _taskkill(pid: int) -> None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(
+            ["taskkill", "/PID", str(pid), "/T", "/F"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=REAP_S,
+            creationflags=_windows_flags(),
+        )
