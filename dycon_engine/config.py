@@ -87,7 +87,11 @@ class PreprocessingConfig:
 class NetworkConfig:
     """The network that is trained."""
 
-    name: str = setting("unet3d", "Architecture.", choices=("unet3d", "vnet"))
+    name: str = setting(
+        "unet3d",
+        "Architecture; resunet3d is the U-Net with a residual encoder as in nnU-Net.",
+        choices=("resunet3d", "unet3d", "vnet"),
+    )
     filters: tuple[int, ...] = setting((16, 32, 64, 128, 256), "Feature maps per level.")
     norm: str = setting(
         "instance", "Normalisation.", choices=("instance", "batch", "group", "none")

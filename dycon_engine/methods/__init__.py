@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dycon_engine.methods.base import BuildNetwork, Method
+from dycon_engine.methods.base import Method
 from dycon_engine.methods.dycon import Dycon
 from dycon_engine.methods.mean_teacher import MeanTeacher
 from dycon_engine.methods.supervised import Supervised
 from dycon_engine.methods.ua_mt import UaMt
+from dycon_engine.networks.composing import BuildNetwork
 from dycon_engine.settings import Table, build, known
 
 METHODS: dict[str, type[Method]] = {

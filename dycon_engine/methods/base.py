@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from dycon_engine.data.batch import Batch
-from dycon_engine.networks.base import Network
+from dycon_engine.networks.composing import BuildNetwork, Composition
 from dycon_engine.schedules import Progress
-
-BuildNetwork = Callable[[], Network]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +42,10 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def predictor(self) -> nn.Module:
         """Return the module that is validated and shipped: (B, C, D, H, W) -> (B, K, D, H, W)."""
+
+    def composition(self) -> Composition:
+        """Return how the network that predicts is made; one network as built by default."""
+        return Composition()
 
     def student(self) -> nn.Module:
         """Return the module that gradients train, image -> logits; the predictor by default."""

@@ -21,7 +21,6 @@ from dycon_engine.losses.fecl import FeclSettings, fecl
 from dycon_engine.losses.pseudo_label import pseudo_label_loss
 from dycon_engine.losses.uncertainty import Posterior, gambling_entropy, posterior
 from dycon_engine.losses.uncl import uncl
-from dycon_engine.methods.base import BuildNetwork
 from dycon_engine.methods.cells import Cells, CellSource, join, labeled_cells, pseudo_cells
 from dycon_engine.methods.passes import student_passes
 from dycon_engine.methods.perturbations import add_noise
@@ -35,6 +34,7 @@ from dycon_engine.methods.teaching import (
     watch,
 )
 from dycon_engine.networks.base import Network
+from dycon_engine.networks.composing import BuildNetwork
 from dycon_engine.networks.heads import ProjectionHead
 from dycon_engine.schedules import Progress, exponential_interpolation
 from dycon_engine.settings import setting

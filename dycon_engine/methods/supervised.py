@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from dycon_engine.data.batch import Batch
 from dycon_engine.losses.segmentation import cross_entropy, dice_loss
 from dycon_engine.losses.uncertainty import Posterior, posterior
-from dycon_engine.methods.base import BuildNetwork, Method, MethodConfig
+from dycon_engine.methods.base import Method, MethodConfig
 from dycon_engine.methods.teacher import Logits
+from dycon_engine.networks.composing import BuildNetwork
 from dycon_engine.schedules import Progress
 from dycon_engine.settings import setting
 

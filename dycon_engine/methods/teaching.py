@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from dycon_engine.data.batch import Batch
 from dycon_engine.losses.uncertainty import Posterior, foreground_fraction, posterior
-from dycon_engine.methods.base import BuildNetwork, Method, MethodConfig
+from dycon_engine.methods.base import Method, MethodConfig
 from dycon_engine.methods.passes import student_passes
 from dycon_engine.methods.perturbations import add_noise, strong_intensity
 from dycon_engine.methods.supervised import supervised_terms
 from dycon_engine.methods.teacher import Pair
 from dycon_engine.networks.base import Network
+from dycon_engine.networks.composing import BuildNetwork
 from dycon_engine.schedules import Progress, sigmoid_rampup
 from dycon_engine.settings import setting
 

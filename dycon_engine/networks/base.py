@@ -20,11 +20,14 @@ class Features(NamedTuple):
         embedding: (B, F, D/s, H/s, W/s), the deepest features; s is `Network.stride`.
         decoded: (B, G, D/t, H/t, W/t), the last decoder features, before `Network.classify`;
             t is 1 but for a network with a strided stem.
+        views: (B, V, K, D, H, W), logits of the V parts that a composed network predicts with;
+            without elements where there are none.
     """
 
     logits: Tensor
     embedding: Tensor
     decoded: Tensor
+    views: Tensor = torch.empty(0)
 
 
 class Network(nn.Module, ABC):
@@ -36,6 +39,8 @@ class Network(nn.Module, ABC):
         stride: Factor (z, y, x) between input and deepest features.
         embedding_features: F.
         decoded_features: G.
+        level_features: Features per level of `encode`, shallow to deep.
+        has_views: Whether `viewed` gives `Features.views`.
         rebuilds: Whether training on CPU saves memory by `networks.rebuilding`.
     """
 
@@ -44,11 +49,32 @@ class Network(nn.Module, ABC):
     stride: tuple[int, int, int]
     embedding_features: int
     decoded_features: int
+    level_features: tuple[int, ...]
+    has_views: bool = False
     rebuilds: bool = True
 
     @abstractmethod
     def forward(self, image: Tensor) -> Features:
         """Return the features of `image` (B, C, D, H, W)."""
+
+    def viewed(self, image: Tensor) -> Features:
+        """Return the features of `image` with `Features.views`, where the network has them."""
+        return self(image)
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Return the encoder's features of `image` per level, shallow to deep."""
+        raise NotImplementedError
+
+    def decode(self, levels: list[Tensor]) -> list[Tensor]:
+        """Return the decoder's features per level, deep to shallow, using up the list `levels`.
+
+        The first is `Features.embedding`, the last `Features.decoded`.
+        """
+        raise NotImplementedError
+
+    def without_encoder(self) -> Network:
+        """Return this network with nothing left but what `decode` and `classify` need."""
+        raise NotImplementedError
 
     def classify(self, decoded: Tensor) -> Tensor:
         """Return the logits (B, K, D, H, W) of `Features.decoded`: dropout and the last layer."""

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from dycon_engine.errors import InputError
 from dycon_engine.networks.base import Network
 from dycon_engine.networks.normalizing import EPSILON, Affine, fits, normalized
+from dycon_engine.networks.rebuilding import remember
 
 LARGEST_GROUP_COUNT = 16
 
@@ -212,6 +213,41 @@ class Stage(nn.Sequential):
         for part in others:
             x = part(x)
         return x
+
+
+class ResidualBlock(nn.Module):
+    """x -> act(shortcut(x) + norm(conv(ConvNormAct(x)))): (B, I, D, H, W) -> (B, O, D, H, W).
+
+    The shortcut is the identity, or a normalised 1x1x1 convolution where I differs from O.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, style: Style) -> None:
+        super().__init__()
+        bias = style.norm not in ("instance", "batch")
+        self.first = ConvNormAct(inputs, outputs, style=style)
+        self.second = nn.Sequential(
+            Conv3d(outputs, outputs, 3, padding=1, bias=bias), normalization(style.norm, outputs)
+        )
+        self.shortcut: nn.Module = nn.Identity()
+        if inputs != outputs:
+            self.shortcut = nn.Sequential(
+                Conv3d(inputs, outputs, 1, bias=bias), normalization(style.norm, outputs)
+            )
+        self.negative_slope = style.negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the activated sum."""
+        changed, same = self.second(self.first(x)), self.shortcut(x)
+        total = remember(changed + same, torch.add, changed, same)
+        return F.leaky_relu(total, self.negative_slope)
+
+
+class ResidualStage(nn.Sequential):
+    """`blocks` residual blocks in a row, the first from `inputs` to `outputs` features."""
+
+    def __init__(self, inputs: int, outputs: int, *, blocks: int, style: Style) -> None:
+        widths = [inputs] + [outputs] * blocks
+        super().__init__(*[ResidualBlock(i, o, style=style) for i, o in itertools.pairwise(widths)])
 
 
 def check_input(network: Network, image: Tensor) -> None:

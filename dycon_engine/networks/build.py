@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -22,7 +25,11 @@ class NetworkClass(Protocol):
         ...
 
 
-NETWORKS: dict[str, NetworkClass] = {"unet3d": UNet3D, "vnet": VNet}
+NETWORKS: dict[str, NetworkClass] = {
+    "resunet3d": partial(UNet3D, residual=True),
+    "unet3d": UNet3D,
+    "vnet": VNet,
+}
 
 
 def build_network(config: NetworkConfig, *, channels: int, classes: int) -> Network:
@@ -41,3 +48,17 @@ def build_network(config: NetworkConfig, *, channels: int, classes: int) -> Netw
         )
     network = NETWORKS[name](config, channels=channels, classes=classes)
     return network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,no-any-return]
+
+
+@dataclass(frozen=True)
+class NetworkBuilder:
+    """Makes new networks of one kind; a method calls it once per network that it owns."""
+
+    config: NetworkConfig
+    channels: int
+    classes: int
+
+    def __call__(self, *, name: str | None = None) -> Network:
+        """Return a new network; `name` chooses another architecture with the same settings."""
+        config = dataclasses.replace(self.config, name=name) if name else self.config
+        return build_network(config, channels=self.channels, classes=self.classes)

@@ -7,10 +7,11 @@ from torch.nn import functional as F
 
 from dycon_engine.config import NetworkConfig
 from dycon_engine.networks.base import Features, Network
-from dycon_engine.networks.blocks import Conv3d, Stage, Style, check_input
+from dycon_engine.networks.blocks import Conv3d, ResidualStage, Stage, Style, check_input
 from dycon_engine.networks.rebuilding import remember
 
 CONVOLUTIONS_PER_LEVEL = 2
+RESIDUAL_BLOCKS = (1, 3, 4, 6)
 
 
 class UNet3D(Network):
@@ -20,25 +21,33 @@ class UNet3D(Network):
     half resolution and classifies by one transposed convolution: at equal parameters a third of
     the work, which is what a machine without a GPU can train.
 
+    `residual` puts nnU-Net's residual blocks (1-3-4-6-6... per level, "ResEnc") in place of the
+    encoder's convolutions; deviation: max-pool and two convolutions per decoder level stay.
+
     With five levels, trilinear upsampling, slope 0 and dropout .3 it is the `unet_3D` of the
     SSL4MIS code family: `dycon_engine.networks.ssl4mis` imports those weights.
     """
 
-    def __init__(self, config: NetworkConfig, *, channels: int, classes: int) -> None:
+    def __init__(
+        self, config: NetworkConfig, *, channels: int, classes: int, residual: bool = False
+    ) -> None:
         super().__init__()
         filters, stem = config.filters, config.stem
         style = Style(config.norm, config.negative_slope)
         self.channels, self.classes = channels, classes
         self.stride = (stem * 2 ** (len(filters) - 1),) * 3
         self.embedding_features, self.decoded_features = filters[-1], filters[0]
+        self.level_features = tuple(filters)
         self.transposed = config.upsampling == "transposed"
         self.dropout = config.dropout
 
         self.stem = Conv3d(channels, filters[0], stem, stem) if stem > 1 else nn.Identity()
         inputs = (filters[0] if stem > 1 else channels, *filters)
         self.encoder = nn.ModuleList(
-            Stage(i, o, depth=CONVOLUTIONS_PER_LEVEL, style=style)
-            for i, o in zip(inputs, filters, strict=False)
+            ResidualStage(i, o, blocks=RESIDUAL_BLOCKS[min(level, 3)], style=style)
+            if residual
+            else Stage(i, o, depth=CONVOLUTIONS_PER_LEVEL, style=style)
+            for level, (i, o) in enumerate(zip(inputs, filters, strict=False))
         )
         self.up = nn.ModuleList()
         self.decoder = nn.ModuleList()
@@ -55,24 +64,33 @@ class UNet3D(Network):
 
     def forward(self, image: Tensor) -> Features:
         """Return the features of `image` (B, C, D, H, W); raises InputError on a wrong size."""
-        check_input(self, image)
-        skips = self._encoded(image)
-        embedding = x = F.dropout(skips.pop(), self.dropout, self.training)
-        for up, block in zip(self.up, self.decoder, strict=True):
-            x = block(self._upsampled(up, x), skips.pop())
-        return Features(self.classify(x), embedding, x)
+        decoded = self.decode(self.encode(image))
+        return Features(self.classify(decoded[-1]), decoded[0], decoded[-1])
 
     def embed(self, image: Tensor) -> Tensor:
         """Return `Features.embedding` of `image` by the encoder alone."""
-        check_input(self, image)
-        return F.dropout(self._encoded(image)[-1], self.dropout, self.training)
+        return F.dropout(self.encode(image)[-1], self.dropout, self.training)
 
-    def _encoded(self, image: Tensor) -> list[Tensor]:
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Return the encoder's features of `image` per level, shallow to deep."""
+        check_input(self, image)
         x = self.stem(image)
-        skips: list[Tensor] = []
+        levels: list[Tensor] = []
         for level, block in enumerate(self.encoder):
-            skips.append(block(F.max_pool3d(skips[-1], 2) if level else x))
-        return skips
+            levels.append(block(F.max_pool3d(levels[-1], 2) if level else x))
+        return levels
+
+    def decode(self, levels: list[Tensor]) -> list[Tensor]:
+        """Return the decoder's features per level, deep to shallow, using up the list `levels`."""
+        decoded = [F.dropout(levels.pop(), self.dropout, self.training)]
+        for up, block in zip(self.up, self.decoder, strict=True):
+            decoded.append(block(self._upsampled(up, decoded[-1]), levels.pop()))
+        return decoded
+
+    def without_encoder(self) -> UNet3D:
+        """Return this network with nothing left but what `decode` and `classify` need."""
+        del self.stem, self.encoder
+        return self
 
     def classify(self, decoded: Tensor) -> Tensor:
         """Return the logits (B, K, D, H, W) of `Features.decoded`: dropout and the last layer."""

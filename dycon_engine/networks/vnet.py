@@ -38,6 +38,7 @@ class VNet(Network):
         self.channels, self.classes = channels, classes
         self.stride = (2 ** (levels - 1),) * 3
         self.embedding_features, self.decoded_features = filters[-1], filters[0]
+        self.level_features = tuple(filters)
         self.dropout = config.dropout
 
         depths = [min(level + 1, DEEPEST_STAGE) for level in range(levels)]
@@ -62,25 +63,34 @@ class VNet(Network):
 
     def forward(self, image: Tensor) -> Features:
         """Return the features of `image` (B, C, D, H, W); raises InputError on a wrong size."""
-        check_input(self, image)
-        skips = self._encoded(image)
-        embedding = x = F.dropout3d(skips.pop(), self.dropout, self.training)
-        for up, block in zip(self.up, self.decoder, strict=True):
-            larger, skip = up(x), skips.pop()
-            x = block(remember(larger + skip, torch.add, larger, skip))
-            del larger, skip
-        return Features(self.classify(x), embedding, x)
+        decoded = self.decode(self.encode(image))
+        return Features(self.classify(decoded[-1]), decoded[0], decoded[-1])
 
     def embed(self, image: Tensor) -> Tensor:
         """Return `Features.embedding` of `image` by the encoder alone."""
-        check_input(self, image)
-        return F.dropout3d(self._encoded(image)[-1], self.dropout, self.training)
+        return F.dropout3d(self.encode(image)[-1], self.dropout, self.training)
 
-    def _encoded(self, image: Tensor) -> list[Tensor]:
-        skips: list[Tensor] = []
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Return the encoder's features of `image` per level, shallow to deep."""
+        check_input(self, image)
+        levels: list[Tensor] = []
         for level, block in enumerate(self.encoder):
-            skips.append(block(self.down[level - 1](skips[-1]) if level else image))
-        return skips
+            levels.append(block(self.down[level - 1](levels[-1]) if level else image))
+        return levels
+
+    def decode(self, levels: list[Tensor]) -> list[Tensor]:
+        """Return the decoder's features per level, deep to shallow, using up the list `levels`."""
+        decoded = [F.dropout3d(levels.pop(), self.dropout, self.training)]
+        for up, block in zip(self.up, self.decoder, strict=True):
+            larger, skip = up(decoded[-1]), levels.pop()
+            decoded.append(block(remember(larger + skip, torch.add, larger, skip)))
+            del larger, skip
+        return decoded
+
+    def without_encoder(self) -> VNet:
+        """Return this network with nothing left but what `decode` and `classify` need."""
+        del self.encoder, self.down
+        return self
 
     def classify(self, decoded: Tensor) -> Tensor:
         """Return the logits (B, K, D, H, W) of `Features.decoded`: dropout and the last layer."""

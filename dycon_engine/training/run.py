@@ -25,7 +25,7 @@ from dycon_engine.jobs.lock import RunLock
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods import METHODS, build_method
 from dycon_engine.methods.base import Method
-from dycon_engine.networks import build_network
+from dycon_engine.networks import NetworkBuilder
 from dycon_engine.networks.devices import device_name
 from dycon_engine.settings import Table, known
 from dycon_engine.training.checkpoint import CheckpointStore
@@ -190,9 +190,7 @@ def _build(plan: Plan, request: Request) -> Method:
     method = build_method(
         config.method.name,
         config.method.settings,
-        lambda: build_network(
-            config.network, channels=len(found.channels), classes=len(found.labels)
-        ),
+        NetworkBuilder(config.network, len(found.channels), len(found.labels)),
     )
     if request.package is not None and not request.resume:
         start_from(request.package, method, config=config, labels=found.labels)

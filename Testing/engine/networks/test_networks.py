@@ -16,6 +16,7 @@ SMALL = {
     "trilinear": NetworkConfig(filters=(4, 6, 8), upsampling="trilinear", negative_slope=0.0),
     "stem": NetworkConfig(filters=(4, 6), stem=2),
     "vnet": NetworkConfig(name="vnet", filters=(4, 6, 8), dropout=0.5),
+    "residual": NetworkConfig(name="resunet3d", filters=(4, 6, 8), dropout=0.3),
 }
 NORMS = ("instance", "batch", "group", "none")
 
