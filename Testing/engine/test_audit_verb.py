@@ -1,0 +1,66 @@
+"""`dycon audit` says what `train` would refuse, all at once, and touches nothing."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from dycon_engine.audit import main
+from Testing.tiny_scans import mask, scan, write_pairs, write_scan
+
+
+def audit(data, run_dir, *more) -> tuple[int, dict]:
+    code = main(["--data", str(data), "--run-dir", str(run_dir), *more])
+    lines = [json.loads(line) for line in (run_dir / "events.jsonl").read_text().splitlines()]
+    return code, lines[-1]
+
+
+def snapshot(root):
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+
+
+def test_a_good_data_set(tmp_path):
+    data = write_pairs(tmp_path / "data", 6, 5)
+    before = snapshot(data)
+    code, last = audit(data, tmp_path / "run", "--set", "data.validation=1")
+    assert (code, last["event"]) == (0, "finished")
+    found = last["summary"]
+    assert (found["problems"], found["warnings"], found["layout"]) == ([], [], "pairs")
+    assert [label["value"] for label in found["labels"]] == [1]
+    rows = {row["name"]: row for row in found["cases"]}
+    assert [row["role"] for row in rows.values()].count("validation") == 1
+    assert rows["pt05"]["role"] == "unlabeled"
+    assert rows["pt05"]["label"] is None
+    assert rows["pt00"]["images"] == [str(data / "images/pt00.nii.gz")]
+    assert rows["pt00"]["size_zyx"] == [6, 7, 8]
+    assert snapshot(data) == before
+
+
+def test_every_problem_at_once_and_exit_code_2(tmp_path, capsys):
+    data = write_pairs(tmp_path / "data", 6, 5)
+    write_scan(data / "images/pt00.nii.gz", np.full((6, 7, 8), 5, np.float32))
+    write_scan(data / "labels/pt01.nii.gz", mask((6, 7, 9)))
+    write_scan(data / "images/pt05.nii.gz", scan(5), spacing=(9, 1, 1))
+    code, last = audit(data, tmp_path / "run")
+    assert (code, last["event"]) == (2, "finished")
+    assert len(last["summary"]["problems"]) == 2
+    assert len(last["summary"]["warnings"]) == 1
+    said = capsys.readouterr().err
+    assert "DyCON: case 'pt00': image is constant" in said
+    assert "DyCON: case 'pt01': label is 9x7x6 but image is 8x7x6" in said
+
+
+def test_supervised_needs_no_unlabeled(tmp_path):
+    data = write_pairs(tmp_path / "data", 5, 5)
+    code, last = audit(data, tmp_path / "one", "--set", "data.validation=1")
+    assert code == 2
+    assert "no unlabeled case" in last["summary"]["problems"][0]
+    more = ("--method", "supervised", "--set", "data.validation=1")
+    assert audit(data, tmp_path / "two", *more)[0] == 0
+
+
+def test_nothing_there_is_one_line(tmp_path):
+    code, last = audit(tmp_path / "absent", tmp_path / "run")
+    assert (code, last["event"]) == (2, "failed")
+    assert "there is no such folder" in last["message"]
