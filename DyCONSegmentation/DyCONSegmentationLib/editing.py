@@ -1,0 +1,99 @@
+"""Correcting only what is uncertain: Segment Editor's intensity mask on the uncertainty volume.
+
+With the uncertainty as the editor's source volume and its editable range from the threshold up,
+every effect of the editor leaves all other voxels alone. The other way, an area inside a mask
+segment, lets the eraser remove the edited segment outside that area too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import slicer
+
+from dycon_engine.errors import InputError
+
+if TYPE_CHECKING:
+    from DyCONSegmentationLib.results import Result
+
+EDITOR = "SegmentEditor"
+
+
+def editor_node() -> Any:
+    """Return the parameter node of the module Segment Editor, made if it is not there."""
+    node = slicer.mrmlScene.GetSingletonNode(EDITOR, "vtkMRMLSegmentEditorNode")
+    if node is None:
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+        node.UnRegister(None)
+        node.SetSingletonTag(EDITOR)
+        node = slicer.mrmlScene.AddNode(node)
+    return node
+
+
+def edit_uncertain(result: Result, threshold: float, open_editor: Callable[[], Any]) -> None:
+    """Open Segment Editor on `result` so that only voxels of at least `threshold` can be changed.
+
+    The overlay should be visible: the editor then leaves the slice views as they are.
+
+    Args:
+        result: Segmentation, scan and uncertainty that are all still in the scene.
+        threshold: Lowest uncertainty that may be edited, in [0, 1].
+        open_editor: Shows the module Segment Editor.
+
+    Raises:
+        InputError: The uncertainty volume is gone, or nothing is that uncertain.
+    """
+    if result.uncertainty is None:
+        raise InputError(
+            f"'{result.segmentation.GetName()}': its uncertainty volume was removed from the "
+            "scene; segment again"
+        )
+    highest = result.uncertainty.GetImageData().GetScalarRange()[1]
+    if highest < threshold:
+        raise InputError(
+            f"no voxel is as uncertain as {threshold:.2f} (the highest is {highest:.2f}); lower "
+            "'Hide below'"
+        )
+    _edit(result, result.uncertainty, open_editor)
+    node = editor_node()
+    node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
+    node.SetSourceVolumeIntensityMaskRange(threshold, 1.0)
+    node.SetSourceVolumeIntensityMask(True)
+
+
+def edit_everything(result: Result, open_editor: Callable[[], Any]) -> None:
+    """Open Segment Editor on `result` without a mask; its source volume is the scan again."""
+    editor_node().SetSourceVolumeIntensityMask(False)
+    _edit(result, result.volume, open_editor)
+
+
+def leave_mask() -> None:
+    """Let the editor change every voxel again, if its mask lies on an uncertainty of ours."""
+    node = slicer.mrmlScene.GetSingletonNode(EDITOR, "vtkMRMLSegmentEditorNode")
+    if node is not None and is_masked(node):
+        node.SetSourceVolumeIntensityMask(False)
+
+
+def is_masked(node: Any) -> bool:
+    """Return whether the editor works on an uncertainty volume of ours, with the mask on."""
+    source, segmentation = node.GetSourceVolumeNode(), node.GetSegmentationNode()
+    ours = segmentation is not None and source is not None
+    role = "DyCON.Uncertainty"
+    return bool(
+        ours
+        and node.GetSourceVolumeIntensityMask()
+        and segmentation.GetNodeReferenceID(role) == source.GetID()
+    )
+
+
+def _edit(result: Result, source: Any, open_editor: Callable[[], Any]) -> None:
+    segmentation = result.segmentation.GetSegmentation()
+    open_editor()  # it makes its own choices when it opens: ours come after
+    node = editor_node()
+    node.SetAndObserveSegmentationNode(result.segmentation)
+    node.SetAndObserveSourceVolumeNode(source)
+    if segmentation.GetNumberOfSegments() and not segmentation.GetSegment(
+        node.GetSelectedSegmentID() or ""
+    ):
+        node.SetSelectedSegmentID(segmentation.GetNthSegmentID(0))

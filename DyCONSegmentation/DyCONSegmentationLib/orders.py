@@ -1,0 +1,111 @@
+"""What a person asked for, checked, and the engine's command line that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dycon_engine.errors import InputError
+from DyCONLib import mrml
+from DyCONLib.models import Model
+from DyCONSegmentationLib.parameters import Parameters
+from DyCONSegmentationLib.results import Files
+
+SUFFIX = ".nrrd"  # keeps the grid in double precision; without compression it is written at once
+
+
+class Order(NamedTuple):
+    """One scan to segment: its volumes, one per channel, and with what."""
+
+    volumes: tuple[Any, ...]
+    model: Model
+    parameters: Parameters
+
+
+def problem(volumes: Sequence[Any], model: Model | None) -> str:
+    """Return what keeps these volumes from being segmented, as what to do; '' where nothing.
+
+    Args:
+        volumes: A node or None per channel; missing ones count as None.
+        model: The package, None where none is chosen.
+    """
+    if model is None:
+        return "Choose a model."
+    count = len(model.channels)
+    chosen = (*volumes, *[None] * count)[:count]
+    for channel, volume in zip(model.channels, chosen, strict=True):
+        if volume is None:
+            return "Choose a volume." if count == 1 else f"Choose a volume for '{channel.name}'."
+    found = next(filter(None, map(_unusable, chosen)), "")
+    if not found and len({volume.GetID() for volume in chosen}) < count:
+        found = "The same volume is chosen for two channels; choose one volume for each."
+    return found or next(filter(None, (_apart(volume, chosen[0]) for volume in chosen[1:])), "")
+
+
+def _unusable(volume: Any) -> str:
+    image = volume.GetImageData()
+    if image is None or 0 in image.GetDimensions():
+        return f"Volume '{volume.GetName()}' is empty; choose another one."
+    if image.GetNumberOfScalarComponents() != 1:
+        return f"Volume '{volume.GetName()}' has colors; choose one of plain intensities."
+    return ""
+
+
+def _apart(volume: Any, first: Any) -> str:
+    if mrml.same_grid(volume, first):
+        return ""
+    return (
+        f"Volume '{volume.GetName()}' lies on another grid than '{first.GetName()}'; resample it "
+        "(module Resample Scalar Volume)."
+    )
+
+
+def export_inputs(order: Order, folder: Path) -> tuple[Path, ...]:
+    """Write the volumes of `order` to `folder`, under names that tell nothing; return the files.
+
+    Raises:
+        DyconError: A volume cannot be written.
+    """
+    paths = tuple(folder / f"scan_{index:04d}{SUFFIX}" for index in range(len(order.volumes)))
+    for volume, path in zip(order.volumes, paths, strict=True):
+        mrml.export_volume(volume, path)
+    return paths
+
+
+def result_files(folder: Path, parameters: Parameters) -> Files:
+    """Return where the engine shall write the results of one scan."""
+    return Files(
+        labels=folder / f"labels{SUFFIX}",
+        report=folder / "report.json",
+        uncertainty=folder / f"uncertainty{SUFFIX}",
+        probabilities=folder / f"probabilities{SUFFIX}" if parameters.keep_probabilities else None,
+    )
+
+
+def arguments(
+    inputs: Sequence[Path], files: Files, model: Model, parameters: Parameters
+) -> list[str | Path]:
+    """Return the command line of `predict` for these inputs.
+
+    Raises:
+        InputError: A setting is not possible.
+    """
+    if not 0.0 <= parameters.minimum_volume_mm3 < float("inf"):
+        raise InputError("the smallest piece must be 0 mm3 or more; correct it under Advanced")
+    line: list[str | Path] = ["--package", model.path]
+    for path in inputs:
+        line += ["--input", path]
+    line += ["--output", files.labels, "--report", files.report]
+    if files.uncertainty is not None:
+        line += ["--uncertainty", files.uncertainty]
+    if files.probabilities is not None:
+        line += ["--probabilities", files.probabilities]
+    line += ["--uncertainty-kind", parameters.uncertainty_kind, "--device", parameters.device]
+    if parameters.overlap >= 0:
+        line += ["--overlap", f"{parameters.overlap / 100:g}"]
+    if parameters.largest_component:
+        line += ["--largest-component"]
+    if parameters.minimum_volume_mm3 > 0:
+        line += ["--minimum-volume-mm3", f"{parameters.minimum_volume_mm3:g}"]
+    return line

@@ -1,0 +1,123 @@
+"""The engine's report of one segmentation, read as data of foreign origin: checked, never trusted.
+
+It comes from a file that a child process wrote, or from a scene that somebody sent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from dycon_engine.errors import InputError
+
+LARGEST_TEXT = 4 << 20
+SCHEMA_VERSION = 1
+REVIEW_AT = 0.5  # mean boundary uncertainty from which a structure is flagged, as in the engine
+
+
+class Flag(NamedTuple):
+    """Something to know before trusting the result; `topic` is a stable word."""
+
+    topic: str
+    message: str
+
+
+class StructureVolume(NamedTuple):
+    """How much of one structure there is; uncertainty in [0, 1], None where unknown."""
+
+    name: str
+    ml: float
+    low_ml: float
+    high_ml: float
+    boundary_uncertainty: float | None
+    review: bool
+
+
+class Region(NamedTuple):
+    """An uncertain region; its center in the RAS millimetres of the volume node, not the world."""
+
+    rank: int
+    center_ras: tuple[float, float, float]
+    volume_mm3: float
+    mean: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the panel shows of a segmentation.
+
+    Attributes:
+        volumes: One entry per structure of the model.
+        regions: Where to look first, by rank.
+        flags: What to know before trusting the result.
+        device: What the engine ran on.
+        seconds: How long the segmentation took.
+        content: The whole report as plain JSON values.
+    """
+
+    volumes: tuple[StructureVolume, ...]
+    regions: tuple[Region, ...]
+    flags: tuple[Flag, ...]
+    device: str
+    seconds: float
+    content: dict[str, Any]
+
+    def text(self) -> str:
+        """Return the report as JSON, to be kept with the scene or written to a file."""
+        return json.dumps(self.content, allow_nan=False)
+
+
+def parse_report(text: str, where: str) -> Report:
+    """Return the report that `text` holds.
+
+    Raises:
+        InputError: Not a report this panel can read; the sentence starts with `where`.
+    """
+    try:
+        return _parsed(text)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        reason = f"'{error.args[0]}' is missing" if isinstance(error, KeyError) else str(error)
+        raise InputError(f"{where}: no readable report ({reason}); segment again") from None
+
+
+def _parsed(text: str) -> Report:
+    if len(text) > LARGEST_TEXT:
+        raise ValueError("is larger than a report can be")
+    content = json.loads(text)
+    version = content["schema_version"]
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"has schema version {version!r}, expected {SCHEMA_VERSION}")
+    return Report(
+        volumes=tuple(_volume(item) for item in content["volumes"]),
+        regions=tuple(_region(item) for item in content["regions"]),
+        flags=tuple(Flag(str(flag["topic"]), str(flag["message"])) for flag in content["flags"]),
+        device=str(content["device"]),
+        seconds=_number(content["seconds"]),
+        content=content,
+    )
+
+
+def _volume(item: Mapping[str, Any]) -> StructureVolume:
+    boundary = item["boundary_uncertainty"]
+    mean = None if boundary is None else _number(boundary)
+    flagged = bool(item["review"]) if "review" in item else (mean or 0.0) >= REVIEW_AT
+    low, ml, high = (_number(item[name]) for name in ("low_ml", "ml", "high_ml"))
+    return StructureVolume(str(item["name"]), ml, low, high, mean, flagged)
+
+
+def _region(item: Mapping[str, Any]) -> Region:
+    right, anterior, superior = (_number(part) for part in item["centroid_ras_mm"])
+    center = (right, anterior, superior)
+    volume, mean = _number(item["volume_mm3"]), _number(item["mean"])
+    return Region(int(item["rank"]), center, volume, mean, str(item["label"]))
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is no number")
+    return number

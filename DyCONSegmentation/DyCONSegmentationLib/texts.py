@@ -1,0 +1,148 @@
+"""The words of the panel: how the run stands, what a result means, what a model is."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from DyCONLib.models import Model
+from DyCONSegmentationLib.report import Region, Report, StructureVolume
+
+RESEARCH = (
+    "For research use only. Not a medical device; not for diagnosis or treatment planning. "
+    "Check every segmentation."
+)
+STARTING = "Starting the engine"
+STEPS = {
+    "reading": "Reading the scan",
+    "segmenting": "Segmenting",
+    "measuring": "Measuring volumes and uncertainty",
+    "writing": "Writing the result",
+}
+EMPTY = "empty-result"
+UNKNOWN_RANGE = "range-unknown"
+
+
+class Banner(NamedTuple):
+    """A message above everything else; `kind` is error, warning, note or '' for none."""
+
+    kind: str
+    text: str
+
+
+NO_BANNER = Banner("", "")
+
+
+def step_text(stage: str) -> str:
+    """Return the name of an engine's stage for people."""
+    return STEPS.get(stage, stage.replace("_", " ").replace("-", " ").capitalize())
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration as people say it: 8 s, 1 min 05 s, 2 h 03 min."""
+    whole = max(0, math.ceil(seconds))
+    if whole < 60:  # noqa: PLR2004 - seconds a minute
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:  # noqa: PLR2004 - minutes an hour
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def times_text(elapsed_s: float, remaining_s: float) -> str:
+    """Return elapsed and remaining time in few words; below 0 is unknown."""
+    elapsed = f"{duration_text(elapsed_s)} elapsed"
+    return f"{elapsed}, about {duration_text(remaining_s)} left" if remaining_s >= 0 else elapsed
+
+
+def volume_text(milliliters: float) -> str:
+    """Return a volume with three digits that count: 0.42, 4.21, 42.1, 421."""
+    if milliliters == 0:
+        return "0"
+    decimals = max(0, min(3, 2 - math.floor(math.log10(abs(milliliters)))))
+    return f"{milliliters:.{decimals}f}"
+
+
+def structure_row(structure: StructureVolume) -> tuple[str, str, str, str, str]:
+    """Return name, volume, interval, boundary uncertainty and the word that asks for review."""
+    boundary = structure.boundary_uncertainty
+    return (
+        structure.name,
+        volume_text(structure.ml),
+        f"{volume_text(structure.low_ml)} - {volume_text(structure.high_ml)}",
+        "-" if boundary is None else f"{boundary:.2f}",
+        "review" if structure.review or structure.ml == 0 else "",
+    )
+
+
+def region_row(region: Region) -> tuple[str, str, str, str]:
+    """Return rank, structure nearby, volume in ml and mean uncertainty."""
+    milliliters = region.volume_mm3 / 1000.0
+    name = region.label or "no structure near"
+    return (str(region.rank), name, volume_text(milliliters), f"{region.mean:.2f}")
+
+
+def card_html(model: Model) -> str:
+    """Return what a model is and how good it was, in few lines of HTML."""
+    names = ", ".join(segment.name for segment in model.segments)
+    kind = f" in {model.modality}" if model.modality else ""
+    lines = [f"<b>{html.escape(names)}</b>{html.escape(kind)}", *_training_lines(model)]
+    if model.ece is not None:
+        lines.append(f"Calibrated: probabilities are off by {100 * model.ece:.1f} % on average")
+    else:
+        lines.append("Not calibrated: take the uncertainty as relative only")
+    return "<br>".join(lines)
+
+
+def _training_lines(model: Model) -> Iterator[str]:
+    if model.labeled_cases is not None:
+        more = f" and {model.unlabeled_cases} unlabeled" if model.unlabeled_cases else ""
+        yield f"Trained on {model.labeled_cases} labeled{more} scans"
+    if model.dice is not None:
+        count = f" on {model.validation_cases} validation scans" if model.validation_cases else ""
+        yield f"Dice {model.dice:.3f}{count}"
+    else:
+        yield "Dice not measured"
+
+
+def left_text(left: int, total: int) -> str:
+    """Return how much of the review list is still to be done."""
+    if total == 0:
+        return "No uncertain region was found."
+    if left == 0:
+        return f"All {total} regions are reviewed."
+    return f"{left} of {total} regions left to review"
+
+
+def banner(report: Report) -> Banner:
+    """Return the most important of what a person must know before trusting a result."""
+    messages = {flag.topic: flag.message for flag in report.flags}
+    if EMPTY in messages:
+        others = [text for topic, text in messages.items() if topic not in (EMPTY, UNKNOWN_RANGE)]
+        more = f" Possible reason: {_joined(others)}." if others else ""
+        text = "Nothing was found: the segmentation is empty. Check that the scan shows what "
+        return Banner("error", f"{text}this model segments.{more}")
+    missing = [text for topic, text in messages.items() if topic == "empty-label"]
+    outside = [
+        flag.message
+        for flag in report.flags
+        if flag.topic not in (EMPTY, "empty-label", UNKNOWN_RANGE)
+    ]
+    if outside:
+        lead = "This scan is unlike those the model was trained on; the result may be wrong. "
+        return Banner("warning", f"{lead}{_sentence(_joined([*missing, *outside]))}")
+    if missing:
+        return Banner("warning", _sentence(_joined(missing)))
+    if UNKNOWN_RANGE in messages:
+        return Banner("note", _sentence(messages[UNKNOWN_RANGE]))
+    return NO_BANNER
+
+
+def _joined(messages: list[str]) -> str:
+    return "; ".join(messages)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."

@@ -1,0 +1,99 @@
+"""Handing a corrected case to a data set for training: images/NAME and labels/NAME, whole or not.
+
+The layout is the plain one that the training module and the engine read. Nothing is overwritten,
+and names are the person's choice, never a patient's from the scene.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from dycon_engine.errors import DyconError, InputError
+from dycon_engine.jobs.files import staged_path, sync_file, sync_folder, write_error
+
+SUFFIX = ".nrrd"
+IMAGES, LABELS = "images", "labels"
+OTHER_LAYOUTS = ("imagesTr", "dataset.json", "manifest.toml", "manifest.csv")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_NUMBERED = re.compile(r"case(\d+)")
+
+
+def next_name(folder: Path) -> str:
+    """Return the first free name of the kind case001 in a data set that may not exist yet."""
+    numbers = [int(m[1]) for name in _names(folder) if (m := _NUMBERED.fullmatch(name))]
+    return f"case{max(numbers, default=0) + 1:03d}"
+
+
+def add_case(
+    folder: Path,
+    name: str,
+    *,
+    write_image: Callable[[Path], None],
+    write_label: Callable[[Path], None],
+) -> tuple[Path, Path]:
+    """Add a case to the data set in `folder` and return its image and its label.
+
+    Args:
+        folder: The data set; made if it is not there.
+        name: Of the case; letters, digits, - and _.
+        write_image: Writes the scan to the path it is given.
+        write_label: Writes the label map, on the same grid, to the path it is given.
+
+    Raises:
+        InputError: The name is taken or unusable, or the folder holds another layout.
+        DyconError: A file cannot be written; the data set is as before.
+    """
+    _check(folder, name)
+    image, label = (folder / part / f"{name}{SUFFIX}" for part in (IMAGES, LABELS))
+    staged = {path: staged_path(path) for path in (label, image)}
+    try:
+        for path in staged:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_label(staged[label])
+        write_image(staged[image])
+        for path in staged.values():
+            sync_file(path)
+        _check(folder, name)  # somebody may have added it meanwhile
+        for path, file in staged.items():  # the label first: a label alone is told, not trained on
+            os.replace(file, path)  # noqa: PTH105 - atomic
+            sync_folder(path.parent)
+    except OSError as error:
+        raise write_error(image, error) from error
+    finally:
+        for file in staged.values():
+            with contextlib.suppress(OSError):
+                file.unlink(missing_ok=True)
+    return image, label
+
+
+def _check(folder: Path, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"case name '{name}': use letters, digits, - and _ only, and no name of a patient"
+        )
+    other = next((part for part in OTHER_LAYOUTS if (folder / part).exists()), None)
+    if other is not None:
+        raise InputError(
+            f"folder '{folder}': holds '{other}', another layout than images/ and labels/; "
+            "choose an empty folder"
+        )
+    if name.casefold() in {known.casefold() for known in _names(folder)}:
+        raise InputError(f"case '{name}': is in this data set already; choose another name")
+
+
+def _names(folder: Path) -> set[str]:
+    """Return the stems of all files of the data set."""
+    try:
+        files = [path for part in (IMAGES, LABELS) for path in _listed(folder / part)]
+    except OSError as error:
+        reason = error.strerror
+        raise DyconError(f"folder '{folder}': cannot be read ({reason}); choose another") from error
+    return {path.name.split(".")[0] for path in files if not path.name.startswith(".")}
+
+
+def _listed(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []

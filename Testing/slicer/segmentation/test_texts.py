@@ -1,0 +1,86 @@
+"""The words a person reads."""
+
+from __future__ import annotations
+
+import pytest
+from DyCONSegmentationLib import texts
+from DyCONSegmentationLib.report import Region, StructureVolume, parse_report
+
+from Testing.slicer.segmentation.contents import report_text
+
+OUTSIDE = {"topic": "spacing", "message": "voxel size along z is 9 mm; training scans had 1 mm"}
+EMPTY = {"topic": "empty-result", "message": "the segmentation is empty"}
+MISSING = {"topic": "empty-label", "message": "'left atrium' was not found in this scan"}
+UNKNOWN = {"topic": "range-unknown", "message": "it is not known what scans it was trained on"}
+
+
+def banner(*flags):
+    return texts.banner(parse_report(report_text(flags=list(flags)), "result"))
+
+
+def test_nothing_to_say_is_no_banner():
+    assert banner() == texts.NO_BANNER
+
+
+def test_an_empty_result_is_an_error_and_names_the_possible_reason():
+    shown = banner(OUTSIDE, EMPTY)
+    assert shown.kind == "error"
+    assert shown.text.startswith("Nothing was found: the segmentation is empty.")
+    assert "voxel size along z is 9 mm" in shown.text
+
+
+def test_outside_the_training_range_is_a_warning_with_every_reason():
+    shown = banner(MISSING, OUTSIDE, {"topic": "contrast", "message": "another protocol?"})
+    assert shown.kind == "warning"
+    assert shown.text.startswith("This scan is unlike those the model was trained on")
+    for words in ("'left atrium' was not found", "9 mm", "another protocol?"):
+        assert words in shown.text
+
+
+def test_a_missing_structure_alone_is_a_warning_and_an_unknown_range_a_note():
+    assert banner(MISSING) == ("warning", "'left atrium' was not found in this scan.")
+    assert banner(UNKNOWN).kind == "note"
+    assert banner(UNKNOWN, MISSING).kind == "warning"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-1, "0 s"), (7.2, "8 s"), (60, "1 min 00 s"), (65, "1 min 05 s"), (7380, "2 h 03 min")],
+)
+def test_durations(seconds, text):
+    assert texts.duration_text(seconds) == text
+
+
+def test_the_remaining_time_is_only_said_when_it_is_known():
+    assert texts.times_text(5, -1) == "5 s elapsed"
+    assert texts.times_text(5, 70) == "5 s elapsed, about 1 min 10 s left"
+
+
+@pytest.mark.parametrize(
+    ("ml", "text"),
+    [
+        (0, "0"),
+        (0.0004, "0.000"),
+        (0.123, "0.123"),
+        (4.214, "4.21"),
+        (42.14, "42.1"),
+        (421.4, "421"),
+    ],
+)
+def test_volumes_have_three_digits_that_count(ml, text):
+    assert texts.volume_text(ml) == text
+
+
+def test_rows_of_the_tables():
+    sure = StructureVolume("liver", 1423.0, 1400.0, 1500.0, 0.21, False)
+    assert texts.structure_row(sure) == ("liver", "1423", "1400 - 1500", "0.21", "")
+    gone = StructureVolume("liver", 0.0, 0.0, 3.0, None, False)
+    assert texts.structure_row(gone) == ("liver", "0", "0 - 3.00", "-", "review")
+    region = Region(2, (0, 0, 0), 1234.5, 0.876, "")
+    assert texts.region_row(region) == ("2", "no structure near", "1.23", "0.88")
+
+
+def test_what_is_left():
+    assert texts.left_text(0, 0) == "No uncertain region was found."
+    assert texts.left_text(3, 12) == "3 of 12 regions left to review"
+    assert texts.left_text(0, 12) == "All 12 regions are reviewed."
