@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+from ctypes.util import find_library
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
 
 def _require(package: str, why: str) -> None:
@@ -33,3 +36,13 @@ def slicer_scene() -> Iterator[Any]:
     reported = "\n".join(scene.errors())
     scene.new_scene()
     assert not reported, f"VTK or MRML reported errors during the test:\n{reported}"
+
+
+@pytest.fixture
+def slicer_views(slicer_scene: Any) -> ModuleType:
+    """The module that draws Slicer's views, on an empty scene."""
+    if not (find_library("EGL") or os.environ.get("DISPLAY")):
+        pytest.skip("no EGL and no display: VTK cannot draw; install libegl1 and libgl1-mesa-dri")
+    from Testing.slicer.host import views
+
+    return views

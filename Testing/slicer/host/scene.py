@@ -98,6 +98,9 @@ def start() -> None:
     _add_logics(_host)
     _add_views(_host)
     _fill_subject_hierarchy(_host.scene)
+    from Testing.slicer.host import views
+
+    views.open_all()  # before any data, as in Slicer: color legends are noticed when they are added
     new_scene()
 
 
@@ -161,6 +164,7 @@ def _collect_errors(errors: list[str]) -> None:
     window = vtk.vtkStringOutputWindow()
     window.AddObserver("ErrorEvent", said)
     vtk.vtkOutputWindow.SetInstance(window)
+    vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
 
 
 def _add_logics(built: Host) -> None:
