@@ -24,6 +24,13 @@ def sigmoid_rampup(fraction: float) -> float:
     return math.exp(-5.0 * (1.0 - x) ** 2)
 
 
+def ramped(weight: float, share: float, progress: Progress) -> float:
+    """Return `weight` times the sigmoid ramp over the first `share` of the budget."""
+    if share <= 0.0:
+        return weight
+    return weight * sigmoid_rampup(progress.fraction / share)
+
+
 def exponential_interpolation(start: float, end: float, fraction: float) -> float:
     """Return start * (end / start)^x: DyCON's beta(t); both > 0, or both equal."""
     if start == end:

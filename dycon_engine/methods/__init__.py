@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dycon_engine.methods.base import Method
+from dycon_engine.methods.dec_seg import DecSeg
 from dycon_engine.methods.dycon import Dycon
 from dycon_engine.methods.mean_teacher import MeanTeacher
 from dycon_engine.methods.supervised import Supervised
 from dycon_engine.methods.ua_mt import UaMt
+from dycon_engine.methods.ug_mcl import UgMcl
 from dycon_engine.networks.composing import BuildNetwork
 from dycon_engine.settings import Table, build, known
 
 METHODS: dict[str, type[Method]] = {
+    "dec_seg": DecSeg,
     "dycon": Dycon,
     "mean_teacher": MeanTeacher,
     "supervised": Supervised,
     "ua_mt": UaMt,
+    "ug_mcl": UgMcl,
 }
 
 

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
+from torch import Tensor
+
+from dycon_engine.data.batch import Batch
+from dycon_engine.losses.uncertainty import foreground_fraction
+
 MESSAGE = "foreground is collapsing: lower method.entropy_coefficient"
+
+
+@torch.no_grad()
+def foregrounds(batch: Batch, p: Tensor) -> dict[str, Tensor | float]:
+    """Return the foreground of the labels and of p (U, K, D, H, W) on the unlabeled patches."""
+    return {
+        "foreground_labeled": (batch.label > 0).float().mean(),
+        "foreground_unlabeled": foreground_fraction(p),
+    }
 
 
 class CollapseWatch:

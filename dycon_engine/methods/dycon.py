@@ -29,14 +29,13 @@ from dycon_engine.methods.teacher import require_unlabeled
 from dycon_engine.methods.teaching import (
     TeacherMethod,
     TeachingConfig,
-    ramped,
     student_view,
     watch,
 )
 from dycon_engine.networks.base import Network
 from dycon_engine.networks.composing import BuildNetwork
 from dycon_engine.networks.heads import ProjectionHead
-from dycon_engine.schedules import Progress, exponential_interpolation
+from dycon_engine.schedules import Progress, exponential_interpolation, ramped
 from dycon_engine.settings import setting
 
 CELL = 8  # voxels; deeper features are upsampled to this grid, as the paper does from 16

@@ -7,8 +7,8 @@ from torch import Tensor
 from dycon_engine.data.batch import Batch
 from dycon_engine.losses.consistency import mean_squared
 from dycon_engine.methods.teacher import require_unlabeled
-from dycon_engine.methods.teaching import TeacherMethod, TeachingConfig, pass_both, ramped, watch
-from dycon_engine.schedules import Progress
+from dycon_engine.methods.teaching import TeacherMethod, TeachingConfig, pass_both, watch
+from dycon_engine.schedules import Progress, ramped
 
 
 class MeanTeacher(TeacherMethod):

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from dycon_engine.data.batch import Batch
 from dycon_engine.losses.uncertainty import Posterior, foreground_fraction, posterior
 from dycon_engine.methods.base import Method, MethodConfig
+from dycon_engine.methods.collapse import foregrounds
 from dycon_engine.methods.passes import student_passes
 from dycon_engine.methods.perturbations import add_noise, strong_intensity
 from dycon_engine.methods.supervised import supervised_terms
 from dycon_engine.methods.teacher import Pair
 from dycon_engine.networks.base import Network
 from dycon_engine.networks.composing import BuildNetwork
-from dycon_engine.schedules import Progress, sigmoid_rampup
+from dycon_engine.schedules import Progress
 from dycon_engine.settings import setting
 
 
@@ -97,13 +98,6 @@ class TeacherMethod(Method):
         self.pair.after_step(progress)
 
 
-def ramped(weight: float, share: float, progress: Progress) -> float:
-    """Return `weight` times the sigmoid ramp over the first `share` of the budget."""
-    if share <= 0.0:
-        return weight
-    return weight * sigmoid_rampup(progress.fraction / share)
-
-
 def student_view(unlabeled: Tensor, config: TeachingConfig) -> Tensor:
     """Return the student's version of unlabeled patches (U, C, D, H, W)."""
     return add_noise(strong_intensity(unlabeled, config.strong_intensity), config.student_noise)
@@ -112,10 +106,8 @@ def student_view(unlabeled: Tensor, config: TeachingConfig) -> Tensor:
 def watch(batch: Batch, student: Posterior, teacher: Posterior) -> dict[str, Tensor | float]:
     """Return the foreground fractions that tell a collapse; detached scalars."""
     with torch.no_grad():
-        return {
-            "foreground_labeled": (batch.label > 0).float().mean(),
-            "foreground_unlabeled": foreground_fraction(student.p),
-            "foreground_teacher": foreground_fraction(teacher.p),
+        return foregrounds(batch, student.p) | {
+            "foreground_teacher": foreground_fraction(teacher.p)
         }
 
 

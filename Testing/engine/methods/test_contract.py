@@ -15,7 +15,8 @@ from dycon_engine.config import NetworkConfig
 from dycon_engine.data.batch import Batch
 from dycon_engine.errors import InputError
 from dycon_engine.methods import METHODS, build_method
-from dycon_engine.networks.build import build_network
+from dycon_engine.methods.teaching import TeacherMethod
+from dycon_engine.networks import NetworkBuilder
 from dycon_engine.schedules import Progress, ema_decay
 from dycon_engine.settings import schema
 from Testing.engine.methods.tiny import optimizer_of, take_step, tiny_batch, tiny_method, trace
@@ -25,7 +26,9 @@ GOLDEN = Path(__file__).parent / "golden"
 SUPERVISED_TERMS = ("cross_entropy", "dice")
 HALF = Progress(5, 10)
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
-with_teacher = pytest.mark.parametrize("name", sorted(set(METHODS) - {"supervised"}))
+with_teacher = pytest.mark.parametrize(
+    "name", sorted(name for name, kind in METHODS.items() if issubclass(kind, TeacherMethod))
+)
 
 
 @every_method
@@ -59,16 +62,17 @@ def test_every_trainable_parameter_gets_a_gradient_and_no_frozen_one(name: str) 
     "network",
     [
         NetworkConfig(name="unet3d", filters=(4, 8, 8)),
+        NetworkConfig(name="unet3d", filters=(4, 8), stem=2),
         NetworkConfig(name="vnet", filters=(4, 8, 8), norm="batch", dropout=0.5),
     ],
-    ids=["unet3d", "vnet"],
+    ids=["unet3d", "laptop", "vnet"],
 )
 def test_real_networks_train(name: str, network: NetworkConfig) -> None:
-    method = build_method(name, {}, lambda: build_network(network, channels=1, classes=2))
+    method = build_method(name, {}, NetworkBuilder(network, channels=1, classes=2))
     losses = take_step(method, optimizer_of(method), tiny_batch(), HALF)
     assert losses["cross_entropy"] > 0.0
     with torch.no_grad():
-        assert method.predictor()(torch.zeros(1, 1, 8, 8, 8)).shape == (1, 2, 8, 8, 8)
+        assert method.predictor()(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 2, 16, 16, 16)
 
 
 @every_method

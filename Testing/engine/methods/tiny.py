@@ -20,6 +20,7 @@ class TinyNet(Network):
         super().__init__()
         self.channels, self.classes, self.stride = 1, classes, (4, 4, 4)
         self.embedding_features, self.decoded_features = 8, 4
+        self.level_features = (4, 8)
         self.first = nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.BatchNorm3d(4), nn.ReLU())
         self.deep = nn.Sequential(nn.Conv3d(4, 8, 4, stride=4), nn.BatchNorm3d(8), nn.ReLU())
         self.dropout = nn.Dropout3d(dropout)
@@ -27,10 +28,23 @@ class TinyNet(Network):
         self.classifier = nn.Conv3d(4, classes, 1)
 
     def forward(self, image: Tensor) -> Features:  # noqa: D102
+        decoded = self.decode(self.encode(image))
+        return Features(self.classify(decoded[-1]), decoded[0], decoded[-1])
+
+    def encode(self, image: Tensor) -> list[Tensor]:  # noqa: D102
         shallow = self.first(image)
-        embedding = self.dropout(self.deep(shallow))
-        decoded = shallow + F.interpolate(self.up(embedding), scale_factor=4.0)
-        return Features(self.classifier(decoded), embedding, decoded)
+        return [shallow, self.deep(shallow)]
+
+    def decode(self, levels: list[Tensor]) -> list[Tensor]:  # noqa: D102
+        embedding, shallow = self.dropout(levels.pop()), levels.pop()
+        return [embedding, shallow + F.interpolate(self.up(embedding), scale_factor=4.0)]
+
+    def classify(self, decoded: Tensor) -> Tensor:  # noqa: D102
+        return self.classifier(decoded)
+
+    def without_encoder(self) -> TinyNet:  # noqa: D102
+        del self.first, self.deep
+        return self
 
 
 def tiny_batch(*, unlabeled: int = 2, classes: int = 2, seed: int = 0, edge: int = 16) -> Batch:
@@ -49,7 +63,7 @@ def tiny_batch(*, unlabeled: int = 2, classes: int = 2, seed: int = 0, edge: int
 
 def tiny_method(name: str, *, classes: int = 2, seed: int = 0, **settings: object) -> Method:
     torch.manual_seed(seed)
-    return build_method(name, settings, lambda: TinyNet(classes=classes))
+    return build_method(name, settings, lambda **_: TinyNet(classes=classes))
 
 
 def optimizer_of(method: Method) -> torch.optim.Optimizer:
