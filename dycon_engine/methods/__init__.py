@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dycon_engine.methods.base import Method
 from dycon_engine.methods.dec_seg import DecSeg
+from dycon_engine.methods.dual_network import DualNetwork
 from dycon_engine.methods.dycon import Dycon
 from dycon_engine.methods.mean_teacher import MeanTeacher
 from dycon_engine.methods.supervised import Supervised
@@ -14,6 +15,7 @@ from dycon_engine.settings import Table, build, known
 
 METHODS: dict[str, type[Method]] = {
     "dec_seg": DecSeg,
+    "dual_network": DualNetwork,
     "dycon": Dycon,
     "mean_teacher": MeanTeacher,
     "supervised": Supervised,

@@ -37,6 +37,11 @@ class MeanOfTwo(Network):
         self.decoded_features = first.decoded_features + second.decoded_features
         self.level_features = first.level_features
 
+    @property
+    def members(self) -> tuple[Network, Network]:
+        """The two networks."""
+        return self.first, self.second
+
     def forward(self, image: Tensor) -> Features:
         """Return the features of `image` (B, C, D, H, W)."""
         one, other = self.first(image), self.second(image)
