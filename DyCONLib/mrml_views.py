@@ -44,7 +44,9 @@ def load_scalar_overlay(path: Path, *, name: str, reference_volume: Any) -> Any:
         display = node.GetDisplayNode()
         display.AutoWindowLevelOff()
         display.SetWindowLevelMinMax(*RANGE)
-        display.SetAndObserveColorNodeID(_color_id())
+        color = next(filter(slicer.mrmlScene.GetNodeByID, COLORS), None)
+        if color is not None:  # else the gray it has
+            display.SetAndObserveColorNodeID(color)
         place_beside(node, reference_volume)
     return node
 
@@ -102,11 +104,6 @@ def _image(array: NDArray[np.float32]) -> Any:
     image.SetDimensions(*array.shape[::-1])
     image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=1))
     return image
-
-
-def _color_id() -> str | None:
-    """Return a color node that is there; its absence would leave the map without colors."""
-    return next((name for name in COLORS if slicer.mrmlScene.GetNodeByID(name)), None)
 
 
 def _composites() -> Iterator[Any]:
