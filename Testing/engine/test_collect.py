@@ -39,8 +39,8 @@ def test_voxels_and_grid_are_kept_and_label_values_mapped(tmp_path):
     )
     series = dicom_folder(tmp_path / "series", voxels())
     cases = [row("case-001", [image], label, values={"7": 2}), row("case-002", [series, image])]
-    code, last = collect(tmp_path, cases)
-    assert (code, last["summary"]) == (0, {"cases": 2, "files": 4})
+    code, last = collect(tmp_path, [*cases, row("case-003", [], label)])
+    assert (code, last["summary"]) == (0, {"cases": 3, "files": 5})
     copy, source = read_image(tmp_path / "set/images/case-001-0.nii.gz"), read_image(image)
     np.testing.assert_array_equal(copy.array, source.array)
     assert copy.geometry.corner_distance_voxels(source.geometry) < 1e-3

@@ -57,7 +57,8 @@ def read_plan(path: Path) -> tuple[Copy, ...]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"plan '{path}': cannot be read ({error!r}); write it again") from error
     for copy in plan:
-        if not copy.to or len(copy.to) != len(copy.images) or (copy.label and not copy.label_to):
+        complete = len(copy.to) == len(copy.images) and bool(copy.label) == bool(copy.label_to)
+        if not complete or not (copy.to or copy.label):
             raise InputError(f"plan '{path}', case '{copy.name}': expected one target per file")
         for target in (*copy.to, copy.label_to):
             if PurePosixPath(target).is_absolute() or ".." in PurePosixPath(target).parts:

@@ -19,6 +19,8 @@ from dycon_engine.settings import known
 def audit_data(root: Path, config: RunConfig, reporter: Reporter) -> dict[str, Any]:
     """Return problems, warnings, cases, labels and channels of the data set in `root`.
 
+    `listing` repeats those problems that lie in how the files are named, not in what they hold.
+
     Raises:
         InputError: Nothing is there, or the settings fit no split.
         CancelledError: As asked for.
@@ -40,6 +42,7 @@ def audit_data(root: Path, config: RunConfig, reporter: Reporter) -> dict[str, A
         "layout": dataset.layout,
         "problems": list(found.problems),
         "warnings": list(found.warnings),
+        "listing": [*dataset.problems, *dataset.notes],
         "labels": [label._asdict() for label in found.labels if label.value],
         "channels": list(dataset.channels),
         "cases": [_row(case, role_of.get(case.name), scan) for case, scan in pairs],

@@ -1,0 +1,160 @@
+"""The engine's audit of what lies on disk, as findings with fixes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from DyCONTrainingLib import manifest
+from DyCONTrainingLib.cases import FromFile, FromScene, InDataset, Role, Row, Source, Table
+from DyCONTrainingLib.checks import ImageFacts
+from DyCONTrainingLib.draft import (
+    Draft,
+    Finding,
+    Fix,
+    Key,
+    leave_out,
+    problem,
+    set_role,
+    warning,
+)
+from DyCONTrainingLib.labels import Segment
+from DyCONTrainingLib.manifest import Content
+
+# what `checks` says itself, of scans in the scene too; what holds for the whole data set only
+_OWN = re.compile(
+    r"^(no (un)?labeled case|patient ')|is \w+ but has no label map|hold the same voxels"
+    r"|is far from the median"
+)
+_WHOLE = re.compile(r"^(class '|labels: every)")
+_CASES = re.compile(r"^cases? ((?:'[^']*'(?:, )?)+)")
+
+
+def on_disk(table: Table) -> Table:
+    """Return the rows that lie on disk whole, so that the engine can look at them."""
+    return tuple(
+        row
+        for row in table
+        if not any(isinstance(part, FromScene) for part in (*row.images, row.label))
+    )
+
+
+def audit_manifest(draft: Draft, root: Path) -> tuple[str, dict[str, Row]]:
+    """Return a manifest of the rows on disk with absolute paths, and the row of each name in it.
+
+    It is for the engine's eyes only and lies in a temporary folder: it holds paths.
+    """
+    rows = _uniquely_named(on_disk(draft.rows))
+    named = {row.alias: row for row in rows}
+    originals = dict(zip(named, on_disk(draft.rows), strict=True))
+    placed = tuple(_absolute(row, root) for row in rows)
+    classes = draft.mapping.classes if all(_speaks_our_values(row, draft) for row in rows) else ()
+    return manifest.as_text(Content(placed, classes, draft.channels)), originals
+
+
+def findings_of(
+    summary: Mapping[str, Any], rows: Mapping[str, Row], *, whole: bool
+) -> list[Finding]:
+    """Return what the engine found.
+
+    Args:
+        summary: Of its job `audit`.
+        rows: By their names in what it looked at.
+        whole: Whether that was the whole data set; else it cannot know what is nowhere.
+    """
+    found = [_finding(text, rows, is_problem=True) for text in summary.get("problems", ())]
+    found += [_finding(text, rows, is_problem=False) for text in summary.get("warnings", ())]
+    return [
+        finding
+        for finding in found
+        if not _OWN.search(finding.text) and (whole or not _WHOLE.search(finding.text))
+    ]
+
+
+def image_facts(summary: Mapping[str, Any], rows: Mapping[str, Row]) -> dict[Key, ImageFacts]:
+    """Return what the engine knows of the scans, so that they can be compared with loaded ones."""
+    return {
+        rows[case["name"]].images: ImageFacts(
+            size_xyz=tuple(case["size_zyx"][::-1]),
+            spacing_mm=tuple(sorted(case["spacing_zyx_mm"])),
+            sha256=case["sha256"],
+        )
+        for case in summary["cases"]
+        if case["name"] in rows and case["size_zyx"] is not None and min(case["size_zyx"]) > 0
+    }
+
+
+def listing_findings(summary: Mapping[str, Any]) -> list[Finding]:
+    """Return what was wrong with the names of a folder's files; the rows are right without them."""
+    return [problem(text) for text in summary.get("listing", ())]
+
+
+def rows_of(summary: Mapping[str, Any]) -> list[Row]:
+    """Return the cases of a folder that the engine looked at, to be copied when saved."""
+    names = tuple((int(label["value"]), str(label["name"])) for label in summary["labels"])
+    return [_row(case, names) for case in summary["cases"]]
+
+
+def segments_of(summary: Mapping[str, Any]) -> list[Segment]:
+    """Return the structures of a folder's label maps."""
+    return [Segment(str(label["name"])) for label in summary["labels"]]
+
+
+def _row(case: Mapping[str, Any], names: tuple[tuple[int, str], ...]) -> Row:
+    label = FromFile(Path(case["label"]), names) if case["label"] else None
+    role = Role(case["role"]) if case["role"] else Role.UNLABELED
+    return Row(
+        title=str(case["name"]),
+        images=tuple(FromFile(Path(path)) for path in case["images"]),
+        label=label,
+        role=role,
+        patient=str(case["patient"] or ""),
+    )
+
+
+def _finding(text: str, rows: Mapping[str, Row], *, is_problem: bool) -> Finding:
+    match = _CASES.match(text)
+    names = re.findall(r"'([^']*)'", match[1]) if match else []
+    about = [rows[name] for name in names if name in rows]
+    return (problem if is_problem else warning)(text, about, _fixes(text, about))
+
+
+def _fixes(text: str, about: Sequence[Row]) -> list[Fix]:
+    if len(about) > 1:
+        keep = next((row for row in about if row.role.needs_label), about[0])
+        return [leave_out(*(row for row in about if row is not keep))]
+    if len(about) == 1 and ": label " in text:
+        return [set_role(Role.UNLABELED, about[0]), leave_out(about[0])]
+    return [leave_out(about[0])] if about else []
+
+
+def _uniquely_named(rows: Table) -> Table:
+    taken: dict[str, int] = {}
+    result = []
+    for row in rows:
+        taken[row.name] = taken.get(row.name, 0) + 1
+        again = f" ({taken[row.name]})" if taken[row.name] > 1 else ""
+        result.append(replace(row, alias=row.name + again))
+    return tuple(result)
+
+
+def _absolute(row: Row, root: Path) -> Row:
+    images = tuple(_path(image, root) for image in row.images)
+    return replace(row, images=images, label=None if row.label is None else _path(row.label, root))
+
+
+def _path(source: Source, root: Path) -> InDataset:
+    if isinstance(source, InDataset):
+        return InDataset(str((root / source.path).absolute()))
+    if isinstance(source, FromFile):
+        return InDataset(str(source.path.absolute()))
+    raise TypeError(source)
+
+
+def _speaks_our_values(row: Row, draft: Draft) -> bool:
+    """Return whether the row's label map holds the data set's values already."""
+    pairs = row.label.labels if isinstance(row.label, FromFile) else ()
+    return all(draft.mapping.value_of(name) == value for value, name in pairs)

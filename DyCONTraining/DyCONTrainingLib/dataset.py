@@ -1,0 +1,341 @@
+"""Building a data set: the table, the mapping of segments, live checks, saving. No Qt."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dycon_engine.errors import DyconError, InputError
+from DyCONLib.signal import Signal
+from DyCONTrainingLib import audit, cases, checks, scene_facts, scene_rows
+from DyCONTrainingLib.cases import FromFile, Role, Row
+from DyCONTrainingLib.draft import Draft, Finding, Fix, Key, Level, warning
+from DyCONTrainingLib.folder import Folder, open_folder
+from DyCONTrainingLib.labels import LabelMapping, preview, proposed
+from DyCONTrainingLib.saving import Saving, Tools
+from DyCONTrainingLib.tasks import Outcome, Task
+from DyCONTrainingLib.who_is_who import WhoIsWho
+
+AUDIT_AFTER_S = 0.7  # of quiet; every change would otherwise start an engine
+NO_VALIDATION = ("--set", "data.validation=0")  # the table says who is held out
+
+
+class DatasetLogic:
+    """One data set in the making.
+
+    Attributes:
+        changed: Emitted without arguments when table, findings or progress changed.
+        failed: Emitted with one or more sentences, one a line.
+        saved: Emitted with the folder once it is complete on disk.
+        folder: The data set on disk.
+        draft: What will be saved.
+        needs_unlabeled: Whether the chosen method learns from unlabeled scans.
+        method: The chosen method, for the audit.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        who_is_who: Path | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin without a folder.
+
+        Args:
+            tools: How things get out of the scene and into the engine.
+            who_is_who: The person's own list of titles and patients; None keeps none.
+            clock: Seconds that only grow.
+        """
+        self.changed, self.failed, self.saved = Signal(), Signal(), Signal()
+        self._tools, self._who_path, self._clock = tools, who_is_who, clock
+        self._facts = scene_facts.FactBook()
+        self.folder: Folder | None = None
+        self.draft = Draft()
+        self.needs_unlabeled, self.method = True, "dycon"
+        self._who = WhoIsWho(who_is_who, "")
+        self._own: list[Finding] = []
+        self._listing: list[Finding] = []
+        self._engine: list[Finding] = []
+        self._audit_at: float | None = None
+        self._audit: Task | None = None
+        self._audited: dict[str, Row] = {}
+        self._on_disk: dict[Key, checks.ImageFacts] = {}
+        self._adding: Task | None = None
+        self._saving: Saving | None = None
+
+    # what the panel shows
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Return everything to say, problems first."""
+        found = [*self._own, *self._listing, *self._engine]
+        return sorted(found, key=lambda finding: finding.level)
+
+    @property
+    def problems(self) -> int:
+        """Return how many findings keep training from starting."""
+        return sum(finding.level is Level.PROBLEM for finding in self.findings)
+
+    @property
+    def is_busy(self) -> bool:
+        """Return whether something is being read or written that must end first."""
+        return self._saving is not None or self._adding is not None
+
+    @property
+    def is_saved(self) -> bool:
+        """Return whether the draft is what lies on disk."""
+        if self.folder is None or self.folder.unlisted:
+            return False
+        content, draft = self.folder.content, self.draft
+        rows = [replace(row, title="") for row in draft.rows]
+        there = [replace(row, title="") for row in content.rows]
+        return (
+            bool(content.identifier)
+            and (rows, draft.channels) == (there, content.channels)
+            and draft.mapping.classes == content.classes
+        )
+
+    @property
+    def is_audited(self) -> bool:
+        """Return whether the engine has looked at the draft as it is."""
+        return self._audit is None and self._audit_at is None
+
+    @property
+    def progress(self) -> tuple[str, float]:
+        """Return what is being done and how far it is in [0, 1], -1 where unknown."""
+        if self._saving is not None:
+            done, total = self._saving.progress
+            return "Writing the data set", done / total if total else -1.0
+        task = self._adding or self._audit
+        return (task.words, task.share) if task is not None else ("", -1.0)
+
+    def label_preview(self) -> list[tuple[str, str, int, int]]:
+        """Return segment, class, value and number of cases per segment."""
+        _, counts = scene_facts.segments_in(self.draft.rows)
+        for row in self.draft.rows:
+            if isinstance(row.label, FromFile):
+                for _, name in row.label.labels:
+                    counts[name] = counts.get(name, 0) + 1
+        return preview(self.draft.mapping, counts)
+
+    # what the person does
+
+    def open(self, path: Path) -> None:
+        """Open the data set in `path`, or begin a new one there.
+
+        Raises:
+            InputError: It is not usable.
+        """
+        folder = open_folder(path)
+        self._stop()
+        self.folder, content = folder, folder.content
+        self._who = WhoIsWho(self._who_path, content.identifier)
+        rows = (replace(r, title=self._who.titles.get(r.alias, r.alias)) for r in content.rows)
+        mapping = LabelMapping(content.classes, {c.name: c.value for c in content.classes})
+        self._listing = []
+        if folder.named_by_files:
+            self._listing = [_names_stay(folder.named_by_files)]
+        self.edit(Draft(tuple(rows), mapping, content.channels))
+
+    def add_scene(self) -> int:
+        """Add every scan that is loaded; return how many were new."""
+        return self._add(scene_rows.rows_of_scene())
+
+    def add_items(self, items: Iterable[int]) -> int:
+        """Add the scans of subject-hierarchy items; return how many were new."""
+        return self._add(scene_rows.rows_of_items(items))
+
+    def add_folder(self, path: Path) -> None:
+        """Have the engine look at a folder of scans; its cases are added when it has.
+
+        Raises:
+            InputError: Something else is being done.
+            DyconError: The engine cannot be started.
+        """
+        self._require_idle()
+        task = Task(self._tools.start, "audit", self._tools.temporary, f"Reading '{path.name}'")
+        self._adding = task.begin(("--data", path, "--method", "supervised", *NO_VALIDATION))
+        self.changed.emit()
+
+    def set_role(self, indices: Sequence[int], role: Role) -> None:
+        """Give rows a role."""
+        self.edit(self.draft.with_rows(cases.with_role(self.draft.rows, indices, role)))
+
+    def remove(self, indices: Sequence[int]) -> None:
+        """Take rows out of the data set; no file is touched."""
+        self.edit(self.draft.with_rows(cases.removed(self.draft.rows, indices)))
+
+    def join(self, indices: Sequence[int]) -> None:
+        """Make rows the channels of one case."""
+        if len(indices) > 1:
+            self.edit(self.draft.with_rows(cases.joined(self.draft.rows, indices)))
+
+    def fix(self, fix: Fix) -> None:
+        """Do what a button of a finding says."""
+        self.edit(fix.apply(self.draft))
+
+    def set_mapping(self, mapping: LabelMapping) -> None:
+        """Take the person's mapping of segments to labels."""
+        self.edit(replace(self.draft, mapping=mapping))
+
+    def dismiss(self, finding: Finding) -> None:
+        """Forget what was said about the names of a folder's files."""
+        self._listing = [other for other in self._listing if other is not finding]
+        self.changed.emit()
+
+    def edit(self, draft: Draft) -> None:
+        """Take another draft, check it at once and have the engine audit it soon."""
+        segments, _ = scene_facts.segments_in(draft.rows)
+        self.draft = replace(draft, mapping=proposed(segments, draft.mapping))
+        self._engine = [f for f in self._engine if not f.rows or self.draft.indices(f.rows)]
+        self._audit_at = self._clock() + AUDIT_AFTER_S
+        self.check()
+
+    def check(self) -> None:
+        """Look at the scene's scans and segmentations again; the person may have edited them."""
+        loaded = self._facts.look(self.draft.rows)
+        facts = checks.Facts({**self._on_disk, **loaded.images}, loaded.labels)
+        self._own = checks.found(self.draft, facts, needs_unlabeled=self.needs_unlabeled)
+        self.changed.emit()
+
+    def use_method(self, name: str, *, needs_unlabeled: bool) -> None:
+        """Take the chosen method: some need unlabeled scans."""
+        if (name, needs_unlabeled) != (self.method, self.needs_unlabeled):
+            self.method, self.needs_unlabeled = name, needs_unlabeled
+            self._audit_at = self._clock() + AUDIT_AFTER_S
+            self.check()
+
+    def save(self) -> None:
+        """Begin to write the data set; `poll` goes on.
+
+        Raises:
+            InputError: There is no folder or no case, or something else is being done.
+        """
+        self._require_idle()
+        if self.folder is None:
+            raise InputError("data set: has no folder yet; choose an empty one")
+        if not self.draft.rows:
+            raise InputError("data set: has no case yet; add scans")
+        self._end_audit()
+        self._saving = Saving(self.folder, self.draft, self._tools, self._who)
+        self.changed.emit()
+
+    def cancel(self) -> None:
+        """Stop reading or writing; what was written of this is removed."""
+        if self._saving is not None:
+            self._saving.cancel()
+        self._saving = None
+        if self._adding is not None:
+            self._adding.close()
+        self._adding = None
+        self.changed.emit()
+
+    def close(self) -> None:
+        """End every process and forget the draft; files stay."""
+        self._stop()
+        self.folder, self.draft = None, Draft()
+        self._own, self._listing, self._engine = [], [], []
+
+    # what goes on by itself
+
+    def poll(self) -> None:
+        """Go on with what is being done; called by a timer."""
+        if self._saving is not None:
+            self._go_on_saving(self._saving)
+        elif self._adding is not None:
+            outcome = self._adding.poll()
+            if outcome is not None:
+                self._adding.close()
+                self._adding = None
+                self._add_outcome(outcome)
+            self.changed.emit()
+        elif self._audit is not None:
+            outcome = self._audit.poll()
+            if outcome is not None:
+                self._take_audit(outcome)
+            else:
+                self.changed.emit()
+        elif self._audit_at is not None and self._clock() >= self._audit_at:
+            self._begin_audit()
+
+    def _go_on_saving(self, saving: Saving) -> None:
+        try:
+            done = saving.step()
+        except DyconError as error:
+            self._saving = None
+            self.changed.emit()
+            self.failed.emit(str(error))
+            return
+        if done and saving.saved is not None:
+            self._saving, self.folder = None, saving.folder
+            self.edit(saving.saved)
+            self.saved.emit(saving.folder)
+        else:
+            self.changed.emit()
+
+    def _begin_audit(self) -> None:
+        self._end_audit()
+        rows = audit.on_disk(self.draft.rows)
+        if not rows:
+            self._engine = []
+            self.changed.emit()
+            return
+        root = self.folder.path if self.folder is not None else Path()
+        text, self._audited = audit.audit_manifest(self.draft, root)
+        try:
+            task = Task(self._tools.start, "audit", self._tools.temporary, "Checking the files")
+            file = task.folder / "manifest.toml"
+            file.write_text(text, encoding="utf-8")
+            self._audit = task.begin(("--data", file, "--method", self.method, *NO_VALIDATION))
+        except DyconError as error:
+            self.failed.emit(str(error))
+        self.changed.emit()
+
+    def _take_audit(self, outcome: Outcome) -> None:
+        whole = len(self._audited) == len(self.draft.rows)
+        if outcome.errors:
+            self._engine = [warning(f"the files were not checked: {outcome.errors[0]}")]
+        else:
+            self._engine = audit.findings_of(outcome.summary, self._audited, whole=whole)
+            self._on_disk = audit.image_facts(outcome.summary, self._audited)
+        self._end_audit()
+        self.check()
+
+    def _add_outcome(self, outcome: Outcome) -> None:
+        if outcome.errors:
+            self.failed.emit("\n".join(outcome.errors))
+            return
+        self._listing += audit.listing_findings(outcome.summary)
+        mapping = proposed(audit.segments_of(outcome.summary), self.draft.mapping)
+        self.draft = replace(self.draft, mapping=mapping)
+        self._add(audit.rows_of(outcome.summary))
+
+    def _add(self, rows: Sequence[Row]) -> int:
+        known = [replace(row, patient=self._who.number_of(row.patient)) for row in rows]
+        before = len(self.draft.rows)
+        self.edit(self.draft.with_rows(cases.added(self.draft.rows, known)))
+        return len(self.draft.rows) - before
+
+    def _require_idle(self) -> None:
+        if self.is_busy:
+            raise InputError(f"{self.progress[0]}: wait until it is done, or cancel it")
+
+    def _end_audit(self) -> None:
+        if self._audit is not None:
+            self._audit.close()
+        self._audit = self._audit_at = None
+
+    def _stop(self) -> None:
+        self._end_audit()
+        self.cancel()
+
+
+def _names_stay(names: Sequence[str]) -> Finding:
+    shown = ", ".join(f"'{name}'" for name in names[:3]) + (", ..." if len(names) > 3 else "")  # noqa: PLR2004
+    return warning(
+        f"{len(names)} cases are called as their files ({shown}): if such a name tells who the "
+        "patient is, begin a new data set and add this folder to it; scans are copied under "
+        "neutral names"
+    )

@@ -1,0 +1,197 @@
+"""How a run stands, from its directory alone: for the list of runs, whatever happened to them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from dycon_engine.jobs.client import RunState, run_state
+from dycon_engine.jobs.events import (
+    Event,
+    Failed,
+    Saved,
+    Stage,
+    StepDone,
+    Validated,
+    from_line,
+)
+from dycon_engine.jobs.files import is_alive
+from dycon_engine.jobs.lock import holder
+from DyCONTrainingLib.request import REQUEST, TrainRequest, read_request
+
+TAIL_BYTES = 1 << 18
+STARTED, STDERR = "started.txt", "stderr.txt"
+LAST, BEST = "package/last.dycon", "package/best.dycon"
+
+
+class Standing(StrEnum):
+    """How a run stands, in one word for the list."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    FINISHED = "finished"
+    CANCELLED = "stopped"
+    FAILED = "failed"
+    DEAD = "interrupted"
+    UNREADABLE = "unreadable"
+
+
+_STANDINGS = {
+    RunState.RUNNING: Standing.RUNNING,
+    RunState.FINISHED: Standing.FINISHED,
+    RunState.CANCELLED: Standing.CANCELLED,
+    RunState.FAILED: Standing.FAILED,
+    RunState.DEAD: Standing.DEAD,
+}
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """One line of the list of runs.
+
+    Attributes:
+        path: The run directory.
+        standing: How it stands.
+        request: What was asked for; None where that is damaged.
+        step: Optimizer steps done.
+        total: Steps asked for; 0 where unknown.
+        dice: Last validation Dice, None where there is none.
+        saved_s: When the newest checkpoint was written, seconds since the epoch; 0 = never.
+        packages: Models it made: last and best.
+        sentence: What is wrong, or what it does now, in plain words.
+    """
+
+    path: Path
+    standing: Standing
+    request: TrainRequest | None = None
+    step: int = 0
+    total: int = 0
+    dice: float | None = None
+    saved_s: float = 0.0
+    packages: tuple[Path, ...] = ()
+    sentence: str = ""
+
+    @property
+    def name(self) -> str:
+        """Return the name of the run: that of its folder."""
+        return self.path.name
+
+    @property
+    def is_alive(self) -> bool:
+        """Return whether a process works on it."""
+        return self.standing in (Standing.STARTING, Standing.RUNNING)
+
+    @property
+    def can_resume(self) -> bool:
+        """Return whether it can go on where it was."""
+        ended = (Standing.CANCELLED, Standing.DEAD, Standing.FAILED)
+        return self.standing in ended and (self.path / "config.json").is_file()
+
+
+def look(run_dir: Path) -> RunCard:
+    """Return how the run in `run_dir` stands; never raises."""
+    try:
+        if not run_dir.is_dir():
+            return RunCard(run_dir, Standing.UNREADABLE, sentence=f"{_gone(run_dir)}")
+        os.listdir(run_dir)  # noqa: PTH208 - only whether it may be read
+        events = _tail(run_dir / "events.jsonl")
+    except OSError as error:
+        words = f"run '{run_dir.name}': cannot be read ({error.strerror}); check its folder"
+        return RunCard(run_dir, Standing.UNREADABLE, sentence=words)
+    request = read_request(run_dir)
+    standing = _standing(run_dir)
+    steps = [event for event in events if isinstance(event, StepDone)]
+    scores = [event for event in events if isinstance(event, Validated)]
+    saved = [e for e in events if isinstance(e, Saved) and e.what == "checkpoint"]
+    done = max([e.step for e in steps[-1:]] + [e.step or 0 for e in saved[-1:]], default=0)
+    return RunCard(
+        path=run_dir,
+        standing=standing,
+        request=request,
+        step=done,
+        total=steps[-1].total if steps else request.steps if request else 0,
+        dice=scores[-1].dice if scores else None,
+        saved_s=saved[-1].time_s if saved else 0.0,
+        packages=tuple(p for p in (run_dir / LAST, run_dir / BEST) if p.is_file()),
+        sentence=_sentence(run_dir, standing, events),
+    )
+
+
+def mark_started(run_dir: Path, pid: int) -> None:
+    """Note the process of a run that has not said anything yet: it reads the data first."""
+    (run_dir / STARTED).write_text(str(pid), encoding="ascii")
+
+
+def _standing(run_dir: Path) -> Standing:
+    state = run_state(run_dir)
+    if state is not RunState.RUNNING and _is_starting(run_dir):
+        return Standing.STARTING
+    if state is RunState.ABSENT:
+        known = (run_dir / REQUEST).is_file()
+        return Standing.FAILED if known else Standing.UNREADABLE
+    return _STANDINGS[state]
+
+
+def _is_starting(run_dir: Path) -> bool:
+    """Return whether a process was started that has not taken the lock yet."""
+    note, events = run_dir / STARTED, run_dir / "events.jsonl"
+    try:
+        pid, noted = int(note.read_text(encoding="ascii")), note.stat().st_mtime
+        said = events.stat().st_mtime if events.exists() else 0.0
+    except (OSError, ValueError):
+        return False
+    return noted > said and is_alive(pid)
+
+
+def _sentence(run_dir: Path, standing: Standing, events: Sequence[Event]) -> str:
+    name, last = run_dir.name, events[-1] if events else None
+    other = holder(run_dir / "lock")
+    if other is not None and other.host != platform.node():
+        return (
+            f"run '{name}': is being trained on '{other.host}'; watch it here, cancel it there, or "
+            "delete its file 'lock' if that process is gone"
+        )
+    if standing is Standing.FAILED:
+        words = last.message if isinstance(last, Failed) else _words(run_dir)
+        return words or f"run '{name}': did not start; start it again"
+    if standing is Standing.RUNNING:
+        return next((e.name for e in reversed(events) if isinstance(e, Stage)), "")
+    return _SENTENCES.get(standing, "").format(name=name)
+
+
+_SENTENCES = {
+    Standing.UNREADABLE: "run '{name}': holds no training run; delete the folder",
+    Standing.DEAD: "run '{name}': was interrupted (computer restarted, or memory ran out); "
+    "'Resume' goes on from the last checkpoint",
+    Standing.CANCELLED: "stopped as asked; 'Resume' goes on",
+}
+
+
+def _words(run_dir: Path) -> str:
+    """Return what the engine told people before it could write events."""
+    try:
+        lines = (run_dir / STDERR).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    own = [line.removeprefix("DyCON: ") for line in lines if line.startswith("DyCON: ")]
+    return "\n".join(own)
+
+
+def _tail(path: Path) -> list[Event]:
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - TAIL_BYTES))
+            lines = stream.read().decode("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return []
+    events = (from_line(line) for line in lines)
+    return [event for event in events if event is not None]
+
+
+def _gone(run_dir: Path) -> str:
+    return f"run '{run_dir.name}': its folder is gone; choose another run"

@@ -1,0 +1,218 @@
+"""The runs on a data set: start, find again, resume, cancel, delete. No Qt.
+
+A run lives in its directory and goes on when Slicer closes. What cannot be undone asks first,
+through the function that the panel gives.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from dycon_engine.errors import DyconError, InputError
+from dycon_engine.jobs.client import RunState
+from dycon_engine.jobs.events import Event
+from dycon_engine.jobs.files import write_error
+from DyCONTrainingLib.folder import Folder
+from DyCONTrainingLib.request import DATA, START, TrainRequest, write_request
+from DyCONTrainingLib.run_card import RunCard, Standing, look, mark_started
+
+DELETED = ".deleted-"
+Ask = Callable[[str], bool]
+
+
+class TrainingJob(Protocol):
+    """What is used of `DyCONLib.runner.Job` for a run."""
+
+    earlier: tuple[Event, ...]
+
+    @property
+    def state(self) -> RunState:
+        """Return how it stands as of the last poll."""
+
+    @property
+    def error(self) -> str:
+        """Return why it failed."""
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process, None where it is gone or elsewhere."""
+
+    def poll(self) -> list[Event]:
+        """Return what is new."""
+
+    def cancel(self, *, grace_s: float = 4.0) -> None:
+        """Ask it to stop."""
+
+    def log(self) -> str:
+        """Return its log without names."""
+
+
+class Launcher(Protocol):
+    """Starts training that outlives Slicer, and follows what was started before."""
+
+    def start(self, arguments: Sequence[str | Path], run_dir: Path) -> TrainingJob:
+        """Start `train` in `run_dir`, detached."""
+
+    def attach(self, run_dir: Path) -> TrainingJob:
+        """Follow the run in `run_dir`."""
+
+
+class Runs:
+    """The runs of one data set.
+
+    Attributes:
+        folder: The data set.
+    """
+
+    def __init__(self, folder: Folder, launcher: Launcher, ask: Ask) -> None:
+        """Look at the runs of `folder`; `ask` returns whether the person agreed."""
+        self.folder = folder
+        self._launcher, self._ask = launcher, ask
+        self._jobs: dict[str, TrainingJob] = {}
+
+    @property
+    def path(self) -> Path:
+        """Return the folder of the runs."""
+        return self.folder.runs
+
+    def cards(self) -> list[RunCard]:
+        """Return how every run stands, the newest first; broken ones included."""
+        try:
+            folders = [each for each in self.path.iterdir() if not each.name.startswith(".")]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise DyconError(
+                f"runs of the data set: cannot be read ({error.strerror}); check the folder"
+            ) from error
+        return sorted(map(look, folders), key=_number, reverse=True)
+
+    def card(self, name: str) -> RunCard:
+        """Return how one run stands."""
+        return look(self.path / name)
+
+    def start(self, request: TrainRequest, package: Path | None = None) -> RunCard:
+        """Start a new run on the data set as it is saved now.
+
+        Args:
+            request: What to train.
+            package: Whose weights to start from; copied into the run.
+
+        Raises:
+            DyconError: It cannot be started; no half run stays behind.
+        """
+        run_dir = self.path / self._new_name(request.method)
+        write_request(run_dir, request, self.folder)
+        try:
+            start = None
+            if package is not None:
+                start = run_dir / START
+                _copied(package, start)
+            line = request.arguments(run_dir / DATA, start)
+            self._began(run_dir, self._launcher.start(line, run_dir))
+        except DyconError:
+            shutil.rmtree(run_dir, ignore_errors=True)
+            raise
+        return look(run_dir)
+
+    def resume(self, name: str) -> RunCard:
+        """Go on with a run that was stopped or interrupted.
+
+        Raises:
+            InputError: It runs, is done or cannot be resumed.
+            DyconError: It cannot be started.
+        """
+        card = self.card(name)
+        if not card.can_resume:
+            raise InputError(
+                f"run '{name}': is {card.standing} and cannot be resumed; start a new one"
+            )
+        device = card.request.device if card.request else "auto"
+        line: list[str | Path] = ["--data", card.path / DATA, "--device", device, "--resume"]
+        self._began(card.path, self._launcher.start(line, card.path))
+        return look(card.path)
+
+    def follow(self, name: str) -> TrainingJob:
+        """Return the job of a run, started by us or by an earlier Slicer; `poll` it.
+
+        Raises:
+            InputError: The run is not there any more.
+        """
+        if name not in self._jobs:
+            card = self.card(name)
+            if card.standing is Standing.UNREADABLE:
+                raise InputError(card.sentence)
+            self._jobs[name] = self._launcher.attach(card.path)
+        return self._jobs[name]
+
+    def cancel(self, name: str) -> bool:
+        """Stop a run after its current step, with a checkpoint; return whether that was agreed.
+
+        Raises:
+            InputError: It does not run, or it runs on another machine.
+        """
+        card = self.card(name)
+        if not card.is_alive:
+            raise InputError(f"run '{name}': is {card.standing}, there is nothing to stop")
+        if not self._ask(f"Stop '{name}' at step {card.step} of {card.total}? It can be resumed."):
+            return False
+        self.follow(name).cancel(grace_s=60.0)  # a step and a checkpoint may take their time
+        return True
+
+    def delete(self, name: str) -> bool:
+        """Delete a run with its checkpoints, models and reports; return whether that was agreed.
+
+        Raises:
+            InputError: It runs.
+            DyconError: It cannot be deleted.
+        """
+        card = self.card(name)
+        if card.is_alive:
+            raise InputError(f"run '{name}': is {card.standing}; stop it first")
+        models = " Its model will be gone from here." if card.packages else ""
+        if not self._ask(f"Delete the run '{name}' with all its files?{models}"):
+            return False
+        self._jobs.pop(name, None)
+        hidden = card.path.with_name(DELETED + name)
+        try:
+            shutil.rmtree(hidden, ignore_errors=True)
+            os.replace(card.path, hidden)  # noqa: PTH105 - gone at once, or not at all
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            raise DyconError(
+                f"run '{name}': cannot be deleted ({error.strerror}); close what uses its files"
+            ) from error
+        shutil.rmtree(hidden, ignore_errors=True)
+        return True
+
+    def poll(self) -> Mapping[str, list[Event]]:
+        """Look at every run that is followed; needed for stopping runs too."""
+        return {name: job.poll() for name, job in list(self._jobs.items())}
+
+    def _began(self, run_dir: Path, job: TrainingJob) -> None:
+        self._jobs[run_dir.name] = job
+        if job.pid is not None:
+            mark_started(run_dir, job.pid)
+
+    def _new_name(self, method: str) -> str:
+        """Return a free name that says the method."""
+        numbers = [number for number, _ in map(_number, self.cards())]
+        return f"{1 + max(numbers, default=0):02d}-{method}"
+
+
+def _number(run: RunCard) -> tuple[int, str]:
+    match = re.match(r"\d+", run.name)
+    return (int(match[0]) if match else 0, run.name)
+
+
+def _copied(source: Path, target: Path) -> None:
+    try:
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise write_error(target, error) from error

@@ -1,0 +1,165 @@
+"""What the checks need to know of loaded scans and segmentations, computed once per change."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+
+from DyCONLib import mrml
+from DyCONLib.mrml_files import voxels_of
+from DyCONTrainingLib.cases import FromScene, Row, Source
+from DyCONTrainingLib.checks import Facts, ImageFacts, LabelFacts
+from DyCONTrainingLib.labels import Segment
+from DyCONTrainingLib.scene_rows import is_prediction, segments_of
+
+GONE = ImageFacts(problem="is not loaded any more; load it again or leave it out")
+OUTSIDE_SHARE = 0.1  # of a segmentation; less may be rounding at the border
+
+
+class FactBook:
+    """The facts of rows in the scene; a node that did not change is not looked at again."""
+
+    def __init__(self) -> None:
+        """Start without facts."""
+        self._images: dict[tuple[Source, ...], tuple[object, ImageFacts]] = {}
+        self._labels: dict[tuple[Source, ...], tuple[object, LabelFacts]] = {}
+
+    def look(self, rows: Iterable[Row]) -> Facts:
+        """Return what is known of those of `rows` that lie in the scene."""
+        loaded = [row for row in rows if isinstance(row.images[0], FromScene)]
+        gone = {row.images: GONE for row in loaded if not _nodes(row.images)}
+        there = [row for row in loaded if row.images not in gone]
+        images = {row.images: self._image(row) for row in there}
+        drawn = [row for row in there if _nodes([row.label])]
+        return Facts(images | gone, {row.images: self._label(row) for row in drawn})
+
+    def _image(self, row: Row) -> ImageFacts:
+        nodes = _nodes(row.images)
+        stamp = tuple((node.GetID(), node.GetMTime(), _voxels_time(node)) for node in nodes)
+        if self._images.get(row.images, (None,))[0] != stamp:
+            self._images[row.images] = (stamp, image_facts(nodes))
+        return self._images[row.images][1]
+
+    def _label(self, row: Row) -> LabelFacts:
+        volume, node = _nodes(row.images)[0], _nodes([row.label])[0]
+        drawn = _drawn_time(node)
+        stamp = (node.GetID(), node.GetMTime(), drawn, volume.GetMTime(), _voxels_time(volume))
+        if self._labels.get(row.images, (None,))[0] != stamp:
+            self._labels[row.images] = (stamp, label_facts(node, volume))
+        return self._labels[row.images][1]
+
+
+def node_of(source: Source | None) -> Any | None:
+    """Return the node of a source in the scene; None where it is elsewhere or gone."""
+    return slicer.mrmlScene.GetNodeByID(source.node_id) if isinstance(source, FromScene) else None
+
+
+def segments_in(rows: Iterable[Row]) -> tuple[list[Segment], dict[str, int]]:
+    """Return every segment of the rows' segmentations once, and in how many cases it is."""
+    segments: dict[str, Segment] = {}
+    cases: dict[str, int] = {}
+    for row in rows:
+        node = node_of(row.label)
+        for segment in segments_of(node) if node is not None else ():
+            segments.setdefault(segment.name, segment)
+            cases[segment.name] = cases.get(segment.name, 0) + 1
+    return list(segments.values()), cases
+
+
+def image_facts(volumes: Sequence[Any]) -> ImageFacts:
+    """Return what is known of a scan with one volume node per channel."""
+    first = volumes[0]
+    arrays = [slicer.util.arrayFromVolume(volume) for volume in volumes]
+    columns, rows, slices = (int(n) for n in first.GetImageData().GetDimensions())
+    size = (columns, rows, slices)
+    digest = hashlib.sha256(repr((len(arrays), slices, rows, columns)).encode())  # as the engine's
+    ranges = []
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array, dtype="<f4").data)
+        ranges.append((float(array.min(initial=np.inf)), float(array.max(initial=-np.inf))))
+    colored = any(array.ndim != 3 for array in arrays)  # noqa: PLR2004 - slices, rows, columns
+    return ImageFacts(
+        size_xyz=size,
+        spacing_mm=tuple(sorted(float(mm) for mm in first.GetSpacing())),
+        low=min(low for low, _ in ranges),
+        high=max(high for _, high in ranges),
+        finite=all(np.isfinite(low) and np.isfinite(high) for low, high in ranges),
+        constant=any(low == high for low, high in ranges),
+        sha256=digest.hexdigest(),
+        channels_agree=all(mrml.same_grid(volume, first) for volume in volumes[1:]),
+        problem="is a color image, expected one intensity per voxel" if colored else "",
+    )
+
+
+def label_facts(segmentation: Any, volume: Any) -> LabelFacts:
+    """Return what is known of a segmentation on the grid of `volume`."""
+    masks = segment_masks(segmentation, volume)
+    overlaps = {
+        (one, two): shared
+        for one, two in combinations(masks, 2)
+        if (shared := int(np.count_nonzero(masks[one] & masks[two])))
+    }
+    voxels = {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
+    inside_ml = sum(voxels.values()) * float(np.prod(volume.GetSpacing())) / 1000.0
+    total_ml = _volume_ml(segmentation)
+    outside_ml = total_ml - inside_ml
+    return LabelFacts(
+        voxels=voxels,
+        overlaps=overlaps,
+        outside_ml=outside_ml if outside_ml > OUTSIDE_SHARE * total_ml else 0.0,
+        is_prediction=is_prediction(segmentation),
+    )
+
+
+def segment_masks(segmentation: Any, volume: Any) -> dict[str, NDArray[np.bool_]]:
+    """Return the voxels of every segment on the grid of `volume`; equal names are one segment."""
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for identifier, mask in mrml.segment_arrays(segmentation, volume).items():
+        name = segmentation.GetSegmentation().GetSegment(identifier).GetName()
+        masks[name] = masks[name] | mask if name in masks else mask
+    return masks
+
+
+def _volume_ml(segmentation: Any) -> float:
+    """Return the volume of all segments on their own grids."""
+    total = 0.0
+    segments = segmentation.GetSegmentation()
+    for index in range(segments.GetNumberOfSegments()):
+        identifier = segments.GetNthSegmentID(index)
+        image = slicer.vtkOrientedImageData()
+        if segmentation.GetBinaryLabelmapRepresentation(identifier, image):
+            array = _voxels(image)
+            total += np.count_nonzero(array) * float(np.prod(image.GetSpacing())) / 1000.0
+    return total
+
+
+def _voxels(image: Any) -> NDArray[Any]:
+    return np.zeros(0) if image.IsEmpty() else voxels_of(image)
+
+
+def _voxels_time(volume: Any) -> int:
+    return int(volume.GetImageData().GetMTime())
+
+
+def _drawn_time(segmentation: Any) -> int:
+    """Return when anything of a segmentation changed last, its voxels included."""
+    core = segmentation.GetSegmentation()
+    times = [core.GetMTime()]
+    for index in range(core.GetNumberOfSegments()):
+        segment = core.GetNthSegment(index)
+        shape = segment.GetRepresentation(core.GetSourceRepresentationName())
+        scalars = shape and shape.GetPointData().GetScalars()
+        times += [int(each.GetMTime()) for each in (segment, shape, scalars) if each is not None]
+    return int(max(times))
+
+
+def _nodes(sources: Iterable[Source | None]) -> list[Any]:
+    """Return the nodes of sources that all lie in the scene; [] where one does not."""
+    nodes = [node_of(source) for source in sources]
+    return [] if any(node is None for node in nodes) else nodes

@@ -1,0 +1,263 @@
+"""A data set is built from the scene and from folders, written whole or not at all, and grows."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from dycon_engine.config import DataConfig
+from dycon_engine.data.formats.readers import read_image, read_label
+from dycon_engine.data.layouts import find_cases
+from Testing.slicer.training import scenes
+from Testing.tiny_scans import write_pairs
+
+LABEL = ("labels/pt00.nii.gz", "labels/pt01.nii.gz", "", "")
+
+
+def ready(now=[0.0]):  # noqa: B006 - a clock that never waits
+    now[0] += 10.0
+    return now[0]
+
+
+@pytest.fixture
+def built(slicer_scene, tmp_path):
+    """Three labeled scans and two without segmentation, saved."""
+    scenes.scans(3, 2)
+    made, failures = scenes.logic(tmp_path, clock=ready)
+    made.open(tmp_path / "set")
+    assert made.add_scene() == 5
+    made.save()
+    scenes.settle(made)
+    assert failures == []
+    return made
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+def snapshot(folder):
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_what_is_written_is_what_was_loaded(built, tmp_path):
+    import slicer
+
+    root = tmp_path / "set"
+    assert files(root) == [
+        *(f"images/case00{n}.nrrd" for n in range(1, 6)),
+        *(f"labels/case00{n}.nii.gz" for n in range(1, 4)),
+        "manifest.toml",
+    ]
+    for number in range(3):
+        image, mask = scenes.ball(number)
+        stored = read_image(root / f"images/case00{number + 1}.nrrd")
+        assert stored.array[0].sum() == pytest.approx(image.sum(), rel=1e-6)
+        assert sorted(np.round(stored.geometry.spacing_mm, 4)) == [1.5, 1.5, 2.0]
+        label = read_label(root / f"labels/case00{number + 1}.nii.gz")
+        assert label.array.sum() == mask.sum()
+        back = slicer.util.loadVolume(str(root / f"images/case00{number + 1}.nrrd"), {})
+        np.testing.assert_allclose(scenes.world_of(back), scenes.IJK_TO_RAS, atol=1e-5)
+        np.testing.assert_array_equal(slicer.util.arrayFromVolume(back), image)
+    assert built.findings == []
+    assert built.is_saved
+
+
+def test_the_engine_reads_it_with_roles_and_labels(built, tmp_path):
+    found = find_cases(tmp_path / "set", DataConfig())
+    assert found.layout == "manifest"
+    roles = [case.role for case in found.cases]
+    assert roles == ["labeled"] * 3 + ["unlabeled"] * 2
+    assert [(label.value, label.name) for label in found.labels] == [(0, "background"), (1, "ball")]
+    assert all(path.is_file() for case in found.cases for path in case.images)
+
+
+def test_it_grows_and_no_file_is_written_twice(built, slicer_scene, tmp_path):
+    root = tmp_path / "set"
+    before = snapshot(root / "images") | snapshot(root / "labels")
+    scenes.scans(1, 1, first=5)
+    built.add_scene()
+    assert [row.alias for row in built.draft.rows[-2:]] == ["", ""]
+    assert not built.is_saved
+    built.save()
+    scenes.settle(built)
+    after = snapshot(root / "images") | snapshot(root / "labels")
+    assert {path: after[path] for path in before} == before
+    assert len(after) == len(before) + 3
+    assert [row.alias for row in built.draft.rows] == [f"case00{n}" for n in range(1, 8)]
+
+
+def test_it_is_the_same_when_it_is_opened_again_and_titles_come_from_the_persons_own_list(
+    built, tmp_path
+):
+    rows = built.draft.rows
+    again, _ = scenes.logic(tmp_path, clock=ready)
+    again.open(tmp_path / "set")
+    assert again.draft.rows == rows
+    assert again.draft.rows[0].title == "scan 0"
+    assert again.is_saved
+    stranger, _ = scenes.logic(tmp_path / "set", clock=ready)
+    stranger.open(tmp_path / "set")
+    assert stranger.draft.rows[0].title == "case001"
+
+
+def test_cases_that_somebody_put_beside_the_manifest_are_found(built, tmp_path):
+    from DyCONTrainingLib.cases import Role
+
+    root = tmp_path / "set"
+    for part, name in (("images", "case004.nrrd"), ("labels", "case001.nii.gz")):
+        suffix = name.partition(".")[2]
+        (root / part / f"case042.{suffix}").write_bytes((root / part / name).read_bytes())
+    built.open(root)
+    assert built.folder.unlisted == ("case042",)
+    assert built.draft.rows[-1].role is Role.LABELED
+    assert not built.is_saved
+    built.save()
+    scenes.settle(built)
+    assert [case.name for case in find_cases(root, DataConfig()).cases][-1] == "case042"
+    built.open(root)
+    assert built.folder.unlisted == ()
+
+
+def test_a_case_that_is_left_out_keeps_its_files_and_stays_out(built, tmp_path):
+    built.remove([4])
+    built.save()
+    scenes.settle(built)
+    assert (tmp_path / "set/images/case005.nrrd").is_file()
+    built.open(tmp_path / "set")
+    assert [row.alias for row in built.draft.rows] == [f"case00{n}" for n in range(1, 5)]
+
+
+def test_a_new_segmentation_of_a_saved_case_becomes_a_new_file(built, slicer_scene, tmp_path):
+    from dataclasses import replace
+
+    import slicer
+    from DyCONTrainingLib.cases import FromScene
+
+    node = slicer.util.getNode("scan 0")
+    smaller = scenes.segmentation(node, {"ball": scenes.ball(0)[1] & False}, name="new")
+    row = replace(built.draft.rows[0], label=FromScene(smaller.GetID()))
+    built.edit(built.draft.with_rows((row, *built.draft.rows[1:])))
+    built.save()
+    scenes.settle(built)
+    root = tmp_path / "set"
+    assert read_label(root / "labels/case001-v2.nii.gz").array.sum() == 0
+    assert read_label(root / "labels/case001.nii.gz").array.sum() > 0
+    assert built.folder.content.rows[0].label.path == "labels/case001-v2.nii.gz"
+
+
+@pytest.mark.parametrize("way", ["full disk", "cancel", "node gone"])
+def test_where_it_cannot_be_written_nothing_is_left(slicer_scene, tmp_path, monkeypatch, way):
+    import slicer
+    from DyCONTrainingLib import scene_write
+
+    scenes.scans(2, 1)
+    made, failures = scenes.logic(tmp_path, clock=ready)
+    made.open(tmp_path / "set")
+    made.add_scene()
+    if way == "full disk":
+
+        def full(*_arguments):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("DyCONTrainingLib.saving.write_text", full)
+    made.save()
+    made.poll()
+    assert next((tmp_path / "set/images").iterdir()).name.startswith(".dycon-")
+    if way == "cancel":
+        made.cancel()
+    elif way == "node gone":
+        slicer.mrmlScene.RemoveNode(slicer.util.getNode("scan 2"))
+    scenes.settle(made)
+    assert files(tmp_path / "set") == []
+    assert len(failures) == (0 if way == "cancel" else 1)
+    assert not made.is_saved
+    assert scene_write
+
+
+def test_a_folder_is_added_under_neutral_names_and_its_files_are_not_touched(
+    slicer_scene, tmp_path
+):
+    source = write_pairs(tmp_path / "Doe Jane", 4, 2)
+    lines = [f"doe{n},images/pt0{n}.nii.gz,{LABEL[n]},D{n // 2}" for n in range(4)]
+    (source / "manifest.csv").write_text("\n".join(["case,image,label,patient", *lines]))
+    before = snapshot(source)
+    made, failures = scenes.logic(tmp_path, clock=ready)
+    made.open(tmp_path / "set")
+    made.add_folder(source)
+    scenes.settle(made)
+    assert failures == []
+    assert [(row.title, row.role.value, row.patient) for row in made.draft.rows] == [
+        ("doe0", "labeled", "D0"), ("doe1", "labeled", "D0"),
+        ("doe2", "unlabeled", "D1"), ("doe3", "unlabeled", "D1"),
+    ]  # fmt: skip
+    made.save()
+    scenes.settle(made)
+    assert failures == []
+    assert snapshot(source) == before
+    assert files(tmp_path / "set")[:2] == ["images/case001.nii.gz", "images/case002.nii.gz"]
+    text = (tmp_path / "set/manifest.toml").read_text().lower()
+    assert "doe" not in text
+    assert [row.patient for row in made.draft.rows] == ["p1", "p1", "p2", "p2"]
+    who = json.loads((tmp_path / "settings/who-is-who.json").read_text())
+    assert next(iter(who.values()))["patients"] == {"p1": "D0", "p2": "D1"}
+    assert made.problems == 0
+
+
+def test_label_values_of_a_folder_become_those_of_the_data_set(slicer_scene, tmp_path):
+    from Testing.tiny_scans import mask, scan, write_scan
+
+    scenes.scans(1, 0)
+    made, _ = scenes.logic(tmp_path, clock=ready)
+    made.open(tmp_path / "set")
+    made.add_scene()
+    source = tmp_path / "other"
+    write_scan(source / "images/a.nii.gz", scan(1))
+    write_scan(source / "labels/a.nii.gz", mask(values=(4, 7)))
+    made.add_folder(source)
+    scenes.settle(made)
+    assert dict(made.draft.mapping.values) == {"ball": 1, "label 4": 2, "label 7": 3}
+    made.set_mapping(made.draft.mapping.assigned("label 4", 0).assigned("label 7", 1))
+    made.save()
+    scenes.settle(made)
+    stored = read_label(tmp_path / "set/labels/case002.nii.gz").array
+    assert set(np.unique(stored)) == {0, 1}
+    np.testing.assert_array_equal(stored == 1, mask(values=(4, 7)) == 7)
+
+
+def test_a_second_scan_of_a_patient_gets_the_same_number(built, slicer_scene, tmp_path):
+    one = scenes.volume("a", scenes.ball(20)[0])
+    scenes.patient("Doe^Jane", one)
+    built.add_scene()
+    built.save()
+    scenes.settle(built)
+    assert built.draft.rows[-1].patient == "p1"
+    later, _ = scenes.logic(tmp_path, clock=ready)
+    later.open(tmp_path / "set")
+    two = scenes.volume("b", scenes.ball(21)[0])
+    item = scenes.patient("Doe^Jane", two)
+    assert later.add_items([item]) == 1
+    assert later.draft.rows[-1].patient == "p1"
+
+
+def test_a_folder_that_holds_something_else_is_refused(slicer_scene, tmp_path):
+    from dycon_engine.errors import InputError
+
+    made, _ = scenes.logic(tmp_path)
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters/dear.txt").write_text("x")
+    with pytest.raises(InputError, match="is not empty and no data set"):
+        made.open(tmp_path / "letters")
+
+
+def test_nothing_is_saved_without_a_folder_or_a_case(slicer_scene, tmp_path):
+    from dycon_engine.errors import InputError
+
+    made, _ = scenes.logic(tmp_path)
+    with pytest.raises(InputError, match="no folder yet"):
+        made.save()
+    made.open(tmp_path / "set")
+    with pytest.raises(InputError, match="no case yet"):
+        made.save()
