@@ -46,3 +46,22 @@ def slicer_views(slicer_scene: Any) -> ModuleType:
     from Testing.slicer.host import views
 
     return views
+
+
+@pytest.fixture
+def slicer_qt(slicer_scene: Any) -> Iterator[ModuleType]:
+    """`import qt`, `import ctk` and Slicer's widgets; yields Testing.slicer.host.qt.
+
+    Dialogs are recorded in its `dialogs`. The test fails if a slot failed or Qt complained; a test
+    that provokes it takes the list with `failures()`.
+    """
+    _require("PySide6", "the panels' widgets are Qt's")
+    from Testing.slicer.host import qt as host_qt
+
+    host_qt.start_qt()
+    host_qt.dialogs.clear()
+    host_qt.failures()
+    yield host_qt
+    found = "\n".join(host_qt.failures())
+    host_qt.dialogs.clear()
+    assert not found, f"slots failed or Qt complained during the test:\n{found}"

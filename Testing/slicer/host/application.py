@@ -122,7 +122,9 @@ class Settings:
 
     def remove(self, key: str) -> None:
         """Forget a key and everything below it."""
-        self.stored = {k: v for k, v in self.stored.items() if k != key and key + "/" not in k}
+        self.stored = {
+            k: v for k, v in self.stored.items() if k != key and not k.startswith(key + "/")
+        }
 
 
 class IOManager:

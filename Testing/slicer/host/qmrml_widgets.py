@@ -1,0 +1,612 @@
+"""Stand-ins for the qMRML widgets that panels use, with the names of Slicer's headers.
+
+They show the real scene. Public are properties, slots and Q_INVOKABLE methods, as PythonQt shows
+them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import slicer
+import vtk
+from PySide6.QtCore import Property, Qt
+from PySide6.QtGui import QColor, QIcon, QPixmap, QStandardItem, QStandardItemModel
+from PySide6.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QHeaderView,
+    QMainWindow,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+    QToolBar,
+    QVBoxLayout,
+    QWidget,
+)
+
+from Testing.slicer.host.ctk_widgets import ctkSliderWidget, stored
+from Testing.slicer.host.pythonqt import StandIn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class qMRMLWidget(StandIn, QWidget):
+    """A widget that passes the scene on."""
+
+    _signals = ("mrmlSceneChanged(vtkMRMLScene*)",)
+    _slots = ("setMRMLScene(vtkMRMLScene*)",)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._scene: Any = None
+
+    def setMRMLScene(self, scene: Any) -> None:
+        """Set the scene and pass it on."""
+        if scene is not self._scene:
+            self._scene = scene
+            self._send("mrmlSceneChanged(vtkMRMLScene*)", scene)
+
+    def mrmlScene(self) -> Any:
+        """The scene, None before it was set."""
+        return self._scene
+
+
+class _SceneObserver:
+    """Calls back when nodes come, go or change their name; ends with the widget."""
+
+    def __init__(self, added: Callable[[Any], None], leaving: Callable[[Any], None]) -> None:
+        self._scene: Any = None
+        self._tags: list[int] = []
+        self._added, self._leaving = added, leaving
+
+    def watch(self, scene: Any, closed: Callable[[], None]) -> None:
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
+        self._scene, self._tags = scene, []
+        if scene is None:
+            return
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def added(caller: Any, event: str, node: Any) -> None:
+            if not scene.IsBatchProcessing():
+                self._added(node)
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def leaving(caller: Any, event: str, node: Any) -> None:
+            if not scene.IsBatchProcessing():
+                self._leaving(node)
+
+        watched = slicer.vtkMRMLScene
+        self._tags = [
+            scene.AddObserver(watched.NodeAddedEvent, added),
+            scene.AddObserver(watched.NodeAboutToBeRemovedEvent, leaving),
+            scene.AddObserver(watched.EndBatchProcessEvent, lambda *_: closed()),
+        ]
+
+
+class qMRMLNodeComboBox(StandIn, QWidget):
+    """A list of the scene's nodes of some classes."""
+
+    _signals = (
+        "currentNodeChanged(vtkMRMLNode*)",
+        "currentNodeChanged(bool)",
+        "currentNodeIDChanged(QString)",
+        "nodeActivated(vtkMRMLNode*)",
+        "nodeAdded(vtkMRMLNode*)",
+        "nodeAddedByUser(vtkMRMLNode*)",
+        "nodeAboutToBeRemoved(vtkMRMLNode*)",
+        "currentNodeRenamed(QString)",
+    )
+    _slots = (
+        "setMRMLScene(vtkMRMLScene*)",
+        "setCurrentNode(vtkMRMLNode*)",
+        "setCurrentNodeID(QString)",
+        "setCurrentNodeIndex(int)",
+        "removeCurrentNode()",
+    )
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        self._box = QComboBox(self)
+        self._box.setSizePolicy(QSizePolicy.Expanding, QSizePolicy.Fixed)
+        self._box.setSizeAdjustPolicy(QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        row.addWidget(self._box)
+        self._scene: Any = None
+        self._observer = _SceneObserver(self._node_added, self._node_leaving)
+        self._attributes: list[tuple[str, str, Any]] = []
+        self._told = ""  # the id that was last sent out
+        self._box.currentIndexChanged.connect(self._index_changed)
+        self._box.activated.connect(
+            lambda _: self._send("nodeActivated(vtkMRMLNode*)", self.currentNode())
+        )
+        self.destroyed.connect(lambda: self._observer.watch(None, lambda: None))
+
+    # --- what is in the list
+
+    def _fits(self, node: Any) -> bool:
+        shown = any(
+            node.IsA(kind) if self.showChildNodeTypes else node.GetClassName() == kind
+            for kind in self.nodeTypes
+        ) and not any(node.IsA(kind) for kind in self.hideChildNodeTypes)
+        visible = self.showHidden or not node.GetHideFromEditors()
+        return shown and visible and all(_has(node, *wanted) for wanted in self._attributes)
+
+    def _fill(self, keep: str | None = None) -> None:
+        """List the nodes anew; keep one chosen, else the first unless none is allowed."""
+        keep = self.currentNodeID if keep is None else keep
+        self._box.blockSignals(True)
+        self._box.clear()
+        if self.noneEnabled:
+            self._box.addItem(self.noneDisplay, "")
+        for node in slicer.util.getNodesByClass("vtkMRMLNode") if self._scene else ():
+            if self._fits(node):
+                self._box.addItem(node.GetName(), node.GetID())
+        index = self._box.findData(keep) if keep else -1
+        fallback = 0 if self.noneEnabled else -1
+        self._box.setCurrentIndex(index if index >= 0 else fallback)
+        self._box.blockSignals(False)
+        self._index_changed()
+
+    def _node_added(self, node: Any) -> None:
+        if self._fits(node):
+            self._fill()
+            self._send("nodeAdded(vtkMRMLNode*)", node)
+
+    def _node_leaving(self, node: Any) -> None:
+        index = self._box.findData(node.GetID())
+        if index >= 0:
+            self._send("nodeAboutToBeRemoved(vtkMRMLNode*)", node)
+            self._box.removeItem(index)  # Qt makes a neighbor current, as seen in Slicer
+
+    def _index_changed(self) -> None:
+        node_id = self.currentNodeID
+        if node_id == self._told:
+            return
+        self._told = node_id
+        node = self.currentNode()
+        self._send("currentNodeChanged(vtkMRMLNode*)", node)
+        self._send("currentNodeChanged(bool)", node is not None)
+        self._send("currentNodeIDChanged(QString)", node_id)
+
+    # --- slots
+
+    def setMRMLScene(self, scene: Any) -> None:
+        """Set the scene; a node is chosen then unless none is allowed."""
+        if scene is self._scene:
+            return
+        self._scene = scene
+        self._observer.watch(scene, self._fill)
+        self._fill("")
+        if not self.noneEnabled and self._box.count():
+            self._box.setCurrentIndex(0)
+
+    def setCurrentNode(self, node: Any) -> None:
+        """Choose a node, given itself or by its id; None for none."""
+        self.setCurrentNodeID(node if isinstance(node, str) else node.GetID() if node else "")
+
+    def setCurrentNodeID(self, node_id: str) -> None:
+        """Choose a node by its id."""
+        index = self._box.findData(node_id or "")
+        self._box.setCurrentIndex(index)
+
+    def setCurrentNodeIndex(self, index: int) -> None:
+        """Choose the n-th node."""
+        self._box.setCurrentIndex(index + bool(self.noneEnabled))
+
+    def addNode(self, node_class: str = "") -> Any:
+        """Add a node of the first class, or the given one; choose it if so set."""
+        kind = node_class or self.nodeTypes[0]
+        name = self._scene.GenerateUniqueName(self.baseName or self._scene.GetTagByClassName(kind))
+        node = self._scene.AddNewNodeByClass(kind, name)
+        for wanted_class, attribute, value in self._attributes:
+            if node.IsA(wanted_class):
+                node.SetAttribute(attribute, str(value or ""))
+        if self.selectNodeUponCreation:
+            self.setCurrentNode(node)
+        self._send("nodeAddedByUser(vtkMRMLNode*)", node)
+        return node
+
+    def removeCurrentNode(self) -> None:
+        """Remove the chosen node from the scene."""
+        self._scene.RemoveNode(self.currentNode())
+
+    # --- Q_INVOKABLE
+
+    def mrmlScene(self) -> Any:
+        """The scene."""
+        return self._scene
+
+    def currentNode(self) -> Any:
+        """The chosen node, or None."""
+        return self._scene.GetNodeByID(self.currentNodeID) if self._scene else None
+
+    def nodeCount(self) -> int:
+        """How many nodes are listed."""
+        return self._box.count() - bool(self.noneEnabled)
+
+    def nodeFromIndex(self, index: int) -> Any:
+        """The n-th node."""
+        return self._scene.GetNodeByID(self._box.itemData(index + bool(self.noneEnabled)) or "")
+
+    def addAttribute(self, node_class: str, attribute: str, value: Any = None) -> None:
+        """List only nodes of that class that have the attribute (with that value)."""
+        self._attributes.append((node_class, attribute, value))
+        self._fill()
+
+    def removeAttribute(self, node_class: str, attribute: str) -> None:
+        """Undo addAttribute."""
+        self._attributes = [a for a in self._attributes if a[:2] != (node_class, attribute)]
+        self._fill()
+
+    def _refilling(kind: Any, name: str, default: Any) -> Any:  # makes the properties below
+        kept = stored(kind, name, default)
+
+        def write(self: Any, value: Any) -> None:
+            self.__dict__["_" + name] = value
+            self._fill()
+
+        return Property(kind, kept.fget, write)
+
+    nodeTypes = _refilling("QStringList", "nodeTypes", [])
+    hideChildNodeTypes = _refilling("QStringList", "hideChildNodeTypes", [])
+    showHidden = _refilling(bool, "showHidden", False)
+    showChildNodeTypes = _refilling(bool, "showChildNodeTypes", True)
+    noneEnabled = _refilling(bool, "noneEnabled", False)
+    noneDisplay = _refilling(str, "noneDisplay", "None")
+    baseName = stored(str, "baseName", "")
+    addEnabled = stored(bool, "addEnabled", True)
+    removeEnabled = stored(bool, "removeEnabled", True)
+    editEnabled = stored(bool, "editEnabled", False)
+    renameEnabled = stored(bool, "renameEnabled", False)
+    selectNodeUponCreation = stored(bool, "selectNodeUponCreation", True)
+    interactionNodeSingletonTag = stored(str, "interactionNodeSingletonTag", "")
+    currentNodeID = Property(str, lambda self: self._box.currentData() or "", setCurrentNodeID)
+
+
+def _has(node: Any, node_class: str, attribute: str, value: Any) -> bool:
+    found = node.GetAttribute(attribute)
+    return not node.IsA(node_class) or (found is not None and value in (None, "", found))
+
+
+class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
+    """A list of nodes, each with a check mark."""
+
+    _signals = (*qMRMLNodeComboBox._signals, "checkedNodesChanged()")
+    _slots = (*qMRMLNodeComboBox._slots, "check(vtkMRMLNode*)", "uncheck(vtkMRMLNode*)")
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._checked: set[str] = set()
+
+    def setCheckState(self, node: Any, state: Any) -> None:
+        """Check or uncheck a node."""
+        before = set(self._checked)
+        change = self._checked.add if state == Qt.Checked else self._checked.discard
+        change(node.GetID())
+        if before != self._checked:
+            self._send("checkedNodesChanged()")
+
+    def checkState(self, node: Any) -> Any:
+        """Whether a node is checked."""
+        return Qt.Checked if node.GetID() in self._checked else Qt.Unchecked
+
+    def check(self, node: Any) -> None:
+        """Check a node."""
+        self.setCheckState(node, Qt.Checked)
+
+    def uncheck(self, node: Any) -> None:
+        """Uncheck a node."""
+        self.setCheckState(node, Qt.Unchecked)
+
+    def checkedNodes(self) -> tuple[Any, ...]:
+        """The checked nodes."""
+        nodes = (self.nodeFromIndex(i) for i in range(self.nodeCount()))
+        return tuple(n for n in nodes if n.GetID() in self._checked)
+
+    def uncheckedNodes(self) -> tuple[Any, ...]:
+        """The others."""
+        nodes = (self.nodeFromIndex(i) for i in range(self.nodeCount()))
+        return tuple(n for n in nodes if n.GetID() not in self._checked)
+
+    def allChecked(self) -> bool:
+        """Whether every node is checked."""
+        return not self.uncheckedNodes()
+
+    def noneChecked(self) -> bool:
+        """Whether no node is checked."""
+        return not self.checkedNodes()
+
+
+class qMRMLSliderWidget(ctkSliderWidget):
+    """A slider that may take the unit of a quantity from the scene."""
+
+    _slots = (*ctkSliderWidget._slots, "setMRMLScene(vtkMRMLScene*)", "setQuantity(QString)")
+
+    def setMRMLScene(self, scene: Any) -> None:
+        """Set the scene of the units."""
+        self.__dict__["_scene"] = scene
+
+    def mrmlScene(self) -> Any:
+        """The scene."""
+        return self.__dict__.get("_scene")
+
+    def setQuantity(self, quantity: str) -> None:
+        """Set the quantity, such as length."""
+        self.__dict__["_quantity"] = quantity
+
+    quantity = Property(str, lambda self: self.__dict__.get("_quantity", ""), setQuantity)
+
+
+class qMRMLSegmentsTableView(qMRMLWidget):
+    """The segments of a segmentation, with their colors."""
+
+    _signals = (
+        *qMRMLWidget._signals,
+        "selectionChanged(QItemSelection,QItemSelection)",
+        "segmentAboutToBeModified(QString)",
+    )
+    _slots = (*qMRMLWidget._slots, "setSegmentationNode(vtkMRMLNode*)", "setReadOnly(bool)")
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        column = QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        self._table = QTableWidget(0, 1, self)
+        self._table.setHorizontalHeaderLabels(["Name"])
+        self._table.horizontalHeader().setSectionResizeMode(QHeaderView.Stretch)
+        self._table.verticalHeader().hide()
+        column.addWidget(self._table)
+        self._node: Any = None
+        self._tag = 0
+        self._table.selectionModel().selectionChanged.connect(
+            lambda a, b: self._send("selectionChanged(QItemSelection,QItemSelection)", a, b)
+        )
+
+    def setSegmentationNode(self, node: Any) -> None:
+        """Show the segments of that node; None for none."""
+        if self._node is not None:
+            self._node.RemoveObserver(self._tag)
+        self._node = node
+        if node is not None:
+            self._tag = node.AddObserver(vtk.vtkCommand.AnyEvent, lambda *_: self._fill())
+        self._fill()
+
+    def _fill(self) -> None:
+        segments = self._node.GetSegmentation() if self._node is not None else None
+        count = segments.GetNumberOfSegments() if segments else 0
+        if self._table.rowCount() != count:
+            self._table.setRowCount(count)
+        for row in range(count):
+            segment = segments.GetNthSegment(row)
+            item = self._table.item(row, 0)
+            if item is None or item.text() != segment.GetName():
+                item = QTableWidgetItem(segment.GetName())
+                self._table.setItem(row, 0, item)
+            swatch = QPixmap(12, 12)
+            swatch.fill(QColor.fromRgbF(*segment.GetColor()))
+            item.setIcon(QIcon(swatch))
+
+    def setReadOnly(self, read_only: bool) -> None:
+        """Whether names and colors can be changed."""
+        triggers = QTableWidget.NoEditTriggers if read_only else QTableWidget.DoubleClicked
+        self._table.setEditTriggers(triggers)
+        self.__dict__["_readOnly"] = read_only
+
+    def segmentationNode(self) -> Any:
+        """The node that is shown."""
+        return self._node
+
+    def tableWidget(self) -> QTableWidget:
+        """The table itself."""
+        return self._table
+
+    def selectedSegmentIDs(self) -> list[str]:
+        """Ids of the selected segments."""
+        rows = {index.row() for index in self._table.selectedIndexes()}
+        return [self._node.GetSegmentation().GetNthSegmentID(row) for row in sorted(rows)]
+
+    def setSelectedSegmentIDs(self, ids: list[str]) -> None:
+        """Select segments by id."""
+        self._table.clearSelection()
+        for row in range(self._table.rowCount()):
+            if self._node.GetSegmentation().GetNthSegmentID(row) in ids:
+                self._table.selectRow(row)
+
+    readOnly = Property(bool, lambda self: self.__dict__.get("_readOnly", False), setReadOnly)
+    segmentCount = Property(int, lambda self: self._table.rowCount())
+    headerVisible = stored(bool, "headerVisible", True)
+    visibilityColumnVisible = stored(bool, "visibilityColumnVisible", True)
+    colorColumnVisible = stored(bool, "colorColumnVisible", True)
+    opacityColumnVisible = stored(bool, "opacityColumnVisible", True)
+    statusColumnVisible = stored(bool, "statusColumnVisible", False)
+    filterBarVisible = stored(bool, "filterBarVisible", False)
+
+
+class qMRMLSubjectHierarchyComboBox(StandIn, QComboBox):
+    """A list of the items of the subject hierarchy."""
+
+    _signals = ("currentItemChanged(vtkIdType)",)
+    _slots = ("setMRMLScene(vtkMRMLScene*)", "setCurrentItem(vtkIdType)")
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setModel(QStandardItemModel(self))
+        self._scene: Any = None
+        self._observer = _SceneObserver(lambda _: self._fill(), lambda _: self._fill())
+        self.currentIndexChanged.connect(
+            lambda _: self._send("currentItemChanged(vtkIdType)", self.currentItem())
+        )
+        self.destroyed.connect(lambda: self._observer.watch(None, lambda: None))
+
+    def showPopup(self) -> None:
+        """Read the tree anew and open the list."""
+        self._fill()
+        super().showPopup()
+
+    def _fill(self) -> None:
+        keep = self.currentItem()
+        self.blockSignals(True)
+        self.clear()
+        if self.noneEnabled:
+            self.addItem(self.noneDisplay, 0)
+        tree = self._scene.GetSubjectHierarchyNode()
+        for item in slicer.util.getSubjectHierarchyItemChildren(recursive=True):
+            node = tree.GetItemDataNode(item)
+            if not self.nodeTypes or (node and any(node.IsA(kind) for kind in self.nodeTypes)):
+                entry = QStandardItem(tree.GetItemName(item))
+                entry.setData(item, Qt.UserRole)
+                self.model().appendRow(entry)
+        self.setCurrentIndex(self.findData(keep))
+        self.blockSignals(False)
+
+    def setMRMLScene(self, scene: Any) -> None:
+        """Set the scene."""
+        self._scene = scene
+        self._observer.watch(scene, self._fill)
+        self._fill()
+
+    def setCurrentItem(self, item: int) -> None:
+        """Choose an item by its id."""
+        self._fill()
+        self.setCurrentIndex(self.findData(item))
+
+    def setCurrentNode(self, node: Any) -> None:
+        """Choose the item of a node."""
+        self.setCurrentItem(self._scene.GetSubjectHierarchyNode().GetItemByDataNode(node))
+
+    def mrmlScene(self) -> Any:
+        """The scene."""
+        return self._scene
+
+    def currentItem(self) -> int:
+        """The id of the chosen item, 0 for none."""
+        return int(self.currentData() or 0)
+
+    def currentNode(self) -> Any:
+        """The node of the chosen item, or None."""
+        return self._scene.GetSubjectHierarchyNode().GetItemDataNode(self.currentItem())
+
+    def clearSelection(self) -> None:
+        """Choose nothing."""
+        self.setCurrentIndex(0 if self.noneEnabled else -1)
+
+    noneEnabled = stored(bool, "noneEnabled", False)
+    noneDisplay = stored(str, "noneDisplay", "None")
+    nodeTypes = stored("QStringList", "nodeTypes", [])
+    showRootItem = stored(bool, "showRootItem", True)
+
+
+class qMRMLSegmentEditorWidget(qMRMLWidget):
+    """Segment Editor's widget reduced to the nodes it works on: nothing can be painted."""
+
+    _slots = (
+        *qMRMLWidget._slots,
+        "setMRMLSegmentEditorNode(vtkMRMLSegmentEditorNode*)",
+        "setSegmentationNode(vtkMRMLNode*)",
+        "setSourceVolumeNode(vtkMRMLNode*)",
+        "setCurrentSegmentID(QString)",
+        "setActiveEffectByName(QString)",
+    )
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._node: Any = None
+
+    def setMRMLSegmentEditorNode(self, node: Any) -> None:
+        """Set the parameter node."""
+        self._node = node
+
+    def setSegmentationNode(self, node: Any) -> None:
+        """Set the segmentation to edit."""
+        self._node.SetAndObserveSegmentationNode(node)
+
+    def setSourceVolumeNode(self, node: Any) -> None:
+        """Set the volume to edit on."""
+        self._node.SetAndObserveSourceVolumeNode(node)
+
+    def setCurrentSegmentID(self, segment: str) -> None:
+        """Set the segment to edit."""
+        self._node.SetSelectedSegmentID(segment)
+
+    def setActiveEffectByName(self, name: str) -> None:
+        """Choose a tool."""
+        self._node.SetActiveEffectName(name)
+
+    def updateWidgetFromMRML(self) -> None:
+        """Nothing is shown."""
+
+    def mrmlSegmentEditorNode(self) -> Any:
+        """The parameter node."""
+        return self._node
+
+    def segmentationNode(self) -> Any:
+        """The segmentation to edit."""
+        return self._node.GetSegmentationNode() if self._node else None
+
+    def sourceVolumeNode(self) -> Any:
+        """The volume to edit on."""
+        return self._node.GetSourceVolumeNode() if self._node else None
+
+    def currentSegmentID(self) -> str:
+        """The segment to edit."""
+        return self._node.GetSelectedSegmentID() or ""
+
+
+class qSlicerModuleSelectorToolBar(StandIn, QToolBar):
+    """The list of modules above the module panel."""
+
+    _signals = ("moduleSelected(QString)",)
+    _slots = ("selectModule(QString)",)
+
+    def selectModule(self, name: str) -> None:
+        """Leave the current module and enter that one.
+
+        Raises:
+            ValueError: no such module; Slicer would only warn.
+        """
+        module = slicer.app.moduleManager().module(name)
+        if module is None:
+            raise ValueError(f"selectModule: there is no module '{name}'")
+        before = self.__dict__.get("_selected", "")
+        if before:
+            _tell(slicer.app.moduleManager().module(before), "exit")
+        self.__dict__["_selected"] = name
+        _tell(module, "enter")
+        self._send("moduleSelected(QString)", name)
+
+    selectedModule = Property(str, lambda self: self.__dict__.get("_selected", ""), selectModule)
+
+
+def _tell(module: Any, what: str) -> None:
+    """Call enter or exit of a module's panel, which is made by then."""
+    panel = module.widgetRepresentation() if module else None
+    if panel is not None:
+        getattr(panel, what)()
+
+
+class qSlicerMainWindow(StandIn, QMainWindow):
+    """The main window: has the module selector and a status bar."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("qSlicerMainWindow")
+        self._selector = qSlicerModuleSelectorToolBar(self)
+
+    def moduleSelector(self) -> qSlicerModuleSelectorToolBar:
+        """The list of modules."""
+        return self._selector
+
+
+WIDGETS = (
+    qMRMLCheckableNodeComboBox,
+    qMRMLNodeComboBox,
+    qMRMLSegmentEditorWidget,
+    qMRMLSegmentsTableView,
+    qMRMLSliderWidget,
+    qMRMLSubjectHierarchyComboBox,
+    qMRMLWidget,
+)
