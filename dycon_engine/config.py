@@ -142,6 +142,9 @@ class AugmentationConfig:
     flip_axes: str = setting(
         "", "Axes that may be mirrored, letters of zyx; anatomy is usually not symmetric."
     )
+    unlabeled: bool = setting(
+        True, "Unlabeled patches are changed too; off: plain crops, and the method changes them."
+    )
     elastic: float = setting(0.0, "Probability of an elastic deformation.", low=0.0, high=1.0)
     intensity: float = setting(0.8, "Probability of gain, offset and gamma.", low=0.0, high=1.0)
     bias_field: float = setting(
@@ -162,6 +165,12 @@ class TrainingConfig:
     patch_size: tuple[int, int, int] = setting((64, 96, 96), "Patch (z, y, x).", unit="voxel")
     labeled_batch: int = setting(2, "Labeled patches per step and process.", low=1)
     unlabeled_batch: int = setting(2, "Unlabeled patches per step and process.", low=0)
+    unlabeled_cases: str = setting(
+        "unlabeled",
+        "Where unlabeled patches are drawn: from cases without a label, or from all training "
+        "cases, whose labels then stay unseen.",
+        choices=("unlabeled", "all"),
+    )
     foreground: float = setting(
         0.7, "Share of labeled patches centered on a random foreground class.", low=0.0, high=1.0
     )
@@ -174,6 +183,7 @@ class TrainingConfig:
         "Learning rate over time.",
         choices=("constant", "polynomial", "one_cycle", "steps"),
     )
+    cycles: int = setting(1, "schedule = one_cycle: this many times, one after another.", low=1)
     milestones: tuple[int, ...] = setting((), "schedule = steps: x0.1 at each of these steps.")
     clip_norm: float = setting(1.0, "Largest gradient norm; 0 = no clipping.", low=0.0)
     precision: str = setting(

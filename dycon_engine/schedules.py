@@ -24,11 +24,11 @@ def sigmoid_rampup(fraction: float) -> float:
     return math.exp(-5.0 * (1.0 - x) ** 2)
 
 
-def ramped(weight: float, share: float, progress: Progress) -> float:
-    """Return `weight` times the sigmoid ramp over the first `share` of the budget."""
+def ramped(weight: float, share: float, progress: Progress, *, start: float = 0.0) -> float:
+    """Return `weight` times the sigmoid ramp over `share` of the budget, beginning at `start`."""
     if share <= 0.0:
         return weight
-    return weight * sigmoid_rampup(progress.fraction / share)
+    return weight * sigmoid_rampup((progress.fraction - start) / share)
 
 
 def exponential_interpolation(start: float, end: float, fraction: float) -> float:
@@ -56,6 +56,12 @@ def one_cycle(fraction: float, warmup: float = 0.1, floor: float = 0.0) -> float
         return floor + (1.0 - floor) * (0.04 + 0.96 * x / warmup)
     cosine = 0.5 * (1.0 + math.cos(math.pi * (x - warmup) / (1.0 - warmup)))
     return floor + (1.0 - floor) * cosine
+
+
+def cycle(progress: Progress, cycles: int) -> float:
+    """Return how much of the present one of `cycles` equal cycles is done, in [0, 1]."""
+    turns = progress.fraction * cycles
+    return turns - math.floor(turns) if turns < cycles else 1.0
 
 
 def step_decay(step: int, milestones: tuple[int, ...], factor: float = 0.1) -> float:

@@ -8,6 +8,7 @@ import pytest
 
 from dycon_engine.schedules import (
     Progress,
+    cycle,
     ema_decay,
     exponential_interpolation,
     one_cycle,
@@ -52,3 +53,9 @@ def test_learning_rate_factors():
     assert one_cycle(1.0, floor=0.1) == pytest.approx(0.1)
     factors = [step_decay(step, (2, 4)) for step in range(6)]
     assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+
+
+def test_cycles_start_anew_and_the_last_one_ends():
+    assert [cycle(Progress(step, 8), 1) for step in (0, 4, 8)] == [0.0, 0.5, 1.0]
+    assert [cycle(Progress(step, 8), 2) for step in (0, 2, 4, 6, 8)] == [0.0, 0.5, 0.0, 0.5, 1.0]
+    assert cycle(Progress(9, 8), 2) == 1.0

@@ -7,6 +7,7 @@ unlabeled patches in streams of their own (docs/decisions/0001-stateless-randomn
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import os
 import signal
 import sys
@@ -57,8 +58,12 @@ class BatchLoader:
         spacing_mm: Spacing = (1.0, 1.0, 1.0),
     ) -> None:
         self.labeled, self.unlabeled = tuple(labeled), tuple(unlabeled)
+        if training.unlabeled_cases == "all":
+            self.unlabeled += tuple(UnlabeledCase(case.name, case.image) for case in labeled)
         self.training, self.rank, self.world = training, rank, world
         self.how = Augmentation(augmentation, training.patch_size, training.foreground, spacing_mm)
+        plain = dataclasses.replace(augmentation, preset="none")
+        self.how_unlabeled = self.how if augmentation.unlabeled else self.how._replace(config=plain)
         self._sources: dict[tuple[int, int], Source] = {}
 
     def batch(self, step: int) -> Batch:
@@ -114,7 +119,8 @@ class BatchLoader:
         turn, place = divmod(number, cases)
         case = int(_order(self.training.seed, stream, turn, cases)[place])
         rng = np.random.default_rng((self.training.seed, stream, CONTENT, number))
-        return draw_patch(rng, self._source(stream, case), self.how)
+        how = self.how if stream == LABELED else self.how_unlabeled
+        return draw_patch(rng, self._source(stream, case), how)
 
     def _source(self, stream: int, index: int) -> Source:
         source = self._sources.get((stream, index))

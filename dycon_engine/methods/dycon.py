@@ -22,14 +22,15 @@ from dycon_engine.losses.pseudo_label import pseudo_label_loss
 from dycon_engine.losses.uncertainty import Posterior, gambling_entropy, posterior
 from dycon_engine.losses.uncl import uncl
 from dycon_engine.methods.cells import Cells, CellSource, join, labeled_cells, pseudo_cells
-from dycon_engine.methods.passes import student_passes
+from dycon_engine.methods.passes import viewed_passes
 from dycon_engine.methods.perturbations import add_noise
 from dycon_engine.methods.supervised import supervised_terms
 from dycon_engine.methods.teacher import require_unlabeled
 from dycon_engine.methods.teaching import (
+    LateConfig,
     TeacherMethod,
-    TeachingConfig,
-    student_view,
+    supervised_step,
+    turned_view,
     watch,
 )
 from dycon_engine.networks.base import Network
@@ -42,7 +43,7 @@ CELL = 8  # voxels; deeper features are upsampled to this grid, as the paper doe
 
 
 @dataclass(frozen=True, kw_only=True)
-class DyconConfig(TeachingConfig):
+class DyconConfig(LateConfig):
     """Settings of DyCON. `use_*`, `*_weighting` and zero counts are the switches of an ablation."""
 
     use_uncl: bool = setting(True, "UnCL, the uncertainty-aware consistency.")
@@ -172,26 +173,28 @@ class Dycon(TeacherMethod):
         return Embedder(network, self.config)
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Return cross_entropy, dice, consistency; if on pseudo_label, uncl, entropy, fecl."""
+        """Return cross_entropy, dice; from `start` on consistency and all that is switched on."""
         require_unlabeled(batch.unlabeled, "dycon")
         config = self.config
-        labeled, unlabeled = student_passes(
-            self.pair.student, batch.image, lambda: student_view(batch.unlabeled, config)
+        if progress.fraction < config.start:
+            self.diagnostics = {}
+            return supervised_step(self.pair.student, batch, config)
+        labeled, unlabeled, view = viewed_passes(
+            self.pair.student, batch.image, lambda: turned_view(batch.unlabeled, config)
         )
         taught_labeled, taught = self._teach(batch)
         known, student = posterior(labeled.logits), posterior(unlabeled.logits)
-        teacher = posterior(taught.logits)
+        teacher = view.follow(posterior(taught.logits), student)
         terms = supervised_terms(known, batch.label, dice_weight=config.dice_weight)
-        weight = ramped(config.consistency_weight, config.rampup, progress)
+        ramp = ramped(1.0, config.rampup, progress, start=config.start)
+        weight = ramp * config.consistency_weight
         terms["consistency"] = weight * mean_squared(student.p, teacher.p)
         self.diagnostics = watch(batch, student, teacher) | {"consistency_weight": weight}
-        contrast = config.contrast_weight
-        if config.contrast_rampup:
-            contrast = ramped(contrast, config.rampup, progress)
+        contrast = config.contrast_weight * (ramp if config.contrast_rampup else 1.0)
         beta = exponential_interpolation(config.beta_max, config.beta_min, progress.fraction)
         if config.pseudo_label_weight > 0.0:
-            share = ramped(config.pseudo_label_weight, config.rampup, progress)
-            terms["pseudo_label"] = share * pseudo_label_loss(student, teacher, beta=beta)
+            soft = pseudo_label_loss(student, teacher, beta=beta)
+            terms["pseudo_label"] = ramp * config.pseudo_label_weight * soft
         if config.use_uncl:
             terms |= self._uncl_terms(student, teacher, contrast, beta)
         if uses_fecl(config):
@@ -200,10 +203,15 @@ class Dycon(TeacherMethod):
                 source = CellSource(labeled.embedding, taught_labeled, known.p)
                 cells.append(labeled_cells(source, batch.label, purity=config.cell_purity))
             if config.fecl_scope in {"pseudo", "both"}:
-                source = CellSource(unlabeled.embedding, taught.embedding, student.p)
+                moved = view.move_along(taught.embedding)
+                source = CellSource(unlabeled.embedding, moved, student.p)
                 cells.append(pseudo_cells(source, teacher.p, confidence=config.cell_confidence))
             terms["fecl"] = contrast * self._fecl(join(cells))
         return terms
+
+    def after_step(self, progress: Progress) -> None:
+        """Move the teacher, close behind the student until `start`."""
+        self.pair.after_step(progress, close=progress.fraction < self.config.start)
 
     def _teach(self, batch: Batch) -> tuple[Tensor, Embedded]:
         """Return the teacher's embedding of labeled patches and its view of unlabeled ones.

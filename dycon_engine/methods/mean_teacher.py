@@ -7,7 +7,14 @@ from torch import Tensor
 from dycon_engine.data.batch import Batch
 from dycon_engine.losses.consistency import mean_squared
 from dycon_engine.methods.teacher import require_unlabeled
-from dycon_engine.methods.teaching import TeacherMethod, TeachingConfig, pass_both, watch
+from dycon_engine.methods.teaching import (
+    LateConfig,
+    TeacherMethod,
+    pass_both,
+    supervised_step,
+    turned_view,
+    watch,
+)
 from dycon_engine.schedules import Progress, ramped
 
 
@@ -17,14 +24,24 @@ class MeanTeacher(TeacherMethod):
     Every supervised term is the same whatever the number of unlabeled patches (see `passes`).
     """
 
-    config: TeachingConfig
+    Config = LateConfig
+    config: LateConfig
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        """Return the terms cross_entropy, dice and consistency."""
+        """Return the terms cross_entropy, dice and, from `start` on, consistency."""
         require_unlabeled(batch.unlabeled, "mean_teacher")
         config = self.config
-        terms, student, teacher = pass_both(self.pair, batch, config)
-        weight = ramped(config.consistency_weight, config.rampup, progress)
+        if progress.fraction < config.start:
+            self.diagnostics = {}
+            return supervised_step(self.pair.student, batch, config)
+        terms, student, teacher = pass_both(
+            self.pair, batch, config, lambda: turned_view(batch.unlabeled, config)
+        )
+        weight = ramped(config.consistency_weight, config.rampup, progress, start=config.start)
         terms["consistency"] = weight * mean_squared(student.p, teacher.p)
         self.diagnostics = watch(batch, student, teacher) | {"consistency_weight": weight}
         return terms
+
+    def after_step(self, progress: Progress) -> None:
+        """Move the teacher, close behind the student until `start`."""
+        self.pair.after_step(progress, close=progress.fraction < self.config.start)

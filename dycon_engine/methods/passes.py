@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from dycon_engine.methods.views import View
+
 T = TypeVar("T", bound=tuple[Any, ...])
 
 
@@ -27,13 +29,23 @@ def student_passes(
         unlabeled: Makes (U, C, D, H, W); called after the labeled pass where that one draws at
             random, so that its draws do not depend on U.
     """
+    first, second, _ = viewed_passes(student, labeled, lambda: View(unlabeled()))
+    return first, second
+
+
+def viewed_passes(
+    student: Callable[[Tensor], T], labeled: Tensor, unlabeled: Callable[[], View]
+) -> tuple[T, T, View]:
+    """Return what `student_passes` does, and the view of the unlabeled patches that was drawn."""
     if isinstance(student, nn.Module) and mixes_patches(student):
         first = student(labeled)
-        return first, student(unlabeled())
-    joint = student(torch.cat((labeled, unlabeled())))
+        view = unlabeled()
+        return first, student(view.image), view
+    view = unlabeled()
+    joint = student(torch.cat((labeled, view.image)))
     kind: Any = type(joint)
     count = len(labeled)
-    return kind(*(t[:count] for t in joint)), kind(*(t[count:] for t in joint))
+    return kind(*(t[:count] for t in joint)), kind(*(t[count:] for t in joint)), view
 
 
 def mixes_patches(module: nn.Module) -> bool:

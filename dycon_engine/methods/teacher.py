@@ -17,6 +17,8 @@ from dycon_engine.errors import InputError
 from dycon_engine.networks.base import Network
 from dycon_engine.schedules import Progress, ema_decay
 
+CLOSE = 0.99
+
 
 class Logits(nn.Module):
     """A `Network` seen as image (B, C, D, H, W) -> logits (B, K, D, H, W)."""
@@ -88,9 +90,13 @@ class Pair(nn.Module):
         self.maximum_decay = maximum_decay
         self.predict_with = predict_with
 
-    def after_step(self, progress: Progress) -> None:
-        """Move the teacher; `progress.step` counts the optimizer steps done before this one."""
-        self.teacher.follow(self.student, ema_decay(progress.step, self.maximum_decay))
+    def after_step(self, progress: Progress, *, close: bool = False) -> None:
+        """Move the teacher; `progress.step` counts the optimizer steps done before this one.
+
+        `close` keeps it at most a hundred steps behind the student, whatever the decay.
+        """
+        maximum = min(self.maximum_decay, CLOSE) if close else self.maximum_decay
+        self.teacher.follow(self.student, ema_decay(progress.step, maximum))
 
     def predictor(self) -> Logits:
         """Return the view that is validated and shipped."""

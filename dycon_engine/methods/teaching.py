@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,10 +13,11 @@ from dycon_engine.data.batch import Batch
 from dycon_engine.losses.uncertainty import Posterior, foreground_fraction, posterior
 from dycon_engine.methods.base import Method, MethodConfig
 from dycon_engine.methods.collapse import foregrounds
-from dycon_engine.methods.passes import student_passes
+from dycon_engine.methods.passes import viewed_passes
 from dycon_engine.methods.perturbations import add_noise, strong_intensity
 from dycon_engine.methods.supervised import supervised_terms
 from dycon_engine.methods.teacher import Pair
+from dycon_engine.methods.views import View, turned
 from dycon_engine.networks.base import Network
 from dycon_engine.networks.composing import BuildNetwork
 from dycon_engine.schedules import Progress
@@ -65,6 +67,27 @@ class TeachingConfig(MethodConfig):
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LateConfig(TeachingConfig):
+    """Settings of recipes that can begin supervised and turn what the student sees."""
+
+    start: float = setting(
+        0.0,
+        "The first share of the steps is supervised only; the terms of unlabeled patches, and "
+        "their ramp, begin after it. Papers: 0.",
+        unit="share",
+        low=0.0,
+        high=0.99,
+    )
+    strong_geometry: float = setting(
+        0.0,
+        "Strength of the rotation and zoom of the student's unlabeled patches, which the "
+        "teacher's answer follows; 0 = off, both see the same geometry. Paper: 0.",
+        low=0.0,
+        high=2.0,
+    )
+
+
 class TeacherMethod(Method):
     """A recipe with a student that gradients train and a teacher that follows it.
 
@@ -98,9 +121,21 @@ class TeacherMethod(Method):
         self.pair.after_step(progress)
 
 
+def supervised_step(student: nn.Module, batch: Batch, config: TeachingConfig) -> dict[str, Tensor]:
+    """Return cross_entropy and dice of a step that leaves the unlabeled patches unseen."""
+    belief = posterior(student(batch.image).logits)
+    return supervised_terms(belief, batch.label, dice_weight=config.dice_weight)
+
+
 def student_view(unlabeled: Tensor, config: TeachingConfig) -> Tensor:
     """Return the student's version of unlabeled patches (U, C, D, H, W)."""
     return add_noise(strong_intensity(unlabeled, config.strong_intensity), config.student_noise)
+
+
+def turned_view(unlabeled: Tensor, config: LateConfig) -> View:
+    """Return `student_view` of the patches (U, C, D, H, W) after a random rotation and zoom."""
+    view = turned(unlabeled, config.strong_geometry)
+    return view._replace(image=student_view(view.image, config))
 
 
 def watch(batch: Batch, student: Posterior, teacher: Posterior) -> dict[str, Tensor | float]:
@@ -125,11 +160,20 @@ class Passes(NamedTuple):
     teacher: Posterior
 
 
-def pass_both(pair: Pair, batch: Batch, config: TeachingConfig) -> Passes:
-    """Return the passes that Mean Teacher and its variants without further features need."""
-    labeled, unlabeled = student_passes(
-        pair.student, batch.image, lambda: student_view(batch.unlabeled, config)
-    )
+def pass_both(
+    pair: Pair, batch: Batch, config: TeachingConfig, view: Callable[[], View] | None = None
+) -> Passes:
+    """Return the passes that Mean Teacher and its variants without further features need.
+
+    Args:
+        pair: Student and teacher.
+        batch: B labeled and U unlabeled patches.
+        config: The recipe's.
+        view: Makes the student's view of the unlabeled patches; default: `student_view`.
+    """
+    make = view or (lambda: View(student_view(batch.unlabeled, config)))
+    labeled, unlabeled, seen = viewed_passes(pair.student, batch.image, make)
     terms = supervised_terms(posterior(labeled.logits), batch.label, dice_weight=config.dice_weight)
     taught = pair.teacher(add_noise(batch.unlabeled, config.teacher_noise))
-    return Passes(terms, posterior(unlabeled.logits), posterior(taught.logits))
+    student = posterior(unlabeled.logits)
+    return Passes(terms, student, seen.follow(posterior(taught.logits), student))

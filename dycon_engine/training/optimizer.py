@@ -51,7 +51,7 @@ def learning_rate(config: TrainingConfig, progress: Progress) -> float:
     factors = {
         "constant": lambda: 1.0,
         "polynomial": lambda: schedules.polynomial(progress.fraction),
-        "one_cycle": lambda: schedules.one_cycle(progress.fraction),
+        "one_cycle": lambda: schedules.one_cycle(schedules.cycle(progress, config.cycles)),
         "steps": lambda: schedules.step_decay(progress.step, config.milestones),
     }
     return config.learning_rate * factors[config.schedule]()

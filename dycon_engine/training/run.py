@@ -116,7 +116,7 @@ def make_plan(request: Request, run: RunDirectory, config: RunConfig, reporter: 
         split,
         config,
         scans=scans,
-        needs_unlabeled=method.needs_unlabeled,
+        needs_unlabeled=method.needs_unlabeled and config.training.unlabeled_cases != "all",
     )
     found.require_usable()
     for warning in found.warnings:

@@ -53,6 +53,33 @@ def same(a, b):
     )
 
 
+def test_unlabeled_patches_can_be_plain_crops():
+    """Then the method changes them; labeled ones stay the same, bit for bit."""
+    changed = make()
+    plain = BatchLoader(
+        changed.labeled,
+        changed.unlabeled,
+        training=TRAINING,
+        augmentation=AugmentationConfig(unlabeled=False),
+    )
+    values = {value for case in plain.unlabeled for value in case.image.ravel().tolist()}
+    for step in range(3):
+        ours, theirs = plain.batch(step), changed.batch(step)
+        assert torch.equal(ours.image, theirs.image)
+        assert set(ours.unlabeled.ravel().tolist()) <= values
+        assert not set(theirs.unlabeled.ravel().tolist()) <= values
+
+
+def test_unlabeled_patches_can_come_from_all_training_cases():
+    loader = make(2, 1, unlabeled_cases="all", preset="none")
+    assert [case.name for case in loader.unlabeled] == ["case0", "case0", "case1"]
+    assert not any(hasattr(case, "label") for case in loader.unlabeled)
+    assert len(make(2, 1).unlabeled) == 1
+    alone = make(2, 0, unlabeled_cases="all")
+    assert alone.batch(0).unlabeled.shape == (3, 1, 8, 12, 12)
+    assert make(2, 0).batch(0).unlabeled.shape == (0, 1, 8, 12, 12)
+
+
 def test_a_batch_has_the_promised_shapes():
     batch = make().batch(0)
     assert batch.image.shape == (2, 1, 8, 12, 12)

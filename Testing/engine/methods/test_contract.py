@@ -15,7 +15,7 @@ from dycon_engine.config import NetworkConfig
 from dycon_engine.data.batch import Batch
 from dycon_engine.errors import InputError
 from dycon_engine.methods import METHODS, build_method
-from dycon_engine.methods.teaching import TeacherMethod
+from dycon_engine.methods.teaching import LateConfig, TeacherMethod
 from dycon_engine.networks import NetworkBuilder
 from dycon_engine.schedules import Progress, ema_decay
 from dycon_engine.settings import schema
@@ -28,6 +28,9 @@ HALF = Progress(5, 10)
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
 with_teacher = pytest.mark.parametrize(
     "name", sorted(name for name, kind in METHODS.items() if issubclass(kind, TeacherMethod))
+)
+late = pytest.mark.parametrize(
+    "name", sorted(name for name, kind in METHODS.items() if issubclass(kind.Config, LateConfig))
 )
 
 
@@ -165,6 +168,52 @@ def test_teacher_never_trains_and_uses_its_own_buffers(name: str) -> None:
     assert not any(part.training for part in method.pair.teacher.modules())
     for path, value in method.pair.teacher.state_dict().items():
         assert torch.equal(value, before[path]), path
+
+
+@late
+def test_before_its_start_a_recipe_is_supervised_training(name: str) -> None:
+    """The same terms and weights as `supervised`, whatever the unlabeled patches hold."""
+    method, plain = tiny_method(name, start=0.5), tiny_method("supervised")
+    optimizers = optimizer_of(method), optimizer_of(plain)
+    for step in range(3):
+        batch, progress = tiny_batch(seed=step), Progress(step, 6)
+        broken = Batch(batch.image, batch.label, torch.full_like(batch.unlabeled, torch.nan))
+        torch.manual_seed(step)
+        ours = take_step(method, optimizers[0], broken, progress)
+        torch.manual_seed(step)
+        assert ours == take_step(plain, optimizers[1], batch, progress)
+    for path, value in plain.network.state_dict().items():
+        own = method.student().network.state_dict()[path]
+        assert torch.equal(value, own), path
+    terms = method(tiny_batch(seed=3), HALF)
+    assert "consistency" in terms
+    assert terms["consistency"] > 0.0
+
+
+@late
+def test_before_its_start_the_teacher_stays_close(name: str) -> None:
+    """A slow teacher would still remember the first steps when its answers begin to count."""
+    method = tiny_method(name, start=0.5, ema_decay=0.9999)
+    student, teacher = method.pair.student, method.pair.teacher.module
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1.0)
+    before = next(teacher.parameters()).clone()
+    method.after_step(Progress(4999, 10_000))
+    moved = next(teacher.parameters()) - before
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.01), rtol=1e-3, atol=1e-6)
+    before = next(teacher.parameters()).clone()
+    method.after_step(Progress(10_000, 10_000))
+    assert (next(teacher.parameters()) - before).abs().max() < 2e-4
+
+
+@late
+def test_a_turned_view_trains(name: str) -> None:
+    method = tiny_method(name, strong_geometry=1.0)
+    terms = method(tiny_batch(), HALF)
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(torch.isfinite(term) for term in terms.values())
+    assert terms["consistency"] != tiny_method(name)(tiny_batch(), HALF)["consistency"]
 
 
 @with_teacher

@@ -1,0 +1,94 @@
+"""The student's turned view: rigid, and the teacher's answer lies where the image does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from dycon_engine.losses.uncertainty import posterior
+from dycon_engine.methods.views import View, turned
+
+SIZE = (28, 96, 44)
+
+
+def ball(center: tuple[int, int, int], radius: float) -> Tensor:
+    """Return (1, 1, *SIZE), 1 inside a ball whose center is given from the middle of the patch."""
+    axes = [torch.arange(n) - (n - 1) / 2 - c for n, c in zip(SIZE, center, strict=True)]
+    z, y, x = torch.meshgrid(*axes, indexing="ij")
+    return (z**2 + y**2 + x**2 < radius**2).float()[None, None]
+
+
+def center_of(mask: Tensor) -> Tensor:
+    middle = torch.tensor([(n - 1) / 2 for n in SIZE])
+    return (mask[0, 0] > 0.5).nonzero().float().mean(0) - middle
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_turn_is_rigid_but_for_the_zoom(seed: int) -> None:
+    """A ball stays a ball in a patch that is no cube, and its way from the middle zooms alike."""
+    torch.manual_seed(seed)
+    before = ball((1, -18, 8), 5.0)
+    after = turned(before, 1.0).image
+    zoom = (after.sum() / before.sum()) ** (1 / 3)
+    assert 1 / 1.3 < zoom < 1.3
+    spread = (after[0, 0] > 0.5).nonzero().float().std(0)
+    assert spread.max() < 1.06 * spread.min()
+    way = float(zoom * center_of(before).norm())
+    assert center_of(after).norm() == pytest.approx(way, rel=0.05)
+    assert not torch.equal(before, after)
+
+
+def test_each_patch_turns_by_its_own() -> None:
+    patches = ball((1, -18, 8), 5.0).repeat(2, 1, 1, 1, 1)
+    view = turned(patches, 1.0)
+    assert not torch.equal(view.image[0], view.image[1])
+
+
+def test_strength_zero_changes_nothing_and_draws_nothing() -> None:
+    patches = torch.randn(2, 1, 8, 8, 8)
+    state = torch.get_rng_state()
+    view = turned(patches, 0.0)
+    assert view.image is patches
+    assert view.theta is None
+    assert torch.equal(state, torch.get_rng_state())
+    belief = posterior(torch.randn(2, 3, 8, 8, 8))
+    assert view.follow(belief, belief) is belief
+
+
+def test_the_answer_of_the_teacher_lies_where_the_image_does() -> None:
+    """A teacher that names the bright ball names it in the view, at either resolution."""
+    torch.manual_seed(3)
+    bright = ball((1, 18, -8), 5.0)
+    view = turned(bright, 1.0)
+    teacher = posterior(torch.cat((1.0 - bright, bright), 1) * 20.0 - 10.0)
+    student = posterior(torch.zeros(1, 2, *SIZE))
+    followed = view.follow(teacher, student)
+    torch.testing.assert_close(followed.p.sum(1), torch.ones(1, *SIZE))
+    torch.testing.assert_close(followed.p.log(), followed.log_p)
+    inside = followed.p[:, 1:] != 0.5
+    assert inside.float().mean() > 0.6
+    torch.testing.assert_close(followed.p[:, 1:][inside], view.image[inside], atol=1e-3, rtol=0.0)
+    coarse = torch.nn.functional.avg_pool3d(bright, 4)
+    seen = torch.nn.functional.avg_pool3d(view.image, 4)
+    assert (view.move_along(coarse) - seen).norm() < 0.7 * (coarse - seen).norm()
+
+
+def test_outside_the_patch_the_student_is_left_alone() -> None:
+    torch.manual_seed(1)
+    view = turned(torch.zeros(4, 1, *SIZE), 1.0)
+    logits = torch.randn(4, 2, *SIZE, requires_grad=True)
+    student, teacher = posterior(logits), posterior(torch.randn(4, 2, *SIZE) * 3.0)
+    followed = view.follow(teacher, student)
+    outside = (followed.p == student.p).all(1)
+    assert 0.01 < outside.float().mean() < 0.5
+    assert not followed.p.requires_grad
+    (student.p - followed.p).square().sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.abs().sum(1)[outside].max() == 0.0
+    assert logits.grad.abs().sum(1)[~outside].min() > 0.0
+
+
+def test_a_view_without_a_turn_hands_patches_through() -> None:
+    patches = torch.randn(1, 4, 2, 2, 2)
+    assert View(patches).move_along(patches) is patches
