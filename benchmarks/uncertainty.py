@@ -28,7 +28,8 @@ from dycon_engine.data.formats.readers import read_image
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.volume import Volume
-from dycon_engine.inference.predictor import Predictor, Wishes
+from dycon_engine.inference.predictor import Predictor
+from dycon_engine.inference.result import Wishes
 from dycon_engine.networks import build_network
 from dycon_engine.package import Package, PackageInfo, load_package, save_package
 

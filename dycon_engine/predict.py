@@ -33,7 +33,16 @@ def parser() -> argparse.ArgumentParser:
     add("--uncertainty", type=Path, help="file (or folder) for the uncertainty map")
     add("--uncertainty-kind", choices=KINDS, default="entropy", help="default: entropy")
     add("--probabilities", type=Path, help="file (or folder) for the probability maps")
+    add("--regions", type=Path, help="file (or folder) for the map of uncertain regions, by id")
     add("--report", type=Path, help="file (or folder) for the JSON report")
+    add("--report-html", type=Path, help="file (or folder) for the report as a page")
+    add(
+        "--roi",
+        type=float,
+        nargs=6,
+        metavar=("XMIN", "XMAX", "YMIN", "YMAX", "ZMIN", "ZMAX"),
+        help="look only inside this box, LPS millimeters; the rest becomes background",
+    )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--overlap", type=float, help="overlap of the windows, 0 to 0.9")
     add("--largest-component", action="store_true", help="keep the largest piece of every label")
@@ -48,16 +57,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser().parse_args(argv)
 
     def job(reporter: Reporter) -> dict[str, Any]:
-        from dycon_engine.inference.job import Request, predict_all  # noqa: PLC0415 - no torch yet
+        from dycon_engine.data.geometry import Box  # noqa: PLC0415 - after --help
+        from dycon_engine.inference.inputs import Targets  # noqa: PLC0415
+        from dycon_engine.inference.job import Request, predict_all  # noqa: PLC0415
 
+        roi = options.roi
         request = Request(
             package=options.package,
             inputs=tuple(options.input),
-            output=options.output,
-            uncertainty=options.uncertainty,
+            outputs=Targets(
+                labels=options.output,
+                uncertainty=options.uncertainty,
+                probabilities=options.probabilities,
+                regions=options.regions,
+                report=options.report,
+                report_html=options.report_html,
+            ),
             uncertainty_kind=options.uncertainty_kind,
-            probabilities=options.probabilities,
-            report=options.report,
+            roi=None if roi is None else Box(tuple(roi[::2]), tuple(roi[1::2])),
             device=options.device,
             overlap=options.overlap,
             largest_component=options.largest_component,

@@ -79,7 +79,7 @@ def test_everything_of_one_scan(predict, tmp_path, package):
     assert np.allclose(probabilities.sum(0), 1, atol=1e-5)
     assert np.array_equal(probabilities.argmax(0) * 3, labels.array)
     report = json.loads(extra[2].read_text())
-    assert report["schema_version"] == 1
+    assert report["schema_version"] == 2
     assert "not a medical device" in report["notices"][0].lower()
     assert report["package"]["name"] == "ball"
     assert len(report["package"]["sha256"]) == len(report["input"]["sha256"][0]) == 64
@@ -90,6 +90,39 @@ def test_everything_of_one_scan(predict, tmp_path, package):
     text = extra[2].read_text()
     assert "MRN4711" not in text
     assert str(tmp_path) not in text
+
+
+def test_regions_and_a_page_beside_every_scan_of_a_folder(predict, tmp_path):
+    for name in ("MRN4711_a", "MRN4711_b"):
+        write(tmp_path / "in" / f"{name}.nii.gz")
+    extra = {"--regions": "g", "--report": "r", "--report-html": "h"}
+    line = [word for option, folder in extra.items() for word in (option, tmp_path / folder)]
+    assert predict("--input", tmp_path / "in", "--output", tmp_path / "out", *line)[0] == 0
+    for name in ("MRN4711_a", "MRN4711_b"):
+        report = json.loads((tmp_path / "r" / f"{name}_report.json").read_text())
+        numbers = read_label(tmp_path / "g" / f"{name}_regions.nii.gz")
+        grid = read_header(tmp_path / "in" / f"{name}.nii.gz").geometry
+        assert numbers.geometry.corner_distance_voxels(grid) < 0.01
+        assert set(np.unique(numbers.array)) - {0} == {r["id"] for r in report["regions"]}
+        page = (tmp_path / "h" / f"{name}_report.html").read_text()
+        assert "Segmentation report" in page
+        assert "MRN4711" not in page
+        assert str(tmp_path) not in page
+
+
+def test_a_region_of_interest_in_world_coordinates(predict, tmp_path):
+    scan = write(tmp_path / "a.nii.gz")
+    grid = read_header(scan).geometry
+    low, high = grid.corners().min(0), grid.corners().max(0)
+    middle = (low + high) / 2
+    roi = [str(mm) for pair in zip(low - 1, middle, strict=True) for mm in pair]
+    line = ["--input", scan, "--output", tmp_path / "o.nii.gz", "--report", tmp_path / "r.json"]
+    assert predict(*line, "--roi", *roi)[0] == 0
+    found = np.argwhere(read_label(tmp_path / "o.nii.gz").array)
+    assert (grid.to_world(found.astype(float)) <= middle).all()
+    assert json.loads((tmp_path / "r.json").read_text())["parameters"]["roi"]["high_lps"] == list(
+        middle
+    )
 
 
 def test_the_label_map_says_what_it_is_for(predict, tmp_path):
@@ -185,6 +218,14 @@ def test_nothing_is_overwritten_unasked(predict, tmp_path):
         (
             ["--input", "a.nii.gz", "--output", "o.nii.gz", "--uncertainty", "o.nii.gz"],
             "same name",
+        ),
+        (
+            ["--input", "a.nii.gz", "--output", "o.nii.gz", "--roi", 0, 9, 5, -5, 0, 9],
+            "--roi: 5 to -5 mm along y",
+        ),
+        (
+            ["--input", "a.nii.gz", "--output", "o.nii.gz", "--roi", 900, 950, 0, 9, 0, 9],
+            "holds no voxel of the scan",
         ),
     ],
 )

@@ -8,12 +8,20 @@ as in DICOM and SimpleITK; NIfTI's and Slicer's RAS is converted where files or 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Size = tuple[int, int, int]
 Spacing = tuple[float, float, float]
+
+
+class Box(NamedTuple):
+    """A box along the world's axes, LPS millimetres (x, y, z), both ends included."""
+
+    low_lps: tuple[float, float, float]
+    high_lps: tuple[float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +62,25 @@ class Geometry:
         """Return LPS millimetres (..., 3) of fractional voxel indices (..., 3) in z, y, x order."""
         return np.asarray(index_zyx @ self.affine[:3, :3].T + self.affine[:3, 3])
 
+    def corners(self) -> NDArray[np.float64]:
+        """Return the LPS millimetres (8, 3) of the outermost voxels' centers."""
+        last = np.asarray(self.size_zyx, dtype=np.float64) - 1.0
+        indices = np.array(np.meshgrid(*[(0.0, n) for n in last], indexing="ij")).reshape(3, -1).T
+        return self.to_world(indices)
+
+    def inside(self, box: Box, *, margin_mm: float = 0.0) -> NDArray[np.bool_]:
+        """Return (D, H, W), True where a voxel's center lies in `box` widened by `margin_mm`."""
+        axes = self.affine[:3, :3]
+        low = np.asarray(box.low_lps) - margin_mm - self.affine[:3, 3]
+        high = np.asarray(box.high_lps) + margin_mm - self.affine[:3, 3]
+        y, x = np.arange(self.size_zyx[1])[:, None], np.arange(self.size_zyx[2])[None, :]
+        planes = [axis[1] * y + axis[2] * x for axis in axes]
+        inside = np.ones(self.size_zyx, dtype=bool)
+        for z in range(len(inside)):  # by slice: memory stays small
+            for plane, step, least, most in zip(planes, axes[:, 0], low, high, strict=True):
+                inside[z] &= (plane >= least - step * z) & (plane <= most - step * z)
+        return inside
+
     def corner_distance_voxels(self, other: Geometry) -> float:
         """Return how far the corners lie from their place in `other` at most, in own voxels.
 
@@ -61,9 +88,7 @@ class Geometry:
         """
         if self.size_zyx != other.size_zyx:
             return float("inf")
-        last = np.asarray(self.size_zyx, dtype=np.float64) - 1.0
-        corners = np.array(np.meshgrid(*[(0.0, n) for n in last], indexing="ij")).reshape(3, -1).T
-        difference = self.to_world(corners) - other.to_world(corners)
+        difference = self.corners() - other.corners()
         return float(np.abs(np.linalg.solve(self.affine[:3, :3], difference.T)).max())
 
     @staticmethod

@@ -15,8 +15,9 @@ from scipy.optimize import brentq
 from scipy.special import logsumexp, softmax
 
 from dycon_engine.data.geometry import Spacing
+from dycon_engine.data.volume import bounding_box
 from dycon_engine.errors import InputError
-from dycon_engine.evaluation.surfaces import bounding_box, surface_positions
+from dycon_engine.evaluation.surfaces import surface_positions
 
 Floats = NDArray[np.float64]
 BINS = 15  # equal-width confidence bins, as Guo et al. 2017

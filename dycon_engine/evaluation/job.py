@@ -13,10 +13,11 @@ from dycon_engine.data.formats.readers import read_image
 from dycon_engine.errors import InputError
 from dycon_engine.evaluation import cases as scoring
 from dycon_engine.evaluation import report
-from dycon_engine.evaluation.overlays import Overlay, draw_overlay
+from dycon_engine.evaluation.overlays import draw_overlay
 from dycon_engine.evaluation.summaries import PredictionSet
 from dycon_engine.evaluation.voxels import VoxelSample
 from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.pictures.slices import Picture
 
 BAND_MM = 5.0
 
@@ -160,7 +161,7 @@ def _overlays(
     matchings: Sequence[scoring.Matching],
     sets: Sequence[PredictionSet],
     reporter: Reporter,
-) -> tuple[Overlay, ...]:
+) -> tuple[Picture, ...]:
 
     ordered = sorted(sets[0].cases, key=lambda c: c.mean_dice, reverse=True)
     chosen = {"worst": ordered[-1]}
@@ -187,7 +188,7 @@ def _overlay(
     request: Request,
     matchings: Sequence[scoring.Matching],
     images: Mapping[str, Path],
-) -> Overlay:
+) -> Picture:
     pairs = {
         name: scoring.read_pair(case, *matching.pairs[case])
         for name, matching in zip(request.names, matchings, strict=True)

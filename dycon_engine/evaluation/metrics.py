@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dycon_engine.data.geometry import Spacing
+from dycon_engine.data.volume import Part, bounding_box
 from dycon_engine.errors import InputError
 from dycon_engine.evaluation.surfaces import (
-    Box,
     SurfaceDistances,
-    bounding_box,
     surface_distances,
     surface_positions,
 )
@@ -177,7 +176,7 @@ def _score_class(
     return Scores(label, *overlap, *_figures(in_mm), *_figures(in_voxels), *sizes)
 
 
-def _union(one: Box | None, two: Box | None) -> Box | None:
+def _union(one: Part | None, two: Part | None) -> Part | None:
     if one is None or two is None:
         return one or two
     z, y, x = (

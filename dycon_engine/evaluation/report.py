@@ -6,7 +6,6 @@ and it prints. It names cases, never paths.
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
 import math
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine.errors import InputError
-from dycon_engine.evaluation.overlays import Overlay
 from dycon_engine.evaluation.plots import draw_reliability, draw_risk_coverage, draw_strips
 from dycon_engine.evaluation.summaries import (
     METRICS,
@@ -28,11 +26,9 @@ from dycon_engine.evaluation.summaries import (
     summary_rows,
 )
 from dycon_engine.jobs.files import write_json, write_text
+from dycon_engine.pictures.page import NOTICE, count, render
+from dycon_engine.pictures.slices import Picture
 
-NOTICE = (
-    "Research use only; not a medical device. Not for diagnosis or treatment planning. "
-    "Check every segmentation."
-)
 FILES = ("report.csv", "report.json", "report.md", "report.html")
 _OVERLAP = ("dice", "jaccard")
 
@@ -57,7 +53,7 @@ class Report:
     engine: str
     names: dict[int, str]
     sets: tuple[PredictionSet, ...]
-    overlays: tuple[Overlay, ...] = ()
+    overlays: tuple[Picture, ...] = ()
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -155,7 +151,7 @@ def to_markdown(report: Report) -> str:
     for d in report.differences():
         interval = "" if math.isnan(d.low) else f", 95 % interval {d.low:+.3f} to {d.high:+.3f}"
         who = f"{d.name}, {METRICS[d.metric]}, {d.first} minus {d.second}"
-        among = f"better in {d.better}, worse in {d.worse} of {_count(d.pairs, 'case')}"
+        among = f"better in {d.better}, worse in {d.worse} of {count(d.pairs, 'case')}"
         lines += ["", f"{who}: {_signed(d.metric, d.mean)}{interval}; {among}."]
     return "\n".join(lines) + "\n"
 
@@ -172,13 +168,13 @@ def findings(report: Report) -> tuple[str, ...]:
         if distance.defined:
             text += f", median HD95 {distance.median:.1f} mm"
         if row.one_empty:
-            text += f"; missed altogether or invented in {_count(row.one_empty, 'case')}"
+            text += f"; missed altogether or invented in {count(row.one_empty, 'case')}"
         if row.absent:
-            text += f"; absent from both in {_count(row.absent, 'case')}"
+            text += f"; absent from both in {count(row.absent, 'case')}"
         lines.append(text + ".")
     lines += [
         f"{d.name}: {d.first} minus {d.second} {d.mean:+.3f} Dice; better in {d.better}, "
-        f"worse in {d.worse} of {_count(d.pairs, 'case')}."
+        f"worse in {d.worse} of {count(d.pairs, 'case')}."
         for d in report.differences()
         if d.metric == "dice" and d.pairs
     ]
@@ -187,38 +183,32 @@ def findings(report: Report) -> tuple[str, ...]:
 
 def to_html(report: Report) -> str:
     """Return the self-contained page."""
-    import jinja2  # noqa: PLC0415 - only a report needs it
     from markupsafe import Markup  # noqa: PLC0415
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.globals.update(figure=_figure, signed=_signed, base64=_base64, count=_count)
     calibrated = [s for s in report.sets if s.calibration is not None]
     curves = (draw_reliability(report.sets), draw_risk_coverage(report.sets)) if calibrated else ()
     strips = [draw_strips(m, report.sets, report.names) for m in ("dice", "hd95_mm")]
     rows = report.rows()
-    page: str = environment.get_template("report.html").render(
-        report=report,
-        rows=rows,
-        sets=report.sets,
-        cases=report.sets[0].cases,
-        names=list(report.names.values()),
-        metrics=METRICS,
-        compared=len(report.sets) > 1,
-        findings=findings(report),
-        warnings=report.warnings,
-        differences=report.differences(),
-        strips=[Markup(svg) for svg in strips],  # noqa: S704 - our own drawing
-        curves=[Markup(svg) for svg in curves],  # noqa: S704 - our own drawing
-        overlays=report.overlays,
-        calibration=calibrated,
-        plausible=all(row.plausible for row in rows),
-    )
-    return page
+    values = {
+        "figure": _figure,
+        "signed": _signed,
+        "report": report,
+        "rows": rows,
+        "sets": report.sets,
+        "cases": report.sets[0].cases,
+        "names": list(report.names.values()),
+        "metrics": METRICS,
+        "compared": len(report.sets) > 1,
+        "findings": findings(report),
+        "warnings": report.warnings,
+        "differences": report.differences(),
+        "strips": [Markup(svg) for svg in strips],  # noqa: S704 - our own drawing
+        "curves": [Markup(svg) for svg in curves],  # noqa: S704 - our own drawing
+        "overlays": report.overlays,
+        "calibration": calibrated,
+        "plausible": all(row.plausible for row in rows),
+    }
+    return render(Path(__file__).with_name("report.html"), values)
 
 
 def _figure(metric: str, value: float) -> str:
@@ -237,14 +227,6 @@ def _cell(metric: str, row: Row) -> str:
         return "undefined"
     spread = "" if math.isnan(s.sd) else f" ± {_figure(metric, s.sd)}"
     return f"{_figure(metric, s.mean)}{spread} ({_figure(metric, s.median)})"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode("ascii")
 
 
 def _plain(value: float) -> str:

@@ -26,7 +26,6 @@ TREE_RATIO = 11
 REACH = 3.0
 
 Positions = NDArray[np.int32]  # (N, 3) voxel indices z, y, x in array order
-Box = tuple[slice, slice, slice]
 
 
 class SurfaceDistances(NamedTuple):
@@ -39,19 +38,6 @@ class SurfaceDistances(NamedTuple):
 
     to_reference: NDArray[np.float64]
     to_prediction: NDArray[np.float64]
-
-
-def bounding_box(mask: NDArray[np.bool_]) -> Box | None:
-    """Return the smallest box that holds every True voxel of `mask` (D, H, W); None if empty."""
-    box: list[slice] = []
-    for axis in range(3):
-        part = mask[box[0]] if axis else mask
-        others = tuple(a for a in range(3) if a != axis)
-        inside = np.flatnonzero(part.any(axis=others))
-        if not inside.size:
-            return None
-        box.append(slice(int(inside[0]), int(inside[-1]) + 1))
-    return (box[0], box[1], box[2])
 
 
 def surface_positions(mask: NDArray[np.bool_]) -> Positions:

@@ -19,12 +19,14 @@ _CHANNEL = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
 
 
 class Targets(NamedTuple):
-    """Files that one case's results go to; None where not asked for."""
+    """Files, or folders, that results go to; None where not asked for."""
 
     labels: Path
-    uncertainty: Path | None
-    probabilities: Path | None
-    report: Path | None
+    uncertainty: Path | None = None
+    probabilities: Path | None = None
+    regions: Path | None = None
+    report: Path | None = None
+    report_html: Path | None = None
 
     def all(self) -> tuple[Path, ...]:
         """Return those that are asked for."""
@@ -65,30 +67,25 @@ def find_inputs(inputs: Sequence[Path], channels: int) -> tuple[Case, ...]:
     return cases
 
 
-def targets(
-    case: Case,
-    output: Path,
-    extra: tuple[Path | None, Path | None, Path | None],
-    *,
-    many: bool,
-) -> Targets:
-    """Return where the results of `case` go.
+def targets(case: Case, asked: Targets, *, many: bool) -> Targets:
+    """Return the files that the results of `case` go to.
 
     Args:
         case: The scan.
-        output: A file, or a folder where `many` or where it has no known ending.
-        extra: Files (folders where `many`) for uncertainty, probabilities and report.
+        asked: `labels` is a file, or a folder where `many` or where it has no known ending; the
+            others are files, or folders where `many`.
         many: Whether a folder or list is segmented.
     """
-    uncertainty, probabilities, report = extra
-    suffix = _suffix(case.images[0])
+    output, suffix = asked.labels, _suffix(case.images[0])
     if not many and output.name.lower().endswith(WRITABLE) and not output.is_dir():
-        return Targets(output, uncertainty, probabilities, report)
+        return asked
     return Targets(
         output / f"{case.name}{suffix}",
-        _named(uncertainty, f"{case.name}_uncertainty{suffix}", many=many),
-        _named(probabilities, f"{case.name}_probabilities{suffix}", many=many),
-        _named(report, f"{case.name}_report.json", many=many),
+        _named(asked.uncertainty, f"{case.name}_uncertainty{suffix}", many=many),
+        _named(asked.probabilities, f"{case.name}_probabilities{suffix}", many=many),
+        _named(asked.regions, f"{case.name}_regions{suffix}", many=many),
+        _named(asked.report, f"{case.name}_report.json", many=many),
+        _named(asked.report_html, f"{case.name}_report.html", many=many),
     )
 
 
@@ -105,7 +102,8 @@ def check_targets(case: Case, where: Targets, *, overwrite: bool) -> None:
             raise InputError(f"output '{path}': is the input itself; choose another name")
         if path.exists() and not overwrite:
             raise InputError(f"output '{path}': already there; choose another or --overwrite")
-        if path != where.report and not path.name.lower().endswith(WRITABLE):
+        is_scan = path not in (where.report, where.report_html)
+        if is_scan and not path.name.lower().endswith(WRITABLE):
             raise InputError(f"output '{path}': unknown format; use one of {', '.join(WRITABLE)}")
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError(f"case '{case.name}': two outputs have the same name; choose others")

@@ -5,23 +5,24 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dycon_engine import __version__
 from dycon_engine.config import DataConfig, InferenceConfig
 from dycon_engine.data.cases import Case, read_case_image
 from dycon_engine.data.formats.readers import content_hash, image_stem, read_header
-from dycon_engine.data.formats.writers import write_label, write_scalar
+from dycon_engine.data.geometry import Box
 from dycon_engine.errors import CancelledError, DyconError, InputError
 from dycon_engine.inference.inputs import Targets, check_targets, find_inputs, targets
-from dycon_engine.inference.predictor import Prediction, Predictor, Wishes
+from dycon_engine.inference.page import to_html
+from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.progress import READING, WRITING, CaseProgress
 from dycon_engine.inference.report import Input, report
+from dycon_engine.inference.result import Wishes
+from dycon_engine.inference.writing import write_results
 from dycon_engine.jobs.events import CaseDone, Saved
-from dycon_engine.jobs.files import sha256_of, write_json
+from dycon_engine.jobs.files import sha256_of
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.networks.devices import choose_device, device_name
 from dycon_engine.package import load_package
@@ -34,11 +35,9 @@ class Request:
 
     package: Path
     inputs: tuple[Path, ...]
-    output: Path
-    uncertainty: Path | None = None
+    outputs: Targets
     uncertainty_kind: str = "entropy"
-    probabilities: Path | None = None
-    report: Path | None = None
+    roi: Box | None = None
     device: str = "auto"
     overlap: float | None = None
     largest_component: bool = False
@@ -50,12 +49,15 @@ class Request:
 
     def wishes(self) -> Wishes:
         """Return what the predictor must compute."""
-        wanted = self.uncertainty is not None or self.report is not None
+        asked = self.outputs
+        unsure = (asked.uncertainty, asked.regions, asked.report, asked.report_html)
         return Wishes(
-            uncertainty=self.uncertainty_kind if wanted else None,
-            probabilities=self.probabilities is not None,
+            uncertainty=self.uncertainty_kind if any(unsure) else None,
+            probabilities=asked.probabilities is not None,
             largest_component=self.largest_component,
             minimum_mm3=self.minimum_mm3,
+            roi=self.roi,
+            region_map=asked.regions is not None,
         )
 
 
@@ -69,6 +71,8 @@ def predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
     """
     if not (math.isfinite(request.minimum_mm3) and request.minimum_mm3 >= 0):
         raise InputError(f"--minimum-volume-mm3 {request.minimum_mm3}: expected a number >= 0")
+    if request.roi is not None:
+        _check_roi(request.roi)
     package = load_package(request.package)
     device = choose_device(
         request.device,
@@ -101,6 +105,14 @@ def predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
     return {"cases": len(mine)}
 
 
+def _check_roi(roi: Box) -> None:
+    for name, low, high in zip("xyz", *roi, strict=True):
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise InputError(
+                f"--roi: {low:g} to {high:g} mm along {name}; expected two numbers, the lower first"
+            )
+
+
 def _is_one(request: Request, case: Case) -> bool:
     return case.images[0] == request.inputs[0]
 
@@ -115,13 +127,12 @@ def _predict_case(
     request: Request, predictor: Predictor, case: Case, progress: CaseProgress, *, many: bool
 ) -> None:
     reporter = progress.reporter
-    extra = (request.uncertainty, request.probabilities, request.report)
-    where = targets(case, request.output, extra, many=many)
+    where = targets(case, request.outputs, many=many)
     check_targets(case, where, overwrite=request.overwrite)
     predictor.check_memory(
         read_header(case.images[0]).geometry,
         f"case '{case.name}'",
-        probabilities=request.probabilities is not None,
+        probabilities=where.probabilities is not None,
     )
     alias = image_stem(where.labels)  # what the person called the result, not the scan
     began = time.monotonic()
@@ -138,7 +149,14 @@ def _predict_case(
     content = report(prediction, predictor, request.wishes(), scan)
     check_targets(case, where, overwrite=request.overwrite)  # a file may have come meanwhile
     progress.begin(WRITING, len(where.all()))
-    writing = _write(where, prediction, content, predictor, overwrite=request.overwrite)
+    writing = write_results(
+        where,
+        prediction,
+        content,
+        lambda: to_html(content, image, prediction, predictor.package.info.labels),
+        package=predictor.package,
+        overwrite=request.overwrite,
+    )
     for count, _ in enumerate(writing, start=1):
         progress.done(count)
     named = {name: path.name for name, path in where._asdict().items() if path is not None}
@@ -154,44 +172,3 @@ def _notice(reporter: Reporter, notices: list[str], text: str) -> None:
 
 def _hash(path: Path) -> str:
     return content_hash(path) if path.is_dir() else sha256_of(path)
-
-
-def _write(
-    where: Targets,
-    prediction: Prediction,
-    content: dict[str, Any],
-    predictor: Predictor,
-    *,
-    overwrite: bool,
-) -> Iterator[Path]:
-    """Write everything asked for and yield each file once it is complete.
-
-    The label map comes last, so that where it is all the rest is.
-    """
-    for path in where.all():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {
-        "DyCON_notice": predictor.package.info.notice,
-        "DyCON_engine": __version__,
-        "DyCON_package_sha256": predictor.package.sha256,
-    }
-    save: Callable[..., None] = functools.partial(
-        write_scalar, geometry=prediction.geometry, overwrite=overwrite, metadata=metadata
-    )
-    if where.uncertainty is not None and prediction.uncertainty is not None:
-        save(where.uncertainty, prediction.uncertainty)
-        yield where.uncertainty
-    if where.probabilities is not None and prediction.probabilities is not None:
-        save(where.probabilities, prediction.probabilities)
-        yield where.probabilities
-    if where.report is not None:
-        write_json(where.report, content)
-        yield where.report
-    write_label(
-        where.labels,
-        prediction.labels,
-        prediction.geometry,
-        overwrite=overwrite,
-        metadata=metadata,
-    )
-    yield where.labels

@@ -3,73 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dycon_engine.config import InferenceConfig
-from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.geometry import Box, Geometry
 from dycon_engine.data.preprocessing import Prepared
 from dycon_engine.data.seen import scan_facts
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 from dycon_engine.inference import uncertainty as kinds
-from dycon_engine.inference.domain import Flag, domain_flags, empty_flags
+from dycon_engine.inference.domain import domain_flags
 from dycon_engine.inference.memory import available_bytes, check_fits, needed_bytes
-from dycon_engine.inference.postprocessing import keep_components
-from dycon_engine.inference.probabilities import Place, complete, most_likely, restored
+from dycon_engine.inference.probabilities import restored
 from dycon_engine.inference.progress import MEASURING
-from dycon_engine.inference.regions import Region, uncertain_regions
+from dycon_engine.inference.result import Prediction, Result, Wishes
 from dycon_engine.inference.sliding_window import Slab, Watch, slide_slabs
-from dycon_engine.inference.volumes import LabelVolume, Tally
 from dycon_engine.networks.devices import move
 from dycon_engine.package import Package
 from dycon_engine.settings import known
-
-
-class Wishes(NamedTuple):
-    """What a prediction should give beside the label map.
-
-    Attributes:
-        uncertainty: A name of `uncertainty.KINDS`, or None.
-        probabilities: Whether to keep them, (K, D, H, W) float32 on the scan's grid.
-        largest_component: Keep only the largest piece of every label.
-        minimum_mm3: Remove smaller pieces.
-    """
-
-    uncertainty: str | None = kinds.ENTROPY
-    probabilities: bool = False
-    largest_component: bool = False
-    minimum_mm3: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class Prediction:
-    """A segmented scan, on the scan's own grid.
-
-    Attributes:
-        labels: (D, H, W) unsigned, the values of the package's labels.
-        geometry: The grid.
-        probabilities: (K, D, H, W) float32 calibrated, or None.
-        uncertainty: (D, H, W) float32 in [0, 1], or None.
-        volumes: One entry per label, background left out.
-        mean_uncertainty: Over the labeled voxels; None where there are none or it was not asked.
-        regions: Where to look first.
-        flags: What to know before trusting the result.
-    """
-
-    labels: NDArray[Any]
-    geometry: Geometry
-    probabilities: NDArray[np.float32] | None
-    uncertainty: NDArray[np.float32] | None
-    volumes: tuple[LabelVolume, ...]
-    mean_uncertainty: float | None
-    regions: tuple[Region, ...]
-    flags: tuple[Flag, ...]
 
 
 class Predictor:
@@ -130,8 +85,12 @@ class Predictor:
 
         The label map always comes from the plain pass: asking for uncertainty never changes it.
 
+        Inside a region of interest the result is that of the whole scan: every window that touches
+        the region is computed, and intensities are normalised over the whole scan.
+
         Raises:
-            InputError: The number of channels is not the package's; or as `check`.
+            InputError: The number of channels is not the package's; the region of interest lies
+                beside the scan; or as `check`.
             NonFiniteError: The network gave NaN or infinity.
             CancelledError: `watch` said so.
             OutOfMemoryError: Also the smallest way needs more than there is.
@@ -144,11 +103,11 @@ class Predictor:
                 f"the scan has {image.array.shape[0]} channels, the model expects "
                 f"{len(info.channels)}: {', '.join(info.channels)}; name one file per channel"
             )
+        result = Result(info.classes, image.geometry, wishes)
         prepared = info.preprocessing.prepare(image)
         flags = domain_flags(scan_facts(image, prepared), info.seen)
-        result = _Result(info.classes, image.geometry, wishes)
         passes = self._passes(wishes)
-        slabs = self._slabs(prepared, passes, watch)
+        slabs = self._slabs(prepared, passes, wishes.roi, watch)
         spacing_mm = info.preprocessing.spacing_mm
         for place, likely in restored(slabs, image.geometry, spacing_mm, sets=passes.sets):
             result.add(place, likely)
@@ -165,8 +124,13 @@ class Predictor:
         return values.astype(np.min_scalar_type(values.max()))
 
     def _slabs(
-        self, prepared: Prepared, passes: kinds.Passes, watch: Watch | None
+        self, prepared: Prepared, passes: kinds.Passes, roi: Box | None, watch: Watch | None
     ) -> Iterator[Slab]:
+        outside = None
+        if roi is not None:
+            coarser = np.maximum(prepared.geometry.spacing_mm, prepared.source.spacing_mm)
+            reach_mm = float(np.linalg.norm(coarser))  # of the interpolation between the grids
+            outside = ~prepared.geometry.inside(roi, margin_mm=reach_mm)
         classes = self.package.info.classes
         return slide_slabs(
             passes.apply,
@@ -176,65 +140,7 @@ class Predictor:
             background=tuple(range(0, passes.sets * classes, classes)),
             config=self.inference,
             air=prepared.air,
+            outside=outside,
             device=self.device,
             watch=watch,
-        )
-
-
-class _Result:
-    """Fills the maps on the scan's grid slab by slab."""
-
-    def __init__(self, classes: int, geometry: Geometry, wishes: Wishes) -> None:
-        size = geometry.size_zyx
-        self.classes, self.geometry, self.wishes = classes, geometry, wishes
-        self.labels = np.zeros(size, dtype=np.uint8)
-        self.uncertainty = None if wishes.uncertainty is None else np.zeros(size, dtype=np.float32)
-        self.probabilities = (
-            np.zeros((classes, *size), dtype=np.float32) if wishes.probabilities else None
-        )
-        self.tally = Tally(classes - 1)
-
-    def add(self, place: Place, foreground: Tensor) -> None:
-        """Take the foreground probabilities (sets x (K - 1), d, h, w) of some rows."""
-        sets = foreground.view(-1, self.classes - 1, *foreground.shape[1:])
-        plain, other = sets[0], sets[-1]
-        place(self.labels)[:] = most_likely(plain).numpy()
-        self.tally.add(plain)
-        if self.probabilities is not None:
-            place(self.probabilities)[:] = complete(plain).numpy()
-        if self.uncertainty is None:
-            return
-        if self.wishes.uncertainty == kinds.DISAGREEMENT:
-            values = kinds.disagreement(complete(plain), complete(other))
-        else:
-            values = kinds.entropy(complete(other))
-        place(self.uncertainty)[:] = values.numpy()
-
-    def finish(self, names: list[str], values: NDArray[Any], flags: tuple[Flag, ...]) -> Prediction:
-        """Return the prediction: pieces removed, volumes, regions, flags."""
-        if self.wishes.largest_component or self.wishes.minimum_mm3 > 0:
-            keep_components(
-                self.labels,
-                self.classes,
-                voxel_mm3=self.geometry.voxel_mm3,
-                largest=self.wishes.largest_component,
-                minimum_mm3=self.wishes.minimum_mm3,
-            )
-        volumes = self.tally.volumes(self.labels, self.uncertainty, names, self.geometry)
-        empty = empty_flags({volume.name: volume.voxels for volume in volumes})
-        foreground = self.labels > 0
-        regions: tuple[Region, ...] = ()
-        mean = None
-        if self.uncertainty is not None:
-            regions = uncertain_regions(self.uncertainty, self.labels, self.geometry, names)
-            mean = float(self.uncertainty[foreground].mean()) if foreground.any() else None
-        return Prediction(
-            labels=values[self.labels],
-            geometry=self.geometry,
-            probabilities=self.probabilities,
-            uncertainty=self.uncertainty,
-            volumes=volumes,
-            mean_uncertainty=mean,
-            regions=regions,
-            flags=(*flags, *empty),
         )

@@ -29,25 +29,28 @@ class Region(NamedTuple):
     """One connected region of uncertain voxels.
 
     Attributes:
-        rank: 1 = look here first; by volume times mean uncertainty.
+        id: 1 = look here first; the region's value in the map of regions.
+        labels: Names of the structures in it, the largest part first; the nearest one where there
+            is none in it; () where none is near.
+        score: Volume times mean uncertainty, cubic millimetres; what they are ordered by.
         centroid_lps_mm: Center of mass, DICOM world (left, posterior, superior)+.
         centroid_ras_mm: The same point in the scene's world (right, anterior, superior)+.
         volume_mm3: Size.
-        mean: Mean uncertainty, in [0, 1].
+        mean_uncertainty: In [0, 1].
         box_zyx: First and last voxel index per array axis, inclusive.
-        label: Name of the nearest labeled structure; '' where none is near.
     """
 
-    rank: int
+    id: int
+    labels: tuple[str, ...]
+    score: float
     centroid_lps_mm: tuple[float, float, float]
     centroid_ras_mm: tuple[float, float, float]
     volume_mm3: float
-    mean: float
+    mean_uncertainty: float
     box_zyx: tuple[tuple[int, int], ...]
-    label: str
 
 
-def uncertain_regions(
+def uncertain_regions(  # noqa: PLR0913 - the first four are one thing: the result on its grid
     uncertainty: NDArray[np.float32],
     labels: NDArray[np.uint8],
     geometry: Geometry,
@@ -55,6 +58,7 @@ def uncertain_regions(
     *,
     threshold: float = THRESHOLD,
     most: int = MOST_REGIONS,
+    region_map: NDArray[np.uint8] | None = None,
 ) -> tuple[Region, ...]:
     """Return the regions above `threshold`, the most important `most` first.
 
@@ -67,6 +71,7 @@ def uncertain_regions(
         names: Name per class index.
         threshold: Lowest uncertainty of a region's voxels.
         most: Regions returned at most.
+        region_map: (D, H, W) of zeros where it is wanted; becomes each region's `id` in its voxels.
     """
     pieces, count = ndimage.label(uncertainty >= threshold, structure=CONNECTED)
     if count == 0:
@@ -76,12 +81,15 @@ def uncertain_regions(
     mass = np.zeros(count + 1)
     for indices, values in zip(pieces, uncertainty, strict=True):  # by slice: float64 stays small
         mass += np.bincount(indices.ravel(), values.ravel(), minlength=count + 1)
-    order = np.argsort(-mass[1:], kind="stable")[:most]
-    return tuple(
-        _region(rank, uncertainty, labels, geometry, names, (pieces, int(i) + 1, boxes[i]))
-        for rank, i in enumerate(order, start=1)
-        if boxes[i] is not None
-    )
+    order = [i for i in np.argsort(-mass[1:], kind="stable") if boxes[i] is not None][:most]
+    found = []
+    for number, i in enumerate(order, start=1):
+        box = boxes[i]
+        inside = pieces[box] == i + 1
+        if region_map is not None:
+            region_map[box][inside] = number
+        found.append(_region(number, uncertainty, labels, geometry, names, (inside, box)))
+    return tuple(found)
 
 
 def _cut_large(
@@ -150,28 +158,37 @@ def _ball(
 
 
 def _region(
-    rank: int,
+    number: int,
     uncertainty: NDArray[np.float32],
     labels: NDArray[np.uint8],
     geometry: Geometry,
     names: Sequence[str],
-    piece: tuple[NDArray[Any], int, tuple[slice, ...]],
+    piece: tuple[NDArray[np.bool_], tuple[slice, ...]],
 ) -> Region:
-    pieces, index, box = piece
-    inside = pieces[box] == index
+    inside, box = piece
     values = np.where(inside, uncertainty[box], np.float32(0.0))
     count, mass = int(np.count_nonzero(inside)), float(values.sum(dtype=np.float64))
     center = _center(values) + np.array([part.start for part in box])
     x, y, z = (round(float(part), 3) for part in geometry.to_world(center))
+    volume_mm3 = count * geometry.voxel_mm3
     return Region(
-        rank=rank,
+        id=number,
+        labels=_labels_in(labels[box][inside], names)
+        or _nearest_label(labels, geometry, names, center, box),
+        score=round(mass * geometry.voxel_mm3, 3),
         centroid_lps_mm=(x, y, z),
         centroid_ras_mm=(-x, -y, z),
-        volume_mm3=round(count * geometry.voxel_mm3, 3),
-        mean=round(mass / count, 4),
+        volume_mm3=round(volume_mm3, 3),
+        mean_uncertainty=round(mass / count, 4),
         box_zyx=tuple((int(part.start), int(part.stop) - 1) for part in box),
-        label=_nearest_label(labels, geometry, names, center, box),
     )
+
+
+def _labels_in(inside: NDArray[np.uint8], names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the classes among the (N,) voxels of a region, most frequent first."""
+    counts = np.bincount(inside, minlength=len(names))
+    order = np.argsort(-counts[1:], kind="stable") + 1
+    return tuple(names[i] for i in order if counts[i])
 
 
 def _nearest_label(
@@ -180,18 +197,18 @@ def _nearest_label(
     names: Sequence[str],
     center: NDArray[np.float64],
     box: tuple[slice, ...],
-) -> str:
+) -> tuple[str, ...]:
     wide = tuple(slice(max(b.start - MARGIN_VOXELS, 0), b.stop + MARGIN_VOXELS) for b in box)
     near = labels[wide]
     if not near.any():
-        return ""
+        return ()
     z, y, x = (
         (((np.arange(part.start, part.start + n) - at) * step) ** 2).astype(np.float32)
         for part, n, at, step in zip(wide, near.shape, center, geometry.spacing_mm, strict=True)
     )
     distance = z[:, None, None] + y[None, :, None] + x[None, None, :]  # axes are perpendicular
     distance[near == 0] = np.inf
-    return names[int(near.reshape(-1)[int(distance.argmin())])]
+    return (names[int(near.reshape(-1)[int(distance.argmin())])],)
 
 
 def _center(values: NDArray[np.float32]) -> NDArray[np.float64]:

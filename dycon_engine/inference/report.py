@@ -10,9 +10,10 @@ import torch
 
 from dycon_engine import __version__
 from dycon_engine.data.geometry import Geometry
-from dycon_engine.inference.predictor import Prediction, Predictor, Wishes
+from dycon_engine.inference.predictor import Predictor
+from dycon_engine.inference.result import Prediction, Wishes
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Input(NamedTuple):
@@ -39,15 +40,31 @@ def report(
             "calibrated": package.info.calibration.ece_after is not None,
         },
         "input": {"sha256": list(scan.sha256), "geometry": geometry_table(prediction.geometry)},
-        "parameters": wishes._asdict() | asdict(predictor.inference),
+        "parameters": _parameters(wishes) | asdict(predictor.inference),
         "device": str(predictor.device),
         "threads": torch.get_num_threads(),
         "seconds": round(scan.seconds, 2),
+        "empty": prediction.empty,
+        "review": review(prediction),
         "volumes": [volume._asdict() for volume in prediction.volumes],
         "mean_uncertainty": prediction.mean_uncertainty,
         "regions": [region._asdict() for region in prediction.regions],
         "flags": [flag._asdict() for flag in prediction.flags],
     }
+
+
+def review(prediction: Prediction) -> dict[str, Any]:
+    """Return whether a person should look at the result before using it, and why."""
+    reasons = [flag.message for flag in prediction.flags]
+    if not prediction.empty:
+        parts = [v for v in prediction.volumes if v.review and v.voxels]
+        reasons += [f"{volume.name}: {volume.reason}" for volume in parts]
+    return {"needed": bool(reasons), "reasons": reasons}
+
+
+def _parameters(wishes: Wishes) -> dict[str, Any]:
+    roi = None if wishes.roi is None else wishes.roi._asdict()
+    return wishes._asdict() | {"roi": roi}
 
 
 def geometry_table(geometry: Geometry) -> dict[str, Any]:

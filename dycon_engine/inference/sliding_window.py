@@ -77,6 +77,7 @@ class Options(TypedDict, total=False):
     config: Required[InferenceConfig]
     background: tuple[int, ...]
     air: NDArray[np.bool_] | None
+    outside: NDArray[np.bool_] | None
     device: torch.device | str
     watch: Watch | None
 
@@ -98,12 +99,14 @@ def slide_slabs(  # noqa: PLR0913 - all keyword-only, each a plain value
     config: InferenceConfig,
     background: tuple[int, ...] = (0,),
     air: NDArray[np.bool_] | None = None,
+    outside: NDArray[np.bool_] | None = None,
     device: torch.device | str = "cpu",
     watch: Watch | None = None,
 ) -> Iterator[Slab]:
     """Yield the mean logits of overlapping windows, slab by slab as rows are finished.
 
-    A window wholly in air is not computed; it counts as background with certainty (`AIR_LOGIT`).
+    A window wholly in air, or wholly `outside`, is not computed; it counts as background with
+    certainty (`AIR_LOGIT`). All other voxels get what they would get without `outside`.
     Axes shorter than the patch are padded with each channel's lowest value. Where memory runs out,
     windows are computed one by one, then blended in main memory; the numbers stay the same.
 
@@ -115,6 +118,7 @@ def slide_slabs(  # noqa: PLR0913 - all keyword-only, each a plain value
         config: Overlap, windows per pass, whether air is skipped.
         background: Which of the K are background.
         air: (D, H, W), True where there is no tissue; None where that is unknown.
+        outside: (D, H, W), True where nothing is wanted; None = nowhere.
         device: Where the network is.
         watch: Progress, notices and cancellation.
 
@@ -125,7 +129,8 @@ def slide_slabs(  # noqa: PLR0913 - all keyword-only, each a plain value
     watch = watch or Watch()
     padded, inner = pad_image(image, patch_size)
     size = (padded.shape[1], padded.shape[2], padded.shape[3])
-    air = None if air is None or not config.skip_air else pad_air(air, inner, size)
+    nothing = _union(air if config.skip_air else None, outside)
+    nothing = None if nothing is None else pad_air(nothing, inner, size)
     axis = long_axis(size, patch_size)
     shape = (classes, *(patch_size[a] if a == axis else size[a] for a in range(3)))
     blend = _Blend(shape, axis, torch.device(device), watch)
@@ -138,7 +143,7 @@ def slide_slabs(  # noqa: PLR0913 - all keyword-only, each a plain value
         if start > blend.first:
             yield blend.slab(start, inner)
             blend.move_to(start)
-        todo = blend.skip_air(row, air, background)
+        todo = blend.skip(row, nothing, background)
         done += len(row) - len(todo)
         for count in blend.run(network, padded, todo):
             done += count
@@ -180,15 +185,15 @@ class _Blend:
             channel.narrow(self._axis, depth - gone, gone).zero_()
         self.first = start
 
-    def skip_air(
-        self, row: list[Window], air: NDArray[np.bool_] | None, background: tuple[int, ...]
+    def skip(
+        self, row: list[Window], nothing: NDArray[np.bool_] | None, background: tuple[int, ...]
     ) -> list[Window]:
-        """Count windows wholly in air as background; return the others."""
-        if air is None:
+        """Count windows wholly in `nothing` as background; return the others."""
+        if nothing is None:
             return row
         todo = []
         for window in row:
-            if air[window.where].all():
+            if nothing[window.where].all():
                 share = window.share().to(self._total.device)
                 for channel in background:
                     self._under(window)[channel].add_(share, alpha=AIR_LOGIT)
@@ -284,6 +289,14 @@ class _Blend:
             f"segmentation on {self._device}: {want}{free} available; close other programs, use "
             "--device cpu, or a machine with more memory"
         )
+
+
+def _union(
+    one: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None
+) -> NDArray[np.bool_] | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one | other
 
 
 def _half(device: torch.device) -> torch.dtype:

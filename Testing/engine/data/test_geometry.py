@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.geometry import Box, Geometry
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False)
 spacings = st.tuples(*[st.floats(0.05, 8.0)] * 3)
@@ -51,3 +51,20 @@ def test_corner_distance_is_counted_in_own_voxels():
 def test_one_voxel_grids_differ_by_their_origin_only():
     one = Geometry.from_parts((1, 1, 1), (2.0, 2.0, 2.0))
     assert one.corner_distance_voxels(Geometry.from_parts((1, 1, 1), (3.0, 3.0, 3.0))) == 0
+
+
+def test_the_voxels_of_a_box_are_those_whose_center_lies_in_it():
+    turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+    tilt = np.array([[1.0, 0.0, 0.0], [0.0, 0.96, -0.28], [0.0, 0.28, 0.96]])
+    grid = Geometry.from_parts((5, 7, 6), (2.5, 0.8, 1.1), (-20.0, 4.0, 7.0), turn @ tilt)
+    box = Box((-20.5, 4.5, 8.0), (-17.0, 8.5, 16.0))
+    expected = np.zeros(grid.size_zyx, dtype=bool)
+    wider = expected.copy()
+    for index in np.ndindex(grid.size_zyx):
+        point = grid.to_world(np.array(index, dtype=float))
+        expected[index] = (point >= box.low_lps).all() and (point <= box.high_lps).all()
+        margin = np.maximum(np.subtract(box.low_lps, point), np.subtract(point, box.high_lps))
+        wider[index] = (margin <= 1.5).all()
+    assert 0 < expected.sum() < wider.sum() < expected.size
+    assert np.array_equal(grid.inside(box), expected)
+    assert np.array_equal(grid.inside(box, margin_mm=1.5), wider)

@@ -17,8 +17,8 @@ from dycon_engine.errors import InputError
 from dycon_engine.evaluation import report as reports
 from dycon_engine.evaluation.calibration import reliability_of, risk_coverage
 from dycon_engine.evaluation.cases import score_case, with_classes
-from dycon_engine.evaluation.overlays import Overlay
 from dycon_engine.evaluation.summaries import Calibration, PredictionSet
+from dycon_engine.pictures.slices import Picture
 
 EVIL = '<script>alert("x")</script>'
 GRID = Geometry.from_parts((8, 8, 8), (2.0, 1.0, 1.0))
@@ -100,7 +100,7 @@ def test_the_interval_holds_the_mean_and_is_zero_for_equal_sets():
 
 
 def test_the_page_is_self_contained_and_accessible():
-    overlay = Overlay("Worst: case a", "a picture", b"\x89PNG")
+    overlay = Picture("Worst: case a", "a picture", b"\x89PNG")
     sets = (PredictionSet("A", blocks(4, 3), calibration()),)
     page = reports.to_html(made(sets=sets, overlays=(overlay,)))
     assert "Research use only; not a medical device" in page
@@ -118,7 +118,7 @@ def test_the_page_is_self_contained_and_accessible():
 
 def test_names_cannot_inject_anything():
     sets = (PredictionSet(EVIL, blocks(4, 3)), PredictionSet("$B_{x", blocks(3, 3)))
-    overlay = Overlay(EVIL, EVIL, b"x")
+    overlay = Picture(EVIL, EVIL, b"x")
     page = reports.to_html(
         made(title=EVIL, names={1: EVIL}, sets=sets, overlays=(overlay,), notes=(EVIL,))
     )

@@ -41,10 +41,3 @@ def test_each_spacing_has_its_own_nearest_voxel():
     assert in_mm.to_reference.tolist() == [3.0]
     assert in_mm.to_prediction.tolist() == [10.0, 3.0]
     assert in_voxels.to_reference.tolist() == [2.0]
-
-
-def test_bounding_box_is_tight_and_none_for_nothing():
-    mask = np.zeros((5, 6, 7), dtype=bool)
-    assert surfaces.bounding_box(mask) is None
-    mask[1, 2, 3] = mask[3, 2, 6] = True
-    assert surfaces.bounding_box(mask) == (slice(1, 4), slice(2, 3), slice(3, 7))

@@ -22,7 +22,7 @@ from dycon_engine.inference.memory import (
 )
 from dycon_engine.inference.postprocessing import keep_components
 from dycon_engine.inference.regions import uncertain_regions
-from dycon_engine.inference.volumes import Tally
+from dycon_engine.inference.volumes import Tally, review_reason
 from Testing import tiny_package
 
 
@@ -58,11 +58,12 @@ def test_regions_are_ranked_by_volume_times_mean_with_their_place():
     labels = np.zeros((10, 10, 10), dtype=np.uint8)
     labels[6, 4, 5] = 2
     first, second = uncertain_regions(uncertainty, labels, geometry, ("bg", "a", "b"))
-    assert (first.rank, first.volume_mm3, first.mean) == (1, 8.0, 0.8)
+    assert (first.id, first.volume_mm3, first.mean_uncertainty) == (1, 8.0, 0.8)
+    assert first.score == pytest.approx(6.4)
     assert first.centroid_lps_mm == (105.5, 5.0, 8.0)
     assert first.centroid_ras_mm == (-105.5, -5.0, 8.0)
     assert first.box_zyx == ((6, 7), (5, 5), (5, 6))
-    assert first.label == "b"
+    assert first.labels == ("b",)
     assert second.volume_mm3 == 4.0
     assert uncertain_regions(uncertainty * 0, labels, geometry, ("bg", "a", "b")) == ()
     assert len(uncertain_regions(uncertainty, labels, geometry, ("bg", "a", "b"), most=1)) == 1
@@ -103,9 +104,41 @@ def test_volume_range_comes_from_the_probabilities():
     labels = (ball[0].numpy() > 0.5).astype(np.uint8)
     geometry = Geometry.from_parts((1, 2, 2), (10.0, 10.0, 10.0))
     (volume,) = tally.volumes(labels, None, ("bg", "ball"), geometry)
-    assert (volume.low_ml, volume.ml, volume.high_ml) == pytest.approx((1.0, 2.0, 3.0))
+    assert (volume.low_ml, volume.volume_ml, volume.high_ml) == pytest.approx((1.0, 2.0, 3.0))
     (removed,) = tally.volumes(labels * 0, None, ("bg", "ball"), geometry)
-    assert (removed.low_ml, removed.ml) == (0.0, 0.0)
+    assert (removed.low_ml, removed.volume_ml) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("voxels", "low", "high", "words"),
+    [
+        (100, 85, 124, ""),
+        (100, 60, 115, "40% smaller or 15% larger"),
+        (0, 0, 40, "not found"),
+    ],
+)
+def test_a_label_to_review_says_why(voxels, low, high, words):
+    reason = review_reason(voxels, low, high)
+    assert (words in reason) if words else not reason
+
+
+def test_a_region_names_the_structures_in_it_before_those_near_it():
+    geometry = Geometry.from_parts((4, 8, 8))
+    uncertainty = np.zeros((4, 8, 8), dtype=np.float32)
+    labels = np.zeros((4, 8, 8), dtype=np.uint8)
+    uncertainty[1, 1, 1:6] = 0.9
+    labels[1, 1, 1:3] = 1
+    labels[1, 1, 3:6] = 2
+    uncertainty[3, 7, 7] = 0.9
+    numbers = np.zeros((4, 8, 8), dtype=np.uint8)
+    names = ("bg", "a", "b")
+    first, second = uncertain_regions(uncertainty, labels, geometry, names, region_map=numbers)
+    assert first.labels == ("b", "a")
+    assert second.labels == ("b",)
+    assert (numbers[1, 1, 1:6] == first.id).all()
+    assert numbers[3, 7, 7] == second.id
+    assert (numbers > 0).sum() == 6
+    assert uncertain_regions(uncertainty, labels * 0, geometry, names)[0].labels == ()
 
 
 def facts(**changes):

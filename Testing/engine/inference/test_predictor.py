@@ -11,13 +11,14 @@ from torch import nn
 
 from dycon_engine.data import restoring
 from dycon_engine.data.cases import Label
-from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.geometry import Box, Geometry
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import CancelledError, InputError, NonFiniteError, OutOfMemoryError
 from dycon_engine.inference import predictor as module
 from dycon_engine.inference import uncertainty as kinds
-from dycon_engine.inference.predictor import Predictor, Wishes
+from dycon_engine.inference.predictor import Predictor
+from dycon_engine.inference.result import Wishes
 from dycon_engine.inference.sliding_window import Watch, slide
 from dycon_engine.networks.base import Features
 from dycon_engine.package import load_package
@@ -59,6 +60,7 @@ def test_the_ball_is_found_with_the_values_of_the_package(package):
     assert set(np.unique(prediction.labels)) == {0, 3}
     assert dice(prediction.labels == 3, ball()) > 0.95
     assert prediction.flags == ()
+    assert not prediction.empty
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
@@ -124,16 +126,17 @@ def test_volumes_have_a_range_and_regions_a_place(package):
     found = Predictor(soft).predict(image)
     (volume,) = found.volumes
     assert volume.name == "ball"
-    assert volume.ml == pytest.approx(volume.voxels * 4.5 / 1000)
-    assert 0 < volume.low_ml <= volume.ml <= volume.high_ml
+    assert volume.volume_ml == pytest.approx(volume.voxels * 4.5 / 1000)
+    assert 0 < volume.low_ml <= volume.volume_ml <= volume.high_ml
     assert 0 < volume.boundary_uncertainty < 1
-    assert [region.rank for region in found.regions] == list(range(1, len(found.regions) + 1))
+    assert [region.id for region in found.regions] == list(range(1, len(found.regions) + 1))
 
 
 def test_an_empty_result_is_announced(package):
     blind = dataclasses.replace(package, predictor=Threshold(at=1e6))
     found = Predictor(blind).predict(tiny_package.scan(1))
     assert not found.labels.any()
+    assert found.empty
     assert "empty-result" in {flag.topic for flag in found.flags}
     assert found.mean_uncertainty is None
 
@@ -183,7 +186,7 @@ def test_small_pieces_go_where_asked(package):
     assert loose.labels[2, 12, 10] == 3
     assert clean.labels[2, 12, 10] == 0
     assert clean.volumes[0].voxels < loose.volumes[0].voxels
-    assert clean.volumes[0].low_ml <= clean.volumes[0].ml
+    assert clean.volumes[0].low_ml <= clean.volumes[0].volume_ml
 
 
 @pytest.mark.parametrize(
@@ -255,3 +258,75 @@ def test_slab_by_slab_equals_the_whole_volume_at_once(package, kind, labels, mon
     else:  # a network of single voxels sees mirror images as it sees the scan
         expected = kinds.entropy(plain)
     assert np.abs(found.uncertainty - expected.numpy()).max() < 2e-4
+
+
+def oblique(size=(16, 40, 30)) -> Volume:
+    """A scan whose grid is turned by 25 degrees about the body axis."""
+    image = tiny_package.scan(1, size=size)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.436), -np.sin(0.436)], [np.sin(0.436), np.cos(0.436)]]
+    return Volume(image.array, Geometry(size, turn @ image.geometry.affine))
+
+
+@pytest.mark.parametrize("kind", ["entropy", "disagreement"])
+@pytest.mark.parametrize("spacing_mm", [(2.0, 1.5, 1.5), (3.1, 1.1, 2.3)])
+def test_inside_the_region_of_interest_is_the_result_of_the_whole_scan(package, kind, spacing_mm):
+    info = dataclasses.replace(package.info, preprocessing=Preprocessing(spacing_mm))
+    engine = Predictor(dataclasses.replace(package, info=info, predictor=Threshold(gain=2.0)))
+    image = oblique()
+    center = image.geometry.to_world(np.array([8.0, 24.0, 14.0]))
+    roi = Box(tuple(center - 8.0), tuple(center + 8.0))
+    inside = image.geometry.inside(roi)
+    wishes = Wishes(uncertainty=kind, probabilities=True)
+    whole = engine.predict(image, wishes)
+    found = engine.predict(image, wishes._replace(roi=roi))
+    for part, everything, nothing in (
+        (found.labels, whole.labels, 0),
+        (found.uncertainty, whole.uncertainty, 0),
+        (found.probabilities[1], whole.probabilities[1], 0),
+        (found.probabilities[0], whole.probabilities[0], 1),
+    ):
+        assert np.array_equal(part[inside], everything[inside])
+        assert (part[~inside] == nothing).all()
+    assert 0 < found.volumes[0].voxels < whole.volumes[0].voxels
+    assert found.volumes[0].high_ml <= inside.sum() * image.geometry.voxel_mm3 / 1000
+
+
+def test_windows_beside_the_region_of_interest_are_not_computed(package):
+    class Counting(Threshold):
+        windows = 0
+
+        def forward(self, image):
+            self.windows += len(image)
+            return super().forward(image)
+
+    network, image = Counting(), tiny_package.scan(1, size=(16, 60, 60))
+    engine = Predictor(dataclasses.replace(package, predictor=network))
+    engine.predict(image)
+    everywhere, network.windows = network.windows, 0
+    center = image.geometry.to_world(np.array([8.0, 30.0, 30.0]))
+    engine.predict(image, Wishes(roi=Box(tuple(center - 4.0), tuple(center + 4.0))))
+    assert 0 < network.windows < everywhere / 4
+
+
+def test_a_region_of_interest_beside_the_scan_is_refused(package):
+    with pytest.raises(InputError, match=r"holds no voxel of the scan, which lies between \(5, -7"):
+        Predictor(package).predict(
+            tiny_package.scan(1), Wishes(roi=Box((900.0, 0.0, 0.0), (950.0, 9.0, 9.0)))
+        )
+
+
+def test_the_map_of_regions_holds_their_ids(package):
+    engine = Predictor(dataclasses.replace(package, predictor=Threshold(gain=0.5)))
+    found = engine.predict(oblique(), Wishes(region_map=True))
+    assert found.regions
+    voxel = found.geometry.voxel_mm3
+    for region in found.regions:
+        inside = found.region_map == region.id
+        assert inside.sum() * voxel == pytest.approx(region.volume_mm3, abs=0.001)
+        assert found.uncertainty[inside].mean() == pytest.approx(region.mean_uncertainty, abs=1e-4)
+        assert region.score == pytest.approx(
+            region.volume_mm3 * region.mean_uncertainty, rel=1e-3, abs=0.01
+        )
+    assert set(np.unique(found.region_map)) == {0, *(region.id for region in found.regions)}
+    assert engine.predict(oblique()).region_map is None

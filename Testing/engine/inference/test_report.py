@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from dycon_engine.data.formats.writers import write_scalar
-from dycon_engine.inference.predictor import Predictor, Wishes
+from dycon_engine.inference.domain import Flag
+from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.report import Input, report
+from dycon_engine.inference.result import Wishes
 from dycon_engine.package import load_package
 from dycon_engine.predict import main
 from Testing import tiny_package
@@ -34,12 +36,33 @@ def test_flags_regions_and_volumes_are_those_of_the_prediction(package):
     assert [flag["topic"] for flag in content["flags"]] == [flag.topic for flag in found.flags]
     assert "spacing" in {flag["topic"] for flag in content["flags"]}
     assert "training scans" in content["flags"][0]["message"]
-    assert [entry["rank"] for entry in content["regions"]] == [1]
+    assert [entry["id"] for entry in content["regions"]] == [1]
     assert content["regions"][0]["centroid_ras_mm"] == list(region[0].centroid_ras_mm)
-    assert content["volumes"][0]["ml"] == found.volumes[0].ml
+    assert content["volumes"][0]["volume_ml"] == found.volumes[0].volume_ml
     assert content["mean_uncertainty"] == found.mean_uncertainty
     assert content["notices"][1:] == ["slow"]
     assert np.array_equal(content["input"]["geometry"]["affine_zyx_to_lps"], found.geometry.affine)
+
+
+def test_what_to_review_are_the_flags_and_the_labels_that_say_so(package):
+    engine, wishes = Predictor(load_package(package)), Wishes()
+    found = engine.predict(tiny_package.scan(1), wishes)
+    volume = found.volumes[0]._replace(voxels=9, review=True, reason="the boundary is unclear")
+    flag = Flag("spacing", "voxel size along z is 6 mm")
+
+    def asked(**changes):
+        changed = dataclasses.replace(found, **({"flags": (), "volumes": (volume,)} | changes))
+        return report(changed, engine, wishes, Input(("0",), 1.0))
+
+    both = asked(flags=(flag,))
+    assert both["review"]["needed"] is True
+    assert both["review"]["reasons"] == [flag.message, "ball: the boundary is unclear"]
+    assert both["empty"] is False
+    sure = asked(volumes=(volume._replace(review=False, reason=""),))
+    assert sure["review"] == {"needed": False, "reasons": []}
+    none = asked(volumes=(volume._replace(voxels=0),), flags=(Flag("empty-result", "empty"),))
+    assert none["empty"] is True
+    assert none["review"]["reasons"] == ["empty"]
 
 
 def test_a_flag_reaches_the_file_and_the_person(package, tmp_path, capsys):
