@@ -107,6 +107,21 @@ def test_a_result_is_one_layer_with_names_colors_terms_and_its_place(mrml, make,
     assert node.GetDisplayNode() is not None
 
 
+@pytest.mark.parametrize("grid", GRIDS)
+def test_only_the_labeled_box_is_kept_and_lies_in_its_place(mrml, make, segmented, grid):
+    volume, path = segmented(grid)
+    make.engine_copy(path.with_name("scan.nrrd"), path, change=lambda a: 2 * small(make, a))
+    node = mrml.load_segmentation(path, name="r", segments=SEGMENTS, reference_volume=volume)
+    assert np.array_equal(masks(mrml, node, volume)[1], BOX)
+    core = node.GetSegmentation()
+    layer = core.GetNthSegment(0).GetRepresentation("Binary labelmap")
+    assert layer.GetDimensions() == (5, 4, 3)
+
+
+def small(make, array):
+    return np.isin(array, make.values()[BOX])
+
+
 def test_an_empty_result_has_all_its_segments_empty(mrml, make, segmented):
     volume, path = segmented()
     make.engine_copy(path, path, change=np.zeros_like)
