@@ -35,6 +35,7 @@ def describe_package(path: Path) -> dict[str, Any]:
         "sha256": package.sha256,
         "parameters": parameters,
         "has_partner": package.partner is not None,
+        "has_disagreement": package.partner is not None or package.predictor.has_views,
         **package.info.as_table(),
     }
 

@@ -40,7 +40,7 @@ def needed_bytes(
     """Return an upper estimate of the memory of one prediction, in bytes.
 
     The scan and its prepared image, each with a copy in between; label and uncertainty map and the
-    search for regions; the probabilities where asked for; a slab of logits of two networks, with
+    search for regions; the probabilities where asked for; three sets of logits of a slab, with
     pieces of it on the scan's grid; the features of one window.
     """
     source, network, patch = (math.prod(s) for s in (source_size, network_size, patch_size))
@@ -49,7 +49,7 @@ def needed_bytes(
         2 * channels * (source + network)
         + 4 * source
         + (classes * source if probabilities else 0)
-        + 2 * classes * (min(slab, network) + PIECE_VOXELS)
+        + 3 * classes * (min(slab, network) + PIECE_VOXELS)
         + 160 * patch
     )
     return FLOAT_BYTES * floats

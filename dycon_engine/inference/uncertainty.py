@@ -20,7 +20,8 @@ SMALLEST = 1e-30  # its share of the entropy is 0 in float32
 MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (4,))
 KINDS = {
     ENTROPY: "entropy of the calibrated probabilities; costs nothing extra",
-    DISAGREEMENT: "Jensen-Shannon divergence of student and teacher; costs one more pass",
+    DISAGREEMENT: "Jensen-Shannon divergence of student and teacher, or of the two networks or "
+    "scales that predict together; costs up to one more pass",
     MC_DROPOUT: f"entropy of the mean of {DROPOUT_PASSES} more passes with dropout on",
     TTA: "entropy of the mean over the scan and its three mirror images; costs three more passes",
 }
@@ -34,7 +35,8 @@ class Passes(NamedTuple):
     Attributes:
         apply: Windows (B, C, *patch) -> (B, sets x K, *patch) whose softmax over every K is
             calibrated; the first set is the plain pass, which gives the labels.
-        sets: 1, or 2 where the uncertainty comes from another set than the labels.
+        sets: 1; 2 where the uncertainty comes from another set than the labels; 3 where it comes
+            from two others.
     """
 
     apply: Apply
@@ -50,7 +52,7 @@ def passes(
         InputError: There is no partner, or the network has no dropout.
     """
     if kind == DISAGREEMENT:
-        return Passes(_both(network, partner, temperature), 2)
+        return with_two_opinions(network, partner, temperature)
     if kind == TTA:
         return Passes(with_mirrors(network, temperature), 2)
     if kind == MC_DROPOUT:
@@ -116,13 +118,28 @@ def with_dropout(network: Network, temperature: float, count: int = DROPOUT_PASS
     return apply
 
 
-def _both(network: Network, partner: Network | None, temperature: float) -> Apply:
-    if partner is None:
+def with_two_opinions(network: Network, partner: Network | None, temperature: float) -> Passes:
+    """Return the passes of student and teacher, or of the parts that a composed network shows.
+
+    The last two sets are the two to compare; the first is what gives the labels.
+
+    Raises:
+        InputError: There is neither a partner nor are there parts.
+    """
+    if partner is not None:
+        one, other = segmenter(network, temperature), segmenter(partner, temperature)
+        return Passes(lambda image: torch.cat((one(image), other(image)), dim=1), 2)
+    if not network.has_views:
         raise InputError(
             "uncertainty 'disagreement': the package holds one network only; use entropy"
         )
-    one, other = segmenter(network, temperature), segmenter(partner, temperature)
-    return lambda image: torch.cat((one(image), other(image)), dim=1)
+
+    def apply(image: Tensor) -> Tensor:
+        features = network.viewed(image)
+        sets = (features.logits, *features.views.unbind(1))
+        return torch.cat([logits.float() / temperature for logits in sets], dim=1)
+
+    return Passes(apply, 3)
 
 
 def _log_mean(logits: Sequence[Tensor]) -> Tensor:

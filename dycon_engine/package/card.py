@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dycon_engine.data.seen import PERCENTILES, Range, Seen
+from dycon_engine.networks.composing import Composition
 from dycon_engine.package.info import Calibration, PackageInfo
 
 LIMITS = """\
@@ -30,7 +31,7 @@ def card(info: PackageInfo) -> str:
                 f"- network's grid (z, y, x): {spacing} mm, window {patch} voxels"
             ),
         ),
-        ("Network", "\n".join(_lines(vars(info.network)))),
+        ("Network", "\n".join(_lines(_network(info)))),
         ("Training and validation", "\n".join(_lines(info.training)) or "- not stated"),
         ("Calibration", _calibration(info.calibration)),
         ("Scans seen in training", "- not known" if info.seen is None else _seen(info.seen)),
@@ -39,6 +40,12 @@ def card(info: PackageInfo) -> str:
     )
     text = "".join(f"## {title}\n\n{body}\n\n" for title, body in sections)
     return f"{text[1:].rstrip()}\n\nWritten by dycon_engine {info.engine_version}.\n"
+
+
+def _network(info: PackageInfo) -> dict[str, Any]:
+    """Return the network's settings, and what is made of such networks where more than one is."""
+    composed = info.composition != Composition()
+    return vars(info.network) | ({"composition": vars(info.composition)} if composed else {})
 
 
 def _labels(info: PackageInfo) -> str:

@@ -15,6 +15,7 @@ from dycon_engine.data.geometry import Size
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.seen import Seen
 from dycon_engine.errors import DamagedFileError, InputError
+from dycon_engine.networks.composing import Composition
 from dycon_engine.settings import Table, as_table, build
 
 FORMAT_VERSION = 1
@@ -58,7 +59,7 @@ class PackageInfo:
     """Everything about a model but its weights.
 
     Attributes:
-        network: Architecture of the predictor and of its partner.
+        network: Architecture of the predictor and of its partner, or of the networks it is made of.
         channels: Name per input channel.
         labels: Class index -> value in files, name, color, terminology; 0 is the background.
         preprocessing: From a scan to the network's input.
@@ -68,6 +69,7 @@ class PackageInfo:
             paths.
         calibration: Temperature and how well it works.
         inference: Defaults of the sliding window.
+        composition: How the predictor is made of such networks; `single`: it is one.
         name_patterns: File name ending per channel, e.g. `_0000`.
         engine_version: The engine that wrote the package.
         weights_sha256: Of `weights.safetensors`; filled in by `save_package`.
@@ -85,6 +87,7 @@ class PackageInfo:
     training: Table = field(default_factory=dict)
     calibration: Calibration = Calibration()
     inference: InferenceConfig = field(default_factory=InferenceConfig)
+    composition: Composition = field(default_factory=Composition)
     name_patterns: tuple[str, ...] = ()
     engine_version: str = ""
     weights_sha256: str = ""
@@ -98,7 +101,8 @@ class PackageInfo:
         return len(self.labels)
 
     def as_table(self) -> Table:
-        """Return plain JSON values."""
+        """Return plain JSON values; `composition` only where the predictor is composed."""
+        composed = self.composition != Composition()
         return {
             "calibration": dataclasses.asdict(self.calibration),
             "channels": list(self.channels),
@@ -115,6 +119,7 @@ class PackageInfo:
             "seen": None if self.seen is None else self.seen.as_table(),
             "training": self.training,
             "weights_sha256": self.weights_sha256,
+            **({"composition": as_table(self.composition)} if composed else {}),
         }
 
     @staticmethod
@@ -186,8 +191,8 @@ def check(info: PackageInfo) -> None:
 
 def _build(table: Mapping[str, Any]) -> PackageInfo:
     names = {item.name for item in dataclasses.fields(PackageInfo)}
-    if set(table) != names or table["format_version"] != FORMAT_VERSION:
-        odd = sorted(set(table) ^ names) or ["format_version"]
+    if set(table) | {"composition"} != names or table["format_version"] != FORMAT_VERSION:
+        odd = sorted((set(table) | {"composition"}) ^ names) or ["format_version"]
         raise InputError(f"'{odd[0][:LONGEST_TEXT]}' is missing, unknown or wrong")
     seen = table["seen"]
     z, y, x = (_integer(n) for n in table["patch_size"])
@@ -201,6 +206,7 @@ def _build(table: Mapping[str, Any]) -> PackageInfo:
         training=_table(table["training"]),
         calibration=_calibration(_table(table["calibration"])),
         inference=build(InferenceConfig, _table(table["inference"]), "inference"),
+        composition=build(Composition, _table(table.get("composition", {})), "composition"),
         name_patterns=_texts(table["name_patterns"]),
         engine_version=_text(table["engine_version"]),
         weights_sha256=_digest(table["weights_sha256"]),

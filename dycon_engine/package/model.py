@@ -14,8 +14,9 @@ from torch import Tensor
 from dycon_engine import __version__
 from dycon_engine.errors import DamagedFileError, DyconError, InputError
 from dycon_engine.jobs.files import write_bytes
-from dycon_engine.networks import build_network
+from dycon_engine.networks import NetworkBuilder
 from dycon_engine.networks.base import Network
+from dycon_engine.networks.composing import compose
 from dycon_engine.package import archive, weights
 from dycon_engine.package.card import card
 from dycon_engine.package.info import PackageInfo, check
@@ -57,7 +58,7 @@ def save_package(
     Args:
         path: Target; its folder exists.
         info: Description; engine version and weights_sha256 are filled in here.
-        predictor: State dict of the network `info.network` describes.
+        predictor: State dict of what `info.network` and `info.composition` describe.
         partner: State dict of the same architecture, or None.
         overwrite: Whether a file that is there may be replaced.
 
@@ -161,7 +162,8 @@ def _load(members: Mapping[str, memoryview], data: memoryview, path: Path) -> Pa
 
 
 def _network(info: PackageInfo) -> Network:
-    return build_network(info.network, channels=len(info.channels), classes=info.classes)
+    build = NetworkBuilder(info.network, channels=len(info.channels), classes=info.classes)
+    return compose(build, info.composition)
 
 
 def _filled(info: PackageInfo, tensors: Mapping[str, Tensor], lead: str) -> Network:

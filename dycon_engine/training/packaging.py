@@ -119,6 +119,7 @@ class Packager:
             training=self._training(trainer, which, found),
             calibration=found.calibration if found else Calibration(),
             inference=self.config.inference,
+            composition=trainer.method.composition(),
             name_patterns=tuple(f"_{i:04d}" for i in range(len(channels))) if numbered else (),
         )
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dycon_engine.config import RunConfig
+from dycon_engine.config import NetworkConfig, RunConfig
 from dycon_engine.data.cases import Label
 from dycon_engine.errors import InputError
 from dycon_engine.methods.base import Method
 from dycon_engine.networks.base import Network
 from dycon_engine.package import PackageInfo, load_package, save_package
+from dycon_engine.settings import as_table
 
 
 def networks_of(module: nn.Module) -> list[Network]:
@@ -42,10 +43,11 @@ def start_from(path: Path, method: Method, *, config: RunConfig, labels: tuple[L
         InputError: The package has another network or other labels than this run.
     """
     package = load_package(path)
-    if package.info.network != config.network:
+    if (package.info.network, package.info.composition) != (config.network, method.composition()):
         raise InputError(
-            f"package '{path}': its network is {package.info.network}, this run has "
-            f"{config.network}; set the [network] section alike"
+            f"package '{path}': its network is {_words(package.info.network)} "
+            f"({package.info.composition.kind}), this run has {_words(config.network)} "
+            f"({method.composition().kind}); set the [network] section and the method alike"
         )
     values = [label.value for label in package.info.labels]
     if values != [label.value for label in labels]:
@@ -61,6 +63,10 @@ def start_from(path: Path, method: Method, *, config: RunConfig, labels: tuple[L
             raise InputError(
                 f"package '{path}': does not fit this run's network (channels?); start without it"
             ) from error
+
+
+def _words(network: NetworkConfig) -> str:
+    return ", ".join(f"{name} {value}" for name, value in as_table(network).items())
 
 
 def _networks(module: nn.Module) -> Iterator[Network]:

@@ -28,6 +28,8 @@ from Testing import tiny_package
 class Threshold(nn.Module):
     """Takes every voxel above a normalised intensity for the ball."""
 
+    has_views = False
+
     def __init__(self, at: float = 0.5, gain: float = 8.0) -> None:
         super().__init__()
         self.at, self.gain = at, gain

@@ -78,6 +78,18 @@ def run(
     return run_job("train", lambda reporter: train(request, reporter))
 
 
+def cancel_after(monkeypatch, step: int) -> None:
+    """Ask every reporter to stop once `step` steps were said."""
+    emit = Reporter.emit
+
+    def counting(self, event):
+        emit(self, event)
+        if event.kind == "step" and event.step == step:
+            self.cancel()
+
+    monkeypatch.setattr(Reporter, "emit", counting)
+
+
 def silent_reporter(run_dir: Path | None = None) -> Reporter:
     return Reporter("train", run_dir, stdout=io.StringIO(), stderr=io.StringIO())
 

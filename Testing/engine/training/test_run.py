@@ -7,7 +7,6 @@ import json
 import pytest
 import torch
 
-from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.package import load_package
 from Testing.engine.training import small_run
 
@@ -26,18 +25,6 @@ def kinds(run_dir):
 
 def warnings(run_dir):
     return [e["topic"] for e in small_run.events(run_dir) if e["event"] == "warning"]
-
-
-def cancel_after(monkeypatch, step):
-    """Ask every reporter to stop once `step` steps were said."""
-    emit = Reporter.emit
-
-    def counting(self, event):
-        emit(self, event)
-        if event.kind == "step" and event.step == step:
-            self.cancel()
-
-    monkeypatch.setattr(Reporter, "emit", counting)
 
 
 def test_a_run_leaves_what_is_promised(data, tmp_path):
@@ -89,7 +76,7 @@ def test_cancel_keeps_a_checkpoint_and_no_pixels_and_resume_is_exact(data, tmp_p
     assert small_run.run(data, tmp_path / "whole") == 0
     run_dir = tmp_path / "run"
     with monkeypatch.context() as patch:
-        cancel_after(patch, 3)
+        small_run.cancel_after(patch, 3)
         assert small_run.run(data, run_dir) == 3
     assert kinds(run_dir)[-1] == "cancelled"
     assert (run_dir / "checkpoints" / "step-00000003.ckpt").exists()
@@ -104,7 +91,7 @@ def test_cancel_keeps_a_checkpoint_and_no_pixels_and_resume_is_exact(data, tmp_p
 def test_a_damaged_checkpoint_falls_back_with_a_warning(data, tmp_path, monkeypatch):
     run_dir = tmp_path / "run"
     with monkeypatch.context() as patch:
-        cancel_after(patch, 5)
+        small_run.cancel_after(patch, 5)
         assert small_run.run(data, run_dir, "training.save_every=2") == 3
     newest = run_dir / "checkpoints" / "step-00000005.ckpt"
     newest.write_bytes(newest.read_bytes()[:-1])
