@@ -191,6 +191,8 @@ def _exec(dialog: Any) -> Any:
     return answer
 
 
+load_module = modules.load_module
+
 # --- pictures
 
 
