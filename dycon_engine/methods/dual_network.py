@@ -9,8 +9,8 @@ v is the run's network (paper: V-Net), r the same with a residual encoder, D = K
 mean of the two predicts.
 
 Adaptations: r is our U-Net with nnU-Net's residual blocks (paper: ResNet-34 encoder); the text is
-implemented where the released code detaches a term (contrast) or drops the surest voxels (its
-percentiles keep what lies above); each network gets every term (code: only the worse one gets
+implemented where the released code detaches a term (contrast) or takes the entropy of logits (so
+that its percentiles are not a number); each network gets every term (code: only the worse one gets
 contrast and KL); filtered pseudo labels are those of the mean (code: the union of the two
 foregrounds); the share of voxels that counts grows linearly from `kept_start` to `kept_end`; the
 terms on unlabeled patches share one ramped weight (code: 1 from the start, .1 ramped for the
@@ -97,7 +97,7 @@ class DualNetworkConfig(MethodConfig):
         high=1.0,
     )
     kept_end: float = setting(
-        0.95, "The same at the end; released code: 0.2, fixed.", unit="share", low=0.0, high=1.0
+        0.95, "The same at the end. Released code: 0.2, fixed.", unit="share", low=0.0, high=1.0
     )
     temperature: float = setting(0.1, "Of the similarities with the prototypes.", low=0.01)
     strong_intensity: float = setting(

@@ -65,7 +65,6 @@ def test_low_entropy_equals_its_twin(logits, share: float) -> None:
 
 
 def test_what_is_dropped_is_the_unsure_part() -> None:
-    """The released code keeps what lies above its percentile; here the surest voxels stay."""
     logit = torch.tensor([0.1, 4.0, 0.2, 5.0]).view(1, 1, 1, 1, 4)
     belief = posterior(torch.cat((logit, -logit), dim=1))
     assert low_entropy(belief, belief, 0.5).flatten().tolist() == [False, True, False, True]
