@@ -99,6 +99,16 @@ def test_cross_level_aggregation_reads_the_deeper_level():
     assert not torch.allclose(first, join(own, deeper + 1.0 * torch.randn_like(deeper)))
 
 
+def test_every_level_is_joined_with_the_encoders_next_one():
+    network = make("unet", "dec_seg").eval()
+    image = torch.randn(1, 2, 8, 8, 8)
+    with torch.no_grad():
+        raw, joined = network.full_scale.encode(image), network._levels(image)
+        for index, join in enumerate(network.cross_levels):
+            assert torch.equal(joined[index], join(raw[index], raw[index + 1]))
+    assert torch.equal(joined[-1], raw[-1])
+
+
 def test_fusion_is_the_written_formula():
     torch.manual_seed(0)
     fuse = Fusion(4)
