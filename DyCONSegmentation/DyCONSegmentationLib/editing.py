@@ -8,14 +8,12 @@ segment, lets the eraser remove the edited segment outside that area too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import slicer
 
 from dycon_engine.errors import InputError
-
-if TYPE_CHECKING:
-    from DyCONSegmentationLib.results import Result
+from DyCONSegmentationLib.results import UNCERTAINTY, Result
 
 EDITOR = "SegmentEditor"
 
@@ -79,11 +77,10 @@ def is_masked(node: Any) -> bool:
     """Return whether the editor works on an uncertainty volume of ours, with the mask on."""
     source, segmentation = node.GetSourceVolumeNode(), node.GetSegmentationNode()
     ours = segmentation is not None and source is not None
-    role = "DyCON.Uncertainty"
     return bool(
         ours
         and node.GetSourceVolumeIntensityMask()
-        and segmentation.GetNodeReferenceID(role) == source.GetID()
+        and segmentation.GetNodeReferenceID(UNCERTAINTY) == source.GetID()
     )
 
 

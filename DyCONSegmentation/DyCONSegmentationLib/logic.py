@@ -24,7 +24,7 @@ from DyCONLib.signal import Signal
 from DyCONSegmentationLib import orders
 from DyCONSegmentationLib.orders import Order
 from DyCONSegmentationLib.parameters import Parameters
-from DyCONSegmentationLib.results import Files, Result, place
+from DyCONSegmentationLib.results import Files, Result, place, result_name
 from DyCONSegmentationLib.run import EngineRun, Progress, StartJob, Workspace
 
 
@@ -105,7 +105,9 @@ class SegmentationLogic:
         try:
             files = orders.result_files(workspace.path, chosen)
             inputs = orders.export_inputs(order, workspace.path)
-            line = orders.arguments(inputs, files, model, chosen)
+            roi = slicer.mrmlScene.GetNodeByID(chosen.roi) if chosen.roi else None
+            box = orders.roi_box(roi, volumes[0]) if roi is not None else ()
+            line = orders.arguments(inputs, files, model, chosen, box)
         except DyconError:
             workspace.remove()
             raise
@@ -154,6 +156,8 @@ class SegmentationLogic:
         except DyconError as problem:
             error = str(problem)
         finally:
+            if order is not None:
+                error = orders.in_scene_words(error, order, run.workspace.path)
             self._leave(run)
         self.changed.emit()
         if result is not None:
@@ -168,10 +172,9 @@ class SegmentationLogic:
             raise InputError("the volume was removed meanwhile; the result is not shown")
         if replaced is not None and not slicer.mrmlScene.IsNodePresent(replaced):
             replaced = None  # the person removed it: a new node does no harm
-        name = f"{order.volumes[0].GetName()} - DyCON {self._today():%Y-%m-%d}"
-        return place(
-            files, model=order.model, volume=order.volumes[0], name=name, replaced=replaced
-        )
+        scan = order.volumes[0]
+        name = result_name(scan, self._today())
+        return place(files, model=order.model, volume=scan, name=name, replaced=replaced)
 
     def _inputs_are_there(self) -> bool:
         volumes = self._order.volumes if self._order is not None else ()

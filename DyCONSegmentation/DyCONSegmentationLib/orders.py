@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from DyCONLib.models import Model
 from DyCONSegmentationLib.parameters import Parameters
 from DyCONSegmentationLib.results import Files
 
+CASE = "scan"  # what the engine calls the scan of an order
 SUFFIX = ".nrrd"  # keeps the grid in double precision; without compression it is written at once
 
 
@@ -67,10 +69,17 @@ def export_inputs(order: Order, folder: Path) -> tuple[Path, ...]:
     Raises:
         DyconError: A volume cannot be written.
     """
-    paths = tuple(folder / f"scan_{index:04d}{SUFFIX}" for index in range(len(order.volumes)))
+    paths = tuple(folder / f"{CASE}_{index:04d}{SUFFIX}" for index in range(len(order.volumes)))
     for volume, path in zip(order.volumes, paths, strict=True):
         mrml.export_volume(volume, path)
     return paths
+
+
+def in_scene_words(sentence: str, order: Order, folder: Path) -> str:
+    """Return what the engine said of its files with the names that the person knows."""
+    for index, volume in enumerate(order.volumes):
+        sentence = sentence.replace(str(folder / f"{CASE}_{index:04d}{SUFFIX}"), volume.GetName())
+    return sentence.replace(f"case '{CASE}'", f"'{order.volumes[0].GetName()}'")
 
 
 def result_files(folder: Path, parameters: Parameters) -> Files:
@@ -80,13 +89,44 @@ def result_files(folder: Path, parameters: Parameters) -> Files:
         report=folder / "report.json",
         uncertainty=folder / f"uncertainty{SUFFIX}",
         probabilities=folder / f"probabilities{SUFFIX}" if parameters.keep_probabilities else None,
+        report_html=folder / "report.html",
     )
 
 
+def roi_box(roi: Any, volume: Any) -> tuple[float, ...]:
+    """Return the box around a Markups ROI as the engine takes it.
+
+    Args:
+        roi: May be turned and under a transform; then the box around its corners counts.
+        volume: The scan, in whose own frame the box is.
+
+    Returns:
+        xmin, xmax, ymin, ymax, zmin, zmax in LPS millimeters.
+    """
+    to_world, size, corners = roi.GetObjectToWorldMatrix(), roi.GetSize(), []
+    for signs in itertools.product((-0.5, 0.5), repeat=3):
+        point = [sign * side for sign, side in zip(signs, size, strict=True)]
+        own = [0.0, 0.0, 0.0]
+        volume.TransformPointFromWorld(to_world.MultiplyPoint((*point, 1.0))[:3], own)
+        corners.append((-own[0], -own[1], own[2]))
+    return tuple(bound(axis) for axis in zip(*corners, strict=True) for bound in (min, max))
+
+
 def arguments(
-    inputs: Sequence[Path], files: Files, model: Model, parameters: Parameters
+    inputs: Sequence[Path],
+    files: Files,
+    model: Model,
+    parameters: Parameters,
+    box: Sequence[float] = (),
 ) -> list[str | Path]:
-    """Return the command line of `predict` for these inputs.
+    """Return the command line of `predict`.
+
+    Args:
+        inputs: One file per channel, or one list of files.
+        files: Where the results go.
+        model: The package.
+        parameters: What is chosen.
+        box: From `roi_box`; () takes the whole scan.
 
     Raises:
         InputError: A setting is not possible.
@@ -97,10 +137,11 @@ def arguments(
     for path in inputs:
         line += ["--input", path]
     line += ["--output", files.labels, "--report", files.report]
-    if files.uncertainty is not None:
-        line += ["--uncertainty", files.uncertainty]
-    if files.probabilities is not None:
-        line += ["--probabilities", files.probabilities]
+    for name in ("uncertainty", "probabilities", "report_html"):
+        if getattr(files, name) is not None:
+            line += [f"--{name.replace('_', '-')}", getattr(files, name)]
+    if box:
+        line += ["--roi", *(f"{side:.4f}" for side in box)]
     line += ["--uncertainty-kind", parameters.uncertainty_kind, "--device", parameters.device]
     if parameters.overlap >= 0:
         line += ["--overlap", f"{parameters.overlap / 100:g}"]

@@ -28,7 +28,7 @@ class Parameters:
         model: File name of the package.
         device: auto, cpu, cuda or mps.
         uncertainty_kind: One that the engine knows.
-        overlap: Of neighboring windows, in percent; -1 takes the package's own.
+        overlap: Of neighboring windows, in percent; below 0 takes the package's own.
         largest_component: Keep only the largest piece of every structure.
         minimum_volume_mm3: Smaller pieces are removed.
         keep_probabilities: Also load a probability volume per structure.
@@ -45,7 +45,7 @@ class Parameters:
     model: str = ""
     device: str = AUTOMATIC
     uncertainty_kind: str = "entropy"
-    overlap: int = -1
+    overlap: int = -10
     largest_component: bool = False
     minimum_volume_mm3: float = 0.0
     keep_probabilities: bool = False

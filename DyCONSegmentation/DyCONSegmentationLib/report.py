@@ -9,13 +9,13 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from dycon_engine.errors import InputError
 
 LARGEST_TEXT = 4 << 20
-SCHEMA_VERSION = 1
-REVIEW_AT = 0.5  # mean boundary uncertainty from which a structure is flagged, as in the engine
+SCHEMA_VERSION = 2
 
 
 class Flag(NamedTuple):
@@ -26,24 +26,41 @@ class Flag(NamedTuple):
 
 
 class StructureVolume(NamedTuple):
-    """How much of one structure there is; uncertainty in [0, 1], None where unknown."""
+    """How much of one structure there is.
+
+    Attributes:
+        name: Of the structure.
+        ml: Its volume, milliliters.
+        low_ml: What is surely part of it.
+        high_ml: What is possibly part of it.
+        boundary_uncertainty: Mean along its edge, in [0, 1]; None where unknown.
+        review: Why a person should look at it before using it; '' where nothing speaks for it.
+    """
 
     name: str
     ml: float
     low_ml: float
     high_ml: float
     boundary_uncertainty: float | None
-    review: bool
+    review: str
 
 
 class Region(NamedTuple):
-    """An uncertain region; its center in the RAS millimetres of the volume node, not the world."""
+    """An uncertain region.
+
+    Attributes:
+        rank: 1 = look here first.
+        center_ras: Center of mass, millimeters in the frame of the volume node, not the world.
+        volume_mm3: Size.
+        mean: Mean uncertainty, in [0, 1].
+        labels: Structures in it, or the nearest one.
+    """
 
     rank: int
     center_ras: tuple[float, float, float]
     volume_mm3: float
     mean: float
-    label: str
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -69,6 +86,19 @@ class Report:
     def text(self) -> str:
         """Return the report as JSON, to be kept with the scene or written to a file."""
         return json.dumps(self.content, allow_nan=False)
+
+
+def read_report(path: Path) -> Report:
+    """Return the report that the engine wrote to `path`.
+
+    Raises:
+        InputError: It is not there or not readable.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InputError("the engine wrote no readable report; segment again") from None
+    return parse_report(text, "result")
 
 
 def parse_report(text: str, where: str) -> Report:
@@ -104,16 +134,16 @@ def _parsed(text: str) -> Report:
 def _volume(item: Mapping[str, Any]) -> StructureVolume:
     boundary = item["boundary_uncertainty"]
     mean = None if boundary is None else _number(boundary)
-    flagged = bool(item["review"]) if "review" in item else (mean or 0.0) >= REVIEW_AT
-    low, ml, high = (_number(item[name]) for name in ("low_ml", "ml", "high_ml"))
-    return StructureVolume(str(item["name"]), ml, low, high, mean, flagged)
+    low, ml, high = (_number(item[name]) for name in ("low_ml", "volume_ml", "high_ml"))
+    review = str(item["reason"]) if item["review"] else ""
+    return StructureVolume(str(item["name"]), ml, low, high, mean, review)
 
 
 def _region(item: Mapping[str, Any]) -> Region:
     right, anterior, superior = (_number(part) for part in item["centroid_ras_mm"])
     center = (right, anterior, superior)
-    volume, mean = _number(item["volume_mm3"]), _number(item["mean"])
-    return Region(int(item["rank"]), center, volume, mean, str(item["label"]))
+    volume, mean = _number(item["volume_mm3"]), _number(item["mean_uncertainty"])
+    return Region(int(item["id"]), center, volume, mean, tuple(map(str, item["labels"])))
 
 
 def _number(value: Any) -> float:

@@ -1,4 +1,4 @@
-"""Our segmentations in the scene: put there whole or not at all, found again, shown.
+"""Our segmentations in the scene: put there whole or not at all, and found again.
 
 Everything a result needs later lies in the scene itself: the segmentation carries the report and
 the marks of the review list as attributes, and refers to its uncertainty volume.
@@ -6,25 +6,31 @@ the marks of the review list as attributes, and refers to its uncertainty volume
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import json
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import slicer
-import vtk
 
-from dycon_engine.errors import DyconError, InputError
+from dycon_engine.errors import InputError
 from DyCONLib import mrml
 from DyCONLib.models import Model
-from DyCONSegmentationLib.report import Report, parse_report
+from DyCONSegmentationLib.probabilities import load_probabilities
+from DyCONSegmentationLib.report import Report, parse_report, read_report
 from DyCONSegmentationLib.review import ReviewList, review_list
 
 REPORT = "DyCON.Report"
 REVIEW = "DyCON.Review"
+MODEL = "DyCON.Model"  # the training module tells by it what a model drew ...
+CORRECTED = "DyCON.Corrected"  # ... and by this that a person went over it
+LABELS = "DyCON.Labels"
+CHANNELS = "DyCON.Channels"
+MAP = "DyCON.Map"  # on volumes that we made: they are no scans
 UNCERTAINTY = "DyCON.Uncertainty"
 PROBABILITIES = "DyCON.Probabilities"
+PAGE = "DyCON.Page"
 
 
 class Files(NamedTuple):
@@ -34,22 +40,40 @@ class Files(NamedTuple):
     report: Path
     uncertainty: Path | None = None
     probabilities: Path | None = None
+    report_html: Path | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """A segmentation of ours; volumes are None where somebody removed them."""
+    """A segmentation of ours.
+
+    Attributes:
+        segmentation: Its node.
+        volume: The scan; None where it was removed.
+        uncertainty: Its uncertainty volume; None where it was removed.
+        report: What the engine said.
+        review: The review list with its marks.
+        labels: Value in label files by name of structure, as the model has them.
+        channels: How many volumes the model took.
+    """
 
     segmentation: Any
     volume: Any
     uncertainty: Any
     report: Report
     review: ReviewList
+    labels: dict[str, int]
+    channels: int
+
+    @property
+    def colors(self) -> dict[str, tuple[int, int, int]]:
+        """Color (RGB, 0-255) by name of segment, as it is now."""
+        core = self.segmentation.GetSegmentation()
+        segments = (core.GetNthSegment(index) for index in range(core.GetNumberOfSegments()))
+        return {segment.GetName(): _rgb(segment.GetColor()) for segment in segments}
 
 
-def place(
-    files: Files, *, model: Model, volume: Any, name: str, replaced: Any | None = None
-) -> Result:
+def place(files: Files, *, model: Model, volume: Any, name: str, replaced: Any = None) -> Result:
     """Return the result of `files` as new nodes beside `volume`, or none at all.
 
     Args:
@@ -62,48 +86,61 @@ def place(
     Raises:
         DyconError: A file is missing, unreadable or on another grid; the scene is as before.
     """
-    report = _read_report(files.report)
-    with _all_or_nothing():
+    report = read_report(files.report)
+    unique = replaced.GetName() if replaced else slicer.mrmlScene.GenerateUniqueName(name)
+    with mrml.removed_on_failure() as added:
         segmentation = mrml.load_segmentation(
-            files.labels,
-            name=slicer.mrmlScene.GenerateUniqueName(name),
-            segments=model.segments,
-            reference_volume=volume,
+            files.labels, name=unique, segments=model.segments, reference_volume=volume
         )
-        title = (replaced or segmentation).GetName()
-        uncertainty = files.uncertainty and mrml.load_scalar_overlay(
-            files.uncertainty, name=f"{title} uncertainty", reference_volume=volume
-        )
+        added.append(segmentation)
+        maps = _load_maps(files, model, volume, unique, added)
         if replaced is not None:
             segmentation = _moved(segmentation, replaced)
-        segmentation.SetAttribute(REPORT, report.text())
-        segmentation.SetAttribute(REVIEW, ReviewList().text())
-        segmentation.SetNodeReferenceID(UNCERTAINTY, uncertainty.GetID() if uncertainty else None)
-    return Result(segmentation, volume, uncertainty, report, review_list(report.regions, None))
+        for role, node in maps:
+            node.SetAttribute(MAP, role)
+            segmentation.AddNodeReferenceID(role, node.GetID())
+        _describe(segmentation, report, model)
+        _keep_page(segmentation, files.report_html, unique)
+    return _result(segmentation)
 
 
 def find_result(segmentation: Any) -> Result | None:
     """Return what `segmentation` is the result of; None where it is no readable one of ours."""
-    text = segmentation.GetAttribute(REPORT) if segmentation is not None else None
-    if not text:
+    if segmentation is None or not segmentation.GetAttribute(REPORT):
         return None
     try:
-        report = parse_report(text, f"segmentation '{segmentation.GetName()}'")
-    except InputError:
+        return _result(segmentation)
+    except (InputError, ValueError, TypeError, AttributeError):
         return None
-    role = segmentation.GetReferenceImageGeometryReferenceRole()
-    return Result(
-        segmentation=segmentation,
-        volume=segmentation.GetNodeReference(role),
-        uncertainty=segmentation.GetNodeReference(UNCERTAINTY),
-        report=report,
-        review=review_list(report.regions, segmentation.GetAttribute(REVIEW)),
-    )
+
+
+def is_result(segmentation: Any) -> bool:
+    """Return whether `segmentation` is marked as one of ours, without reading its report."""
+    return bool(segmentation.GetAttribute(REPORT))
+
+
+def result_name(volume: Any, date: datetime) -> str:
+    """Return what the segmentation of `volume` is called."""
+    return f"{volume.GetName()} - DyCON {date:%Y-%m-%d}"
 
 
 def keep_review(segmentation: Any, review: ReviewList) -> None:
     """Keep the marks of `review` with the scene."""
     segmentation.SetAttribute(REVIEW, review.text())
+
+
+def mark_corrected(segmentation: Any) -> None:
+    """Note that a person went over the segmentation."""
+    segmentation.SetAttribute(CORRECTED, "yes")
+
+
+def is_scan(volume: Any) -> bool:
+    """Return whether a volume node may be a scan: no label map, no map of ours, not hidden."""
+    return not (
+        volume.IsA("vtkMRMLLabelMapVolumeNode")
+        or volume.GetHideFromEditors()
+        or volume.GetAttribute(MAP)
+    )
 
 
 def region_position(result: Result, rank: int) -> tuple[float, float, float] | None:
@@ -119,47 +156,78 @@ def region_position(result: Result, rank: int) -> tuple[float, float, float] | N
     return None
 
 
-def _read_report(path: Path) -> Report:
+def _result(segmentation: Any) -> Result:
+    text = segmentation.GetAttribute(REPORT)
+    report = parse_report(text, f"segmentation '{segmentation.GetName()}'")
+    labels = json.loads(segmentation.GetAttribute(LABELS) or "{}")
+    return Result(
+        segmentation=segmentation,
+        volume=segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole()),
+        uncertainty=segmentation.GetNodeReference(UNCERTAINTY),
+        report=report,
+        review=review_list(report.regions, segmentation.GetAttribute(REVIEW)),
+        labels={str(name): int(value) for name, value in labels.items()},
+        channels=int(segmentation.GetAttribute(CHANNELS) or 1),
+    )
+
+
+def _load_maps(
+    files: Files, model: Model, volume: Any, name: str, added: list[Any]
+) -> list[tuple[str, Any]]:
+    """Return the volumes that go with a segmentation, each with its role."""
+    maps = []
+    if files.uncertainty is not None:
+        node = mrml.load_scalar_overlay(
+            files.uncertainty, name=f"{name} uncertainty", reference_volume=volume
+        )
+        added.append(node)
+        maps.append((UNCERTAINTY, node))
+    if files.probabilities is not None:
+        names = [segment.name for segment in model.segments]
+        for node in load_probabilities(files.probabilities, names, name, volume):
+            added.append(node)
+            maps.append((PROBABILITIES, node))
+    return maps
+
+
+def _describe(segmentation: Any, report: Report, model: Model) -> None:
+    segmentation.SetAttribute(REPORT, report.text())
+    segmentation.SetAttribute(REVIEW, ReviewList().text())
+    segmentation.SetAttribute(MODEL, model.name)
+    segmentation.RemoveAttribute(CORRECTED)
+    values = {segment.name: segment.value for segment in model.segments}
+    segmentation.SetAttribute(LABELS, json.dumps(values))
+    segmentation.SetAttribute(CHANNELS, str(len(model.channels)))
+
+
+def _keep_page(segmentation: Any, path: Path | None, name: str) -> None:
+    """Keep the report as a page in a hidden text node; a page that is missing is no failure."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8") if path is not None else ""
     except (OSError, UnicodeDecodeError):
-        raise DyconError("the engine wrote no readable report; segment again") from None
-    return parse_report(text, "result")
+        text = ""
+    if text:
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTextNode", f"{name} report")
+        node.SetHideFromEditors(True)
+        node.SetText(text)
+        node.SetForceCreateStorageNode(node.CreateStorageNodeAlways)
+        segmentation.SetNodeReferenceID(PAGE, node.GetID())
 
 
 def _moved(source: Any, target: Any) -> Any:
     """Give `target` the segments and geometry of `source`, which is removed, and return it."""
-    for role in (UNCERTAINTY, PROBABILITIES):
+    for role in (UNCERTAINTY, PROBABILITIES, PAGE):
         for index in reversed(range(target.GetNumberOfNodeReferences(role))):
-            slicer.mrmlScene.RemoveNode(target.GetNthNodeReference(role, index))
+            mrml.remove(target.GetNthNodeReference(role, index))
+        target.RemoveNodeReferenceIDs(role)
     target.GetSegmentation().DeepCopy(source.GetSegmentation())
     role = source.GetReferenceImageGeometryReferenceRole()
     target.SetNodeReferenceID(role, source.GetNodeReferenceID(role))
     target.SetAndObserveTransformNodeID(source.GetTransformNodeID())
-    slicer.mrmlScene.RemoveNode(source)
+    mrml.remove(source)
     return target
 
 
-@contextlib.contextmanager
-def _all_or_nothing() -> Iterator[None]:
-    """Remove every node that was added inside, if what is done there fails."""
-    added: list[Any] = []
-
-    def note(caller: Any, event: str, node: Any) -> None:  # noqa: ARG001 - VTK's signature
-        added.append(node)
-
-    note.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
-    tag = slicer.mrmlScene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, note)
-    try:
-        yield
-    except Exception:
-        _remove(added)
-        raise
-    finally:
-        slicer.mrmlScene.RemoveObserver(tag)
-
-
-def _remove(nodes: Sequence[Any]) -> None:
-    for node in reversed(nodes):
-        if slicer.mrmlScene.IsNodePresent(node):
-            slicer.mrmlScene.RemoveNode(node)
+def _rgb(color: tuple[float, float, float]) -> tuple[int, int, int]:
+    red, green, blue = (round(255 * part) for part in color)
+    return (red, green, blue)

@@ -15,6 +15,7 @@ RESEARCH = (
     "Check every segmentation."
 )
 STARTING = "Starting the engine"
+EXPORTING = "Exporting the volumes"
 STEPS = {
     "reading": "Reading the scan",
     "segmenting": "Segmenting",
@@ -73,14 +74,22 @@ def structure_row(structure: StructureVolume) -> tuple[str, str, str, str, str]:
         volume_text(structure.ml),
         f"{volume_text(structure.low_ml)} - {volume_text(structure.high_ml)}",
         "-" if boundary is None else f"{boundary:.2f}",
-        "review" if structure.review or structure.ml == 0 else "",
+        "review" if structure.review else "",
     )
+
+
+def report_text(report: Report) -> tuple[str, bool]:
+    """Return the volumes of a result in one line, and whether something asks for review."""
+    words = ", ".join(f"{v.name} {volume_text(v.ml)} ml" for v in report.volumes)
+    found = banner(report)
+    asks = found.kind in ("error", "warning") or any(v.review for v in report.volumes)
+    return (f"{words} - {found.text}" if found.kind in ("error", "warning") else words, asks)
 
 
 def region_row(region: Region) -> tuple[str, str, str, str]:
     """Return rank, structure nearby, volume in ml and mean uncertainty."""
     milliliters = region.volume_mm3 / 1000.0
-    name = region.label or "no structure near"
+    name = ", ".join(region.labels) or "no structure near"
     return (str(region.rank), name, volume_text(milliliters), f"{region.mean:.2f}")
 
 

@@ -1,7 +1,8 @@
 """Handing a corrected case to a data set for training: images/NAME and labels/NAME, whole or not.
 
-The layout is the plain one that the training module and the engine read. Nothing is overwritten,
-and names are the person's choice, never a patient's from the scene.
+The layout is the plain one that the training module and the engine read; a data set of the training
+module finds cases that were put beside its manifest. Nothing is overwritten, and names are the
+person's choice, never a patient's from the scene.
 """
 
 from __future__ import annotations
@@ -9,23 +10,50 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dycon_engine.errors import DyconError, InputError
 from dycon_engine.jobs.files import staged_path, sync_file, sync_folder, write_error
+from dycon_engine.settings import read_toml
 
 SUFFIX = ".nrrd"
 IMAGES, LABELS = "images", "labels"
-OTHER_LAYOUTS = ("imagesTr", "dataset.json", "manifest.toml", "manifest.csv")
+MANIFEST = "manifest.toml"
+OTHER_LAYOUTS = ("imagesTr", "dataset.json", "manifest.csv")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_NUMBERED = re.compile(r"case(\d+)")
+_NUMBERED = re.compile(r"case-(\d+)")
 
 
 def next_name(folder: Path) -> str:
-    """Return the first free name of the kind case001 in a data set that may not exist yet."""
+    """Return the first free name of the kind case-001 in a data set that may not exist yet."""
     numbers = [int(m[1]) for name in _names(folder) if (m := _NUMBERED.fullmatch(name))]
-    return f"case{max(numbers, default=0) + 1:03d}"
+    return f"case-{max(numbers, default=0) + 1:03d}"
+
+
+def label_values(folder: Path, own: Mapping[str, int], names: Sequence[str]) -> dict[str, int]:
+    """Return the value that every segment gets in the label maps of the data set.
+
+    Args:
+        folder: The data set, which may not exist yet; where it names its labels, these count.
+        own: Value by name of the structures of the model.
+        names: Of the segments there are now.
+
+    Raises:
+        InputError: A segment is known neither to the model nor to the data set.
+    """
+    manifest = folder / MANIFEST
+    named = read_toml(manifest).get("labels") if manifest.is_file() else None
+    known = named if isinstance(named, Mapping) and named else own
+    values = {str(name).casefold(): value for name, value in known.items()}
+    for name in names:
+        if not isinstance(values.get(name.casefold()), int):
+            whose = "this data set" if known is named else "the model"
+            raise InputError(
+                f"segment '{name}': is not among the labels of {whose} "
+                f"({', '.join(map(str, known))}); rename or remove it"
+            )
+    return {name: values[name.casefold()] for name in names}
 
 
 def add_case(

@@ -405,6 +405,7 @@ class Application:
         self._settings: Any = Settings()
         self.slicerHome = str(host.folder)
         self.temporaryPath = str(host.folder / "temp")
+        self.slicerUserSettingsFilePath = str(host.folder / "settings" / "Slicer.ini")
         self.extensionsInstallPath = str(host.folder / "extensions")
         self.launcherExecutableFilePath = sys.executable
 

@@ -11,15 +11,15 @@ import numpy as np
 def report_table(**changes: Any) -> dict[str, Any]:
     """A report as the engine writes it, of two structures and three regions."""
     table: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "device": "cpu",
         "seconds": 3.5,
         "volumes": [
-            _volume("left atrium", 84.6, boundary=0.31),
-            _volume("left ventricle", 120.3, boundary=0.72),
+            _volume("left atrium", 84.6),
+            _volume("left ventricle", 120.3, reason="the volume may be 25% smaller"),
         ],
         "mean_uncertainty": 0.2,
-        "regions": [_region(1, 4200.0, 0.91), _region(2, 950.0, 0.85), _region(3, 300.0, 0.8, "")],
+        "regions": [_region(1, 4200.0, 0.91), _region(2, 950.0, 0.85), _region(3, 300.0, 0.8, ())],
         "flags": [],
     }
     return table | changes
@@ -29,27 +29,28 @@ def report_text(**changes: Any) -> str:
     return json.dumps(report_table(**changes))
 
 
-def _volume(name: str, ml: float, *, boundary: float | None) -> dict[str, Any]:
+def _volume(name: str, ml: float, *, reason: str = "") -> dict[str, Any]:
     return {
         "name": name,
         "voxels": round(ml * 100),
-        "ml": ml,
+        "volume_ml": ml,
         "low_ml": ml * 0.9,
         "high_ml": ml * 1.1,
-        "boundary_uncertainty": boundary,
-        "review": (boundary or 0.0) > 0.5,
+        "boundary_uncertainty": 0.31,
+        "review": bool(reason),
+        "reason": reason,
     }
 
 
-def _region(rank: int, mm3: float, mean: float, label: str = "left atrium") -> dict[str, Any]:
+def _region(rank: int, mm3: float, mean: float, labels=("left atrium",)) -> dict[str, Any]:
     return {
-        "rank": rank,
+        "id": rank,
         "centroid_lps_mm": [-10.0 * rank, -5.0, 2.0],
         "centroid_ras_mm": [10.0 * rank, 5.0, 2.0],
         "volume_mm3": mm3,
-        "mean": mean,
+        "mean_uncertainty": mean,
         "box_zyx": [[0, 3], [0, 3], [0, 3]],
-        "label": label,
+        "labels": list(labels),
     }
 
 

@@ -15,18 +15,15 @@ def test_a_report_is_read_whole():
     report = parse_report(report_text(), "result")
     assert [v.name for v in report.volumes] == ["left atrium", "left ventricle"]
     assert report.volumes[0].low_ml == pytest.approx(76.14)
-    assert [v.review for v in report.volumes] == [False, True]
-    assert report.regions[1] == Region(2, (20.0, 5.0, 2.0), 950.0, 0.85, "left atrium")
+    assert [v.review for v in report.volumes] == ["", "the volume may be 25% smaller"]
+    assert report.regions[1] == Region(2, (20.0, 5.0, 2.0), 950.0, 0.85, ("left atrium",))
     assert parse_report(report.text(), "again") == report
 
 
-def test_an_older_report_without_review_flags_is_judged_by_the_edge():
+def test_an_unknown_edge_is_none():
     table = report_table()
-    for volume in table["volumes"]:
-        del volume["review"]
-    table["volumes"].append(table["volumes"][0] | {"boundary_uncertainty": None})
-    report = parse_report(json.dumps(table), "result")
-    assert [v.review for v in report.volumes] == [False, True, False]
+    table["volumes"][0]["boundary_uncertainty"] = None
+    assert parse_report(json.dumps(table), "result").volumes[0].boundary_uncertainty is None
 
 
 @pytest.mark.parametrize(
@@ -36,9 +33,9 @@ def test_an_older_report_without_review_flags_is_judged_by_the_edge():
         ("[]", "indices must be"),
         ("[" * 100_000, "no readable report"),
         ("x" * (5 << 20), "larger than"),
-        (report_text(schema_version=2), "schema version 2, expected 1"),
+        (report_text(schema_version=1), "schema version 1, expected 2"),
         (report_text(volumes=[{"name": "a"}]), "'boundary_uncertainty' is missing"),
-        (report_text(regions=[{"rank": 1, "centroid_ras_mm": [1, 2]}]), "not enough values"),
+        (report_text(regions=[{"id": 1, "centroid_ras_mm": [1, 2]}]), "not enough values"),
         (report_text(flags=["x"]), "no readable report"),
         (report_text().replace("4200.0", "NaN"), "nan is no number"),
         (report_text().replace("4200.0", "1e999"), "inf is no number"),

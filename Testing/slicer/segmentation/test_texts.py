@@ -72,12 +72,13 @@ def test_volumes_have_three_digits_that_count(ml, text):
 
 
 def test_rows_of_the_tables():
-    sure = StructureVolume("liver", 1423.0, 1400.0, 1500.0, 0.21, False)
+    sure = StructureVolume("liver", 1423.0, 1400.0, 1500.0, 0.21, "")
     assert texts.structure_row(sure) == ("liver", "1423", "1400 - 1500", "0.21", "")
-    gone = StructureVolume("liver", 0.0, 0.0, 3.0, None, False)
+    gone = StructureVolume("liver", 0.0, 0.0, 3.0, None, "not found")
     assert texts.structure_row(gone) == ("liver", "0", "0 - 3.00", "-", "review")
-    region = Region(2, (0, 0, 0), 1234.5, 0.876, "")
+    region = Region(2, (0, 0, 0), 1234.5, 0.876, ())
     assert texts.region_row(region) == ("2", "no structure near", "1.23", "0.88")
+    assert texts.region_row(region._replace(labels=("a", "b")))[1] == "a, b"
 
 
 def test_what_is_left():

@@ -1,0 +1,117 @@
+"""The section Several volumes of the panel: where they are, and what became of each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dycon_engine.errors import InputError
+from DyCONSegmentationLib import sources, tables, texts
+from DyCONSegmentationLib.batch import BatchLogic, Plan
+from DyCONSegmentationLib.logic import Phase
+from DyCONSegmentationLib.segment_section import RESOLUTION
+from DyCONSegmentationLib.session import Session
+from DyCONSegmentationLib.tables import Cell
+
+DISK, HIERARCHY, SEQUENCE = range(3)
+NAME, OUTCOME = range(2)
+
+
+class BatchSection:
+    """Shows a batch."""
+
+    def __init__(self, ui: Any, session: Session, batch: BatchLogic, attempt: Any) -> None:
+        """Connect the widgets.
+
+        Args:
+            ui: The widgets by name.
+            session: Gives model and settings.
+            batch: What is shown.
+            attempt: Calls an action and tells a failure in one sentence.
+        """
+        self._ui, self._session, self._batch, self._attempt = ui, session, batch, attempt
+        self._folders: list[sources.Folder] = []
+        self._summary = ""
+        tables.prepare(ui.batchTable, OUTCOME)
+        ui.batchKindSelector.connect("currentIndexChanged(int)", lambda _index: self.refresh())
+        ui.batchSection.connect("contentsCollapsed(bool)", lambda _collapsed: self.refresh())
+        ui.batchButton.connect("clicked()", lambda: attempt(self._start))
+        ui.batchCancelButton.connect("clicked()", batch.cancel)
+        batch.ended.connect(self._on_ended)
+
+    def refresh(self) -> None:
+        """Show the batch; what is folded away is not looked up."""
+        if self._ui.batchSection.collapsed:
+            return
+        self._show_sources()
+        ui, busy = self._ui, self._batch.phase is not Phase.IDLE
+        ui.batchButton.enabled = not busy and self._session.model is not None
+        ui.batchCancelButton.visible = busy
+        ui.batchCancelButton.enabled = self._batch.phase is Phase.RUNNING
+        ui.batchProgressBar.visible = busy
+        progress = self._batch.progress
+        ui.batchProgressBar.maximum = RESOLUTION if progress.share >= 0 else 0
+        ui.batchProgressBar.value = max(0, round(RESOLUTION * progress.share))
+        if busy:
+            times = texts.times_text(progress.elapsed_s, progress.remaining_s)
+            ui.batchLabel.text = f"{progress.item} of {progress.items}: {progress.step}\n{times}"
+        else:
+            ui.batchLabel.text = self._summary
+        ui.batchLabel.visible = bool(ui.batchLabel.text)
+        self._show_rows()
+
+    def _show_sources(self) -> None:
+        kind, ui = self._ui.batchKindSelector.currentIndex, self._ui
+        for label, widget, own in (
+            (ui.batchInputLabel, ui.batchInputPath, DISK),
+            (ui.batchOutputLabel, ui.batchOutputPath, DISK),
+            (ui.batchFolderLabel, ui.batchFolderSelector, HIERARCHY),
+            (ui.batchSequenceLabel, ui.batchSequenceSelector, SEQUENCE),
+        ):
+            label.visible = kind == own
+            widget.visible = kind == own
+        if kind != HIERARCHY:
+            return
+        found = sources.folders()
+        if found != self._folders:
+            self._folders = found
+            ui.batchFolderSelector.clear()
+            ui.batchFolderSelector.addItems([folder.name for folder in found])
+
+    def _show_rows(self) -> None:
+        rows = []
+        for row in self._batch.rows:
+            mark = {None: "waiting", True: "", False: "failed: "}[row.done]
+            words = f"{mark}{row.text}"
+            rows.append((Cell(row.name), Cell(words, bold=row.review or row.done is False)))
+        self._ui.batchTable.visible = bool(rows)
+        tables.fill(self._ui.batchTable, rows)
+
+    def _start(self) -> None:
+        self._summary = ""
+        self._batch.segment(self._plan(), self._session.model, self._session.parameters)
+
+    def _plan(self) -> Plan:
+        model, ui = self._session.model, self._ui
+        if model is None:
+            raise InputError("choose a model")
+        kind = ui.batchKindSelector.currentIndex
+        if kind == DISK:
+            scans, results = ui.batchInputPath.currentPath, ui.batchOutputPath.currentPath
+            if not scans or not results:
+                raise InputError("choose the folder of the scans and one for the results")
+            return sources.disk_plan(Path(scans), Path(results), len(model.channels))
+        if kind == SEQUENCE:
+            sequence = ui.batchSequenceSelector.currentNode()
+            if sequence is None:
+                raise InputError("choose a sequence")
+            return sources.sequence_plan(sequence, model)
+        chosen = ui.batchFolderSelector.currentIndex
+        if not 0 <= chosen < len(self._folders):
+            raise InputError("choose a folder of the subject hierarchy")
+        volumes = sources.volumes_below(self._folders[chosen].item)
+        return sources.scene_plan(volumes, model)
+
+    def _on_ended(self, summary: str) -> None:
+        self._summary = summary
+        self.refresh()

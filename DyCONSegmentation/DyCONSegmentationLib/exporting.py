@@ -1,0 +1,96 @@
+"""What the menu Export offers: files are whole or not there, and nothing of the scene changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dycon_engine.errors import InputError
+from dycon_engine.jobs.files import atomic_write, write_text
+from DyCONLib import mrml
+from DyCONSegmentationLib.results import PAGE, Result
+
+
+class Export(NamedTuple):
+    """One entry of the menu.
+
+    Attributes:
+        title: Of the entry and the dialog.
+        tip: What it gives.
+        suffix: Of the suggested file; '' where a folder is asked for.
+        pattern: Of the files in the dialog.
+        write: Writes the result to the file or folder.
+    """
+
+    title: str
+    tip: str
+    suffix: str
+    pattern: str
+    write: Callable[[Result, Path], Any]
+
+    def file_name(self, result: Result) -> str:
+        """Return the suggested name; the scan's name is in it, as in Slicer's own dialogs."""
+        return f"{result.segmentation.GetName()}{self.suffix}"
+
+
+def write_uncertainty(result: Result, path: Path) -> None:
+    """Write the uncertainty volume on the grid of the scan.
+
+    Raises:
+        InputError: It was removed from the scene.
+        DyconError: The file cannot be written; one that was there is as before.
+    """
+    if result.uncertainty is None:
+        raise InputError("the uncertainty volume was removed from the scene; segment again")
+    atomic_write(path, lambda staged: mrml.export_volume(result.uncertainty, staged))
+
+
+def write_report(result: Result, path: Path) -> None:
+    """Write the report for programs, with what was decided about every region.
+
+    Raises:
+        DyconError: The file cannot be written; one that was there is as before.
+    """
+    marks = {region.rank: result.review.mark_of(region).value for region in result.review.regions}
+    content = result.report.content | {"reviewed": marks}
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def write_page(result: Result, path: Path) -> None:
+    """Write the report for people, with pictures, as it was right after segmenting.
+
+    Raises:
+        InputError: The scene does not hold it.
+        DyconError: The file cannot be written; one that was there is as before.
+    """
+    node = result.segmentation.GetNodeReference(PAGE)
+    if node is None or not node.GetText():
+        raise InputError("the page of this result is not in the scene; segment again to get one")
+    write_text(path, node.GetText())
+
+
+EXPORTS = (
+    Export(
+        "Uncertainty as file...",
+        "The uncertainty volume, NRRD or NIfTI, on the grid of the scan",
+        " uncertainty.nrrd",
+        "Volumes (*.nrrd *.nii.gz)",
+        write_uncertainty,
+    ),
+    Export(
+        "Report for people...",
+        "One page with figures and pictures, to be read or printed",
+        " report.html",
+        "Web pages (*.html)",
+        write_page,
+    ),
+    Export(
+        "Report for programs...",
+        "Figures, flags, regions and what was decided about them, as JSON",
+        " report.json",
+        "JSON (*.json)",
+        write_report,
+    ),
+)

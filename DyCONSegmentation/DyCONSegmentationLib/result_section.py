@@ -1,0 +1,128 @@
+"""The section Result of the panel: volumes of the structures, the overlay, the banner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from DyCONSegmentationLib import tables, texts
+from DyCONSegmentationLib.binding import Binding, Tie
+from DyCONSegmentationLib.exporting import EXPORTS
+from DyCONSegmentationLib.results import Result
+from DyCONSegmentationLib.session import Session
+from DyCONSegmentationLib.tables import Cell
+
+_STYLE = "background: {}; color: {}; border: 1px solid {}; border-radius: 3px;"
+STYLES = {  # dark on light, in light and dark style alike
+    "error": _STYLE.format("#f8d7da", "#58151c", "#c0392b"),
+    "warning": _STYLE.format("#fff3cd", "#4d3800", "#d39e00"),
+    "note": _STYLE.format("#d9ecf7", "#0f3a56", "#5b9ec9"),
+}
+NAME, MILLILITERS, INTERVAL, EDGE, REVIEW = range(5)
+
+
+class ResultSection:
+    """Shows the result at hand."""
+
+    def __init__(self, ui: Any, session: Session, attempt: Any) -> None:
+        """Connect the widgets; arguments as those of `SegmentSection`."""
+        self._ui, self._session, self._attempt = ui, session, attempt
+        slider = "valueChanged(double)"
+        self._binding = Binding(
+            session,
+            (
+                Tie("show_overlay", ui.overlayBox, "checked", "toggled(bool)"),
+                Tie("show_legend", ui.legendBox, "checked", "toggled(bool)"),
+                Tie("opacity", ui.opacitySlider, "value", slider),
+                Tie("hide_below", ui.hideSlider, "value", slider),
+            ),
+        )
+        for box in (ui.overlayBox, ui.legendBox):
+            box.connect("toggled(bool)", lambda _on: session.show())
+        for slider_widget in (ui.opacitySlider, ui.hideSlider):
+            slider_widget.connect(slider, lambda _value: session.show())
+        ui.resultSelector.connect("currentIndexChanged(int)", self._on_result)
+        tables.prepare(ui.structureTable, NAME)
+        self._add_export_menu()
+
+    def refresh(self) -> None:
+        """Show the session."""
+        result = self._session.result
+        self._ui.resultSection.visible = result is not None
+        self._show_banner(texts.banner(result.report) if result else texts.NO_BANNER)
+        if result is None:
+            return
+        self._show_results(result)
+        self._binding.show()
+        shown = self._session.parameters.show_overlay and result.uncertainty is not None
+        for widget in (self._ui.opacitySlider, self._ui.hideSlider, self._ui.legendBox):
+            widget.enabled = shown
+        self._ui.overlayBox.enabled = result.uncertainty is not None
+        self._show_structures(result)
+
+    def _show_banner(self, banner: texts.Banner) -> None:
+        label = self._ui.bannerLabel
+        label.visible = bool(banner.kind)
+        if label.text != banner.text:
+            label.text = banner.text
+            label.styleSheet = STYLES.get(banner.kind, "")
+
+    def _show_results(self, result: Result) -> None:
+        selector, results = self._ui.resultSelector, self._session.results
+        names = [node.GetName() for node in results]
+        blocked = selector.blockSignals(True)
+        if [selector.itemText(index) for index in range(selector.count)] != names:
+            selector.clear()
+            selector.addItems(names)
+        ids = [node.GetID() for node in results]
+        selector.currentIndex = ids.index(result.segmentation.GetID())
+        selector.blockSignals(blocked)
+
+    def _show_structures(self, result: Result) -> None:
+        rows = []
+        colors = result.colors
+        for structure in result.report.volumes:
+            name, ml, interval, edge, review = texts.structure_row(structure)
+            tip = f"{name}: {structure.review}" if review else name
+            rows.append(
+                (
+                    Cell(name, tip, colors.get(name)),
+                    Cell(ml, tip),
+                    Cell(interval, tip),
+                    Cell(edge, tip),
+                    Cell(review, tip, bold=True),
+                )
+            )
+        tables.fill(self._ui.structureTable, rows, right=(MILLILITERS, INTERVAL, EDGE))
+
+    def _on_result(self, index: int) -> None:
+        if 0 <= index < len(self._session.results):
+            self._session.show_result(self._session.results[index].GetID())
+
+    def _add_export_menu(self) -> None:
+        self._menu = qt.QMenu(self._ui.exportButton)
+        for export in EXPORTS:
+            action = self._menu.addAction(export.title)
+            action.toolTip = export.tip
+            action.connect("triggered()", self._exporter(export))
+        self._ui.exportButton.setMenu(self._menu)
+
+    def _exporter(self, export: Any) -> Callable[[], None]:
+        def run() -> None:
+            window, result = slicer.util.mainWindow(), self._session.result
+            if result is None:
+                return
+            if export.suffix:
+                path = qt.QFileDialog.getSaveFileName(
+                    window, export.title, export.file_name(result), export.pattern
+                )
+            else:
+                path = qt.QFileDialog.getExistingDirectory(window, export.title)
+            if path:
+                self._attempt(lambda: export.write(result, Path(path)))
+
+        return run

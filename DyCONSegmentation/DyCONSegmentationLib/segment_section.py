@@ -1,0 +1,171 @@
+"""The section Segment of the panel: volumes, model, settings, run and its progress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from DyCONSegmentationLib import texts
+from DyCONSegmentationLib.binding import Binding, Tie
+from DyCONSegmentationLib.logic import Phase
+from DyCONSegmentationLib.session import Session
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+KINDS = ("entropy", "disagreement", "mc-dropout", "tta")
+RESOLUTION = 1000  # steps of the progress bar
+
+
+class SegmentSection:
+    """Shows what will be segmented and how far a run is."""
+
+    def __init__(self, ui: Any, session: Session, attempt: Any) -> None:
+        """Connect the widgets.
+
+        Args:
+            ui: The widgets by name.
+            session: What they show.
+            attempt: Calls an action and tells a failure in one sentence.
+        """
+        self._ui, self._session, self._attempt = ui, session, attempt
+        self._selectors = [ui.volumeSelector]
+        self._labels = [ui.volumeLabel]
+        self._listen(0)
+        node, index = "currentNodeChanged(vtkMRMLNode*)", "currentIndexChanged(int)"
+        self._binding = Binding(
+            session,
+            (
+                Tie("output", ui.outputSelector, "currentNodeID", node),
+                Tie("roi", ui.roiSelector, "currentNodeID", node),
+                Tie("device", ui.deviceSelector, "currentIndex", index, DEVICES),
+                Tie("uncertainty_kind", ui.kindSelector, "currentIndex", index, KINDS),
+                Tie("overlap", ui.overlapBox, "value", "valueChanged(int)"),
+                Tie("minimum_volume_mm3", ui.pieceBox, "value", "valueChanged(double)"),
+                Tie("largest_component", ui.largestBox, "checked", "toggled(bool)"),
+                Tie("keep_probabilities", ui.probabilitiesBox, "checked", "toggled(bool)"),
+            ),
+        )
+        ui.modelSelector.connect("currentIndexChanged(int)", self._on_model)
+        ui.segmentButton.connect("clicked()", self._on_segment)
+        ui.cancelButton.connect("clicked()", session.run.cancel)
+        ui.copyLogButton.connect("clicked()", self._on_copy)
+        self._add_model_menu()
+
+    def refresh(self) -> None:
+        """Show the session."""
+        self._show_models()
+        self._show_volumes()
+        self._binding.show()
+        self._show_run()
+
+    def _show_models(self) -> None:
+        models, model = self._session.models, self._session.model
+        selector = self._ui.modelSelector
+        names = [item.name for item in models] or ["No model found: import one with ..."]
+        blocked = selector.blockSignals(True)
+        if [selector.itemText(index) for index in range(selector.count)] != names:
+            selector.clear()
+            selector.addItems(names)
+        selector.currentIndex = models.index(model) if model in models else -1 if models else 0
+        selector.enabled = bool(models)
+        selector.blockSignals(blocked)
+        self._ui.cardLabel.text = texts.card_html(model) if model else ""
+        self._ui.cardLabel.visible = model is not None
+
+    def _show_volumes(self) -> None:
+        model, volumes = self._session.model, self._session.volumes
+        names = [channel.name for channel in model.channels] if model else [""]
+        while len(self._selectors) < len(names):
+            self._add_selector()
+        for index, selector in enumerate(self._selectors):
+            used = index < len(names)
+            selector.visible = used
+            self._labels[index].visible = used
+            chosen = volumes[index].GetID() if used and volumes[index] else ""
+            if used and selector.currentNodeID != chosen:
+                blocked = selector.blockSignals(True)
+                selector.setCurrentNodeID(chosen)
+                selector.blockSignals(blocked)
+        self._labels[0].text = "Vol&ume:" if len(names) == 1 else f"{names[0]}:"
+        for label, name in zip(self._labels[1:], names[1:], strict=False):
+            label.text = f"{name}:"
+        self._ui.sampleButton.visible = not any(volumes)
+
+    def _add_selector(self) -> None:
+        first, index = self._selectors[0], len(self._selectors)
+        selector = slicer.qMRMLNodeComboBox()
+        for name in ("nodeTypes", "noneEnabled", "noneDisplay", "addEnabled", "removeEnabled"):
+            setattr(selector, name, getattr(first, name))
+        selector.toolTip = first.toolTip
+        selector.setMRMLScene(slicer.mrmlScene)
+        label = qt.QLabel()
+        label.setBuddy(selector)
+        self._ui.inputLayout.insertRow(index, label, selector)
+        self._selectors.append(selector)
+        self._labels.append(label)
+        self._listen(index)
+
+    def _listen(self, index: int) -> None:
+        selector = self._selectors[index]
+
+        def changed(node: Any) -> None:
+            self._session.choose_volume(index, node.GetID() if node else "")
+
+        selector.connect("currentNodeChanged(vtkMRMLNode*)", changed)
+
+    def _show_run(self) -> None:
+        run, ui = self._session.run, self._ui
+        busy, problem = run.phase is not Phase.IDLE, self._session.problem
+        ui.segmentButton.enabled = not busy and not problem
+        ui.segmentButton.toolTip = problem or "Segment the volume with the model"
+        ui.segmentButton.text = "&Segment" if not busy else "Segmenting..."
+        ui.cancelButton.visible = busy
+        ui.cancelButton.enabled = run.phase is Phase.RUNNING
+        ui.progressFrame.visible = busy
+        for widget in (*self._selectors, ui.modelSelector, ui.outputSelector, ui.advancedBox):
+            widget.setEnabled(not busy)
+        if busy:
+            progress = run.progress
+            ui.progressBar.maximum = RESOLUTION if progress.share >= 0 else 0
+            ui.progressBar.value = max(0, round(RESOLUTION * progress.share))
+            on = f" on {progress.device}" if progress.device else ""
+            cancelling = run.phase is Phase.CANCELLING
+            ui.stepLabel.text = "Cancelling" if cancelling else f"{progress.step}{on}"
+            ui.timeLabel.text = texts.times_text(progress.elapsed_s, progress.remaining_s)
+        if not ui.logBox.collapsed and ui.logText.plainText != run.log:
+            ui.logText.plainText = run.log
+
+    def _on_model(self, index: int) -> None:
+        if 0 <= index < len(self._session.models):
+            self._session.choose(model=self._session.models[index].path.name)
+
+    def _on_segment(self) -> None:
+        question = self._session.question
+        if not question or slicer.util.confirmOkCancelDisplay(question):
+            self._attempt(self._session.segment)
+
+    def _on_copy(self) -> None:
+        qt.QApplication.clipboard().setText(self._session.run.log)
+
+    def _add_model_menu(self) -> None:
+        self._menu = qt.QMenu(self._ui.modelMenuButton)
+        for text, action in (
+            ("&Import model...", self._on_import),
+            ("&Look again", self._session.find_models),
+            ("&Show my models", self._on_show_folder),
+        ):
+            self._menu.addAction(text).connect("triggered()", action)
+        self._ui.modelMenuButton.setMenu(self._menu)
+
+    def _on_import(self) -> None:
+        path = qt.QFileDialog.getOpenFileName(
+            slicer.util.mainWindow(), "Import model", "", "DyCON models (*.dycon)"
+        )
+        if path:
+            self._attempt(lambda: self._session.import_model(Path(path)))
+
+    def _on_show_folder(self) -> None:
+        self._session.model_folder.mkdir(parents=True, exist_ok=True)
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._session.model_folder)))

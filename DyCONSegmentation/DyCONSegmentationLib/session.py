@@ -1,0 +1,307 @@
+"""What the panel shows and does, without Qt: choices, models, the result at hand, its review.
+
+Choices live in the parameter node and results in their segmentations, so a session has next to no
+state of its own: after a scene was closed or loaded it shows what is there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from dycon_engine.errors import InputError
+from DyCONLib import mrml
+from DyCONLib.models import Broken, Model, find_models, import_model
+from DyCONLib.signal import Signal
+from DyCONSegmentationLib import editing, orders, training_set
+from DyCONSegmentationLib.channels import preselect
+from DyCONSegmentationLib.logic import SegmentationLogic
+from DyCONSegmentationLib.parameters import (
+    Parameters,
+    parameter_node,
+    read_parameters,
+    write_parameters,
+)
+from DyCONSegmentationLib.results import (
+    Result,
+    find_result,
+    is_result,
+    is_scan,
+    keep_review,
+    mark_corrected,
+    region_position,
+)
+from DyCONSegmentationLib.review import Mark
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a session needs of the application.
+
+    Attributes:
+        model_folders: Where models are looked for; imports go to the first.
+        open_editor: Shows the module Segment Editor.
+    """
+
+    model_folders: tuple[Path, ...]
+    open_editor: Callable[[], Any]
+
+
+class Session:
+    """The panel's state and actions; `changed` is emitted when something it shows may differ."""
+
+    def __init__(self, run: SegmentationLogic, surroundings: Surroundings) -> None:
+        """Look at the scene and the model folders."""
+        self.changed = Signal()
+        self.run = run
+        self._surroundings = surroundings
+        self._found: list[Model | Broken] = []
+        self.rank = 0  # of the region that was jumped to last
+        self.run.changed.connect(self.changed.emit)
+        self.run.finished.connect(self._take)
+        self.find_models()
+
+    # choices
+
+    @property
+    def parameters(self) -> Parameters:
+        """What is chosen, as the scene keeps it."""
+        return read_parameters(parameter_node())
+
+    def choose(self, **changes: Any) -> None:
+        """Change choices by their names in `Parameters`."""
+        old = self.parameters
+        new = dataclasses.replace(old, **changes)
+        if new != old:
+            write_parameters(parameter_node(), new)
+            if new.model != old.model:
+                self.preselect()
+            self.changed.emit()
+
+    @property
+    def volumes(self) -> tuple[Any, ...]:
+        """The chosen volume, or None, per channel of the model."""
+        ids = self.parameters.volumes
+        count = len(self.model.channels) if self.model else 1
+        found = [slicer.mrmlScene.GetNodeByID(node_id) if node_id else None for node_id in ids]
+        return tuple([*found, *[None] * count][:count])
+
+    def choose_volume(self, channel: int, node_id: str) -> None:
+        """Choose the volume of a channel; '' is none."""
+        ids = [volume.GetID() if volume else "" for volume in self.volumes]
+        ids[channel] = node_id
+        self.choose(volumes=tuple(ids))
+
+    def preselect(self) -> None:
+        """Choose volumes by the names the model expects, where a person chose none."""
+        if self.model is not None:
+            scans = [node for node in _nodes("vtkMRMLScalarVolumeNode") if is_scan(node)]
+            chosen = preselect(self.model.channels, scans, self.volumes)
+            self.choose(volumes=tuple(node.GetID() if node else "" for node in chosen))
+
+    def scene_changed(self) -> None:
+        """Say that nodes came, went or were replaced."""
+        self.preselect()
+        self.changed.emit()
+
+    # models
+
+    def find_models(self) -> None:
+        """Look into the model folders again; choose the first model where none is chosen."""
+        self._found = find_models(self._surroundings.model_folders)
+        if self.model is None and self.models:
+            self.choose(model=self.models[0].path.name)
+        self.preselect()
+        self.changed.emit()
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The usable models; of two with one file name the first folder's."""
+        named: dict[str, Model] = {}
+        for item in self._found:
+            if isinstance(item, Model):
+                named.setdefault(item.path.name, item)
+        return tuple(named.values())
+
+    @property
+    def broken(self) -> tuple[Broken, ...]:
+        """Files that look like models and cannot be used, with the reason."""
+        return tuple(item for item in self._found if isinstance(item, Broken))
+
+    @property
+    def model(self) -> Model | None:
+        """The chosen model; None where there is none or it is gone."""
+        name = self.parameters.model
+        return next((model for model in self.models if model.path.name == name), None)
+
+    @property
+    def model_folder(self) -> Path:
+        """Where imported models go."""
+        return self._surroundings.model_folders[0]
+
+    def import_model(self, path: Path) -> None:
+        """Copy a model into the person's folder and choose it.
+
+        Raises:
+            InputError: It is no usable model, or another one of that name is there.
+        """
+        imported = import_model(path, self.model_folder)
+        self.find_models()
+        self.choose(model=imported.path.name)
+
+    # running
+
+    @property
+    def problem(self) -> str:
+        """What keeps Segment from being pressed, as what to do; '' where nothing does."""
+        return orders.problem(self.volumes, self.model)
+
+    @property
+    def question(self) -> str:
+        """What a person must agree to before Segment; '' where nothing is replaced."""
+        output = slicer.mrmlScene.GetNodeByID(self.parameters.output or "")
+        if output is None:
+            return ""
+        return (
+            f"Replace the segmentation '{output.GetName()}'? What is in it now, corrections too, "
+            "is lost."
+        )
+
+    def segment(self) -> None:
+        """Start segmenting as chosen; `question` was answered with yes.
+
+        Raises:
+            DyconError: It cannot be started; one sentence.
+        """
+        self.run.segment(self.volumes, self.model, self.parameters)
+
+    def _take(self, result: Result) -> None:
+        self.rank = 0
+        self.choose(result=result.segmentation.GetID(), output="", show_overlay=True)
+        self.show()
+
+    # result
+
+    @property
+    def results(self) -> tuple[Any, ...]:
+        """The segmentations of the scene that are results of ours."""
+        return tuple(node for node in _nodes("vtkMRMLSegmentationNode") if is_result(node))
+
+    @property
+    def result(self) -> Result | None:
+        """The result at hand: the chosen one, else the newest."""
+        chosen = self.parameters.result
+        newest_first = reversed(self.results)
+        nodes = sorted(newest_first, key=lambda node: node.GetID() != chosen)
+        return next(filter(None, map(find_result, nodes)), None)
+
+    def show_result(self, node_id: str) -> None:
+        """Make another result the one at hand and show it."""
+        if node_id != self.parameters.result:
+            self.rank = 0
+            self.choose(result=node_id)
+            self.show()
+
+    def show(self) -> None:
+        """Draw scan, uncertainty and legend in the slice views as chosen."""
+        result, chosen = self.result, self.parameters
+        if result is None or result.volume is None:
+            return
+        if result.uncertainty is None:
+            return
+        if not chosen.show_overlay:
+            mrml.hide_overlay(result.uncertainty)
+            return
+        mrml.show_overlay(
+            result.volume,
+            result.uncertainty,
+            opacity=chosen.opacity,
+            threshold=chosen.hide_below,
+            legend=chosen.show_legend,
+        )
+
+    # review
+
+    def jump(self, rank: int) -> None:
+        """Show the region of this rank in all slice views."""
+        position = region_position(self.result, rank) if self.result else None
+        if position is not None:
+            self.rank = rank
+            mrml.jump_to(position)
+            self.changed.emit()
+
+    def jump_to_next(self) -> None:
+        """Show the next region that is open."""
+        region = self.result.review.next_open(self.rank) if self.result else None
+        if region is not None:
+            self.jump(region.rank)
+
+    def mark(self, mark: Mark) -> None:
+        """Mark the region at hand and show the next open one; reopening stays where it is."""
+        result = self.result
+        if result is None or not self.rank:
+            return
+        review = result.review.marked(self.rank, mark)
+        keep_review(result.segmentation, review)
+        if mark is Mark.FIXED or review.left == 0:
+            mark_corrected(result.segmentation)
+        if mark is not Mark.OPEN:
+            self.jump_to_next()
+        self.changed.emit()
+
+    def edit_uncertain(self) -> None:
+        """Open Segment Editor so that only what is colored can be changed.
+
+        Raises:
+            InputError: There is no uncertainty to go by.
+        """
+        if self.result is not None:
+            self.choose(show_overlay=True)
+            self.show()  # before the editor: it then leaves the views alone
+            threshold = self.parameters.hide_below
+            editing.edit_uncertain(self.result, threshold, self._surroundings.open_editor)
+
+    def edit_everything(self) -> None:
+        """Open Segment Editor without a limit."""
+        if self.result is not None:
+            editing.edit_everything(self.result, self._surroundings.open_editor)
+
+    def add_to_training_set(self, folder: Path, name: str) -> Path:
+        """Write the scan and its corrected segmentation into a data set; return the label file.
+
+        Raises:
+            DyconError: The name is taken, a structure is unknown there, or a file cannot be
+                written; the data set is as before.
+        """
+        result = self.result
+        if result is None or result.volume is None:
+            raise InputError("the scan of this result is not in the scene any more")
+        if result.channels > 1:
+            raise InputError(
+                f"this model takes {result.channels} volumes per case; add the case in module "
+                "DyCON Training, from the scene"
+            )
+        values = training_set.label_values(folder, result.labels, tuple(result.colors))
+        _, label = training_set.add_case(
+            folder,
+            name,
+            write_image=lambda path: mrml.export_volume(result.volume, path),
+            write_label=lambda path: _write_label(result, path, values),
+        )
+        mark_corrected(result.segmentation)
+        return label
+
+
+def _write_label(result: Result, path: Path, values: Mapping[str, int]) -> None:
+    mrml.export_segmentation(result.segmentation, result.volume, path, values)
+
+
+def _nodes(class_name: str) -> list[Any]:
+    nodes = slicer.mrmlScene.GetNodesByClass(class_name)
+    nodes.UnRegister(None)
+    return [nodes.GetItemAsObject(index) for index in range(nodes.GetNumberOfItems())]

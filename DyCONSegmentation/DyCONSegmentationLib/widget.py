@@ -1,0 +1,142 @@
+"""The panel: puts the sections together, owns the timer, watches the scene. It never computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from dycon_engine.errors import DyconError
+from DyCONLib.runner import Job
+from DyCONSegmentationLib.batch import BatchLogic
+from DyCONSegmentationLib.batch_section import BatchSection
+from DyCONSegmentationLib.logic import Phase, SegmentationLogic
+from DyCONSegmentationLib.result_section import ResultSection
+from DyCONSegmentationLib.review_section import ReviewSection
+from DyCONSegmentationLib.run import StartJob
+from DyCONSegmentationLib.segment_section import SegmentSection
+from DyCONSegmentationLib.session import Session, Surroundings
+
+POLL_MS = 200
+TITLE = "DyCON Segmentation"
+
+
+class Panel:
+    """Everything between the widgets and the logic.
+
+    Attributes:
+        session: What is shown.
+        batch: The batch.
+    """
+
+    def __init__(self, ui: Any, resources: Path, start: StartJob | None = None) -> None:
+        """Connect widgets and logic.
+
+        Args:
+            ui: The widgets by name.
+            resources: The module's folder of resources.
+            start: Starts the engine; tests give their own.
+        """
+        temporary, start = Path(slicer.app.temporaryPath), start or start_engine
+        run = SegmentationLogic(start, temporary)
+        self.session = Session(run, surroundings(resources))
+        self.batch = BatchLogic(start, temporary)
+        self._sections = (
+            SegmentSection(ui, self.session, attempt),
+            ResultSection(ui, self.session, attempt),
+            ReviewSection(ui, self.session, attempt),
+            BatchSection(ui, self.session, self.batch, attempt),
+        )
+        self._observed: list[int] = []
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MS)
+        self._timer.connect("timeout()", self.poll)
+        run.failed.connect(tell)
+        self.session.changed.connect(self.refresh)
+        self.batch.changed.connect(self.refresh)
+        self._watch_scene()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show what is; keep the timer going while something runs."""
+        for section in self._sections:
+            section.refresh()
+        busy = any(logic.phase is not Phase.IDLE for logic in (self.session.run, self.batch))
+        if busy != self._timer.active:
+            (self._timer.start if busy else self._timer.stop)()
+
+    def poll(self) -> None:
+        """Look at whatever runs."""
+        self.session.run.poll()
+        self.batch.poll()
+
+    def enter(self) -> None:
+        """Show the scene as it is now: nobody told us while the panel was hidden."""
+        self.session.scene_changed()
+
+    def close(self) -> None:
+        """End what runs and let go of the scene; for reload and for leaving Slicer."""
+        self._timer.stop()
+        for tag in self._observed:
+            slicer.mrmlScene.RemoveObserver(tag)
+        self._observed.clear()
+        self.session.changed.disconnect()
+        self.session.run.close()
+        self.batch.close()
+
+    def _watch_scene(self) -> None:
+        scene = slicer.mrmlScene
+        closing = self._observer(self._on_start_close)
+        self._observed.append(scene.AddObserver(scene.StartCloseEvent, closing))
+        changed = self._observer(self._on_scene)
+        for event in (
+            scene.EndCloseEvent,
+            scene.EndImportEvent,
+            scene.NodeAddedEvent,
+            scene.NodeRemovedEvent,
+        ):
+            self._observed.append(scene.AddObserver(event, changed))
+
+    def _observer(self, action: Callable[[], None]) -> Callable[..., None]:
+        return lambda _caller, _event: action()
+
+    def _on_start_close(self) -> None:
+        self.session.run.close()
+        self.batch.close()
+
+    def _on_scene(self) -> None:
+        scene = slicer.mrmlScene
+        if not (scene.IsClosing() or scene.IsImporting() or scene.IsBatchProcessing()):
+            self.session.scene_changed()
+
+
+def start_engine(arguments: Any, run_dir: Path) -> Job:
+    """Start `predict` with Slicer's Python, in the environment Slicer itself was started in."""
+    environment = slicer.util.startupEnvironment()
+    return Job.start("predict", arguments, run_dir=run_dir, environment=environment)
+
+
+def surroundings(resources: Path) -> Surroundings:
+    """Return where Slicer keeps models, and how it opens Segment Editor."""
+    own = Path(slicer.app.slicerUserSettingsFilePath).parent / "DyCON" / "Models"
+    return Surroundings(
+        model_folders=(own, resources / "Models"),
+        open_editor=lambda: slicer.util.selectModule("SegmentEditor"),
+    )
+
+
+def attempt(action: Callable[[], Any]) -> Any:
+    """Return what `action` gives; where it fails, tell the person and return None."""
+    try:
+        return action()
+    except DyconError as error:
+        tell(str(error))
+        return None
+
+
+def tell(sentence: str) -> None:
+    """Show a failure."""
+    slicer.util.errorDisplay(sentence, windowTitle=TITLE)
