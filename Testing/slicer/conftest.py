@@ -31,6 +31,7 @@ def slicer_scene() -> Iterator[Any]:
 
     scene.start()
     scene.new_scene()
+    scene.slicer_settings().clear()
     scene.errors().clear()
     yield scene.host().scene
     reported = "\n".join(scene.errors())
@@ -53,7 +54,7 @@ def slicer_qt(slicer_scene: Any) -> Iterator[ModuleType]:
     """`import qt`, `import ctk` and Slicer's widgets; yields Testing.slicer.host.qt.
 
     Dialogs are recorded in its `dialogs`. The test fails if a slot failed or Qt complained; a test
-    that provokes it takes the list with `failures()`.
+    that provokes it takes the list with `failures()`. Modules that the test loaded are unloaded.
     """
     _require("PySide6", "the panels' widgets are Qt's")
     from Testing.slicer.host import qt as host_qt
@@ -62,6 +63,7 @@ def slicer_qt(slicer_scene: Any) -> Iterator[ModuleType]:
     host_qt.dialogs.clear()
     host_qt.failures()
     yield host_qt
+    host_qt.quit_slicer()
     found = "\n".join(host_qt.failures())
     host_qt.dialogs.clear()
     assert not found, f"slots failed or Qt complained during the test:\n{found}"

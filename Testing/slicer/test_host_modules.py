@@ -66,10 +66,7 @@ def probe(slicer_qt, tmp_path):
     slicer.util.calls_of_probe = []
     path = tmp_path / "Probe.py"
     path.write_text(MODULE)
-    yield slicer_qt.load_module(path)
-    if hasattr(slicer.modules, "probe"):
-        slicer.app.moduleManager().unload("Probe")
-    del slicer.util.calls_of_probe
+    return slicer_qt.load_module(path)
 
 
 def test_a_module_is_built_in_order_and_found_by_name(probe):
@@ -117,11 +114,12 @@ def test_reloading_cleans_up_and_builds_the_new_source(probe, tmp_path):
     assert calls.count("close") == 1, "the old panel still observes the scene"
 
 
-def test_quitting_cleans_up(probe):
+def test_quitting_cleans_up(probe, slicer_qt):
     import slicer
 
-    slicer.app.moduleManager().unload("Probe")
-    assert slicer.util.calls_of_probe[-1] == "cleanup"
+    slicer.app.connect("aboutToQuit()", lambda: slicer.util.calls_of_probe.append("quit"))
+    slicer_qt.quit_slicer()
+    assert slicer.util.calls_of_probe[-2:] == ["quit", "cleanup"]
     assert not hasattr(slicer.modules, "probe")
 
 

@@ -188,6 +188,18 @@ def test_no_python_classes_of_qt_classes_and_no_callables_as_arguments(slicer_qt
         qt.QMenu().addAction("x", lambda: None)
 
 
+def test_timers_run_while_waiting(slicer_qt):
+    import qt
+
+    timer, ticks = qt.QTimer(), []
+    timer.connect("timeout()", lambda: ticks.append(1))
+    timer.start(5)
+    slicer_qt.wait_until(lambda: len(ticks) >= 3)
+    timer.stop()
+    with pytest.raises(TimeoutError):
+        slicer_qt.wait_until(lambda: False, timeout_s=0.05)
+
+
 def test_settings_are_slicers(slicer_qt):
     import qt
     import slicer

@@ -226,6 +226,13 @@ def test_names_that_slicer_does_not_have_do_not_exist_here(slicer_scene):
         slicer.util.getModule("Nothing")
 
 
+def test_a_failing_observer_is_noticed(slicer_scene, capsys):
+    tag = slicer_scene.AddObserver(slicer_scene.StartCloseEvent, lambda caller, event: 1 / 0)
+    slicer_scene.Clear(0)
+    slicer_scene.RemoveObserver(tag)
+    assert "ZeroDivisionError" in host_scene.errors().pop()
+
+
 def test_an_error_of_mrml_is_noticed(slicer_scene):
     slicer_scene.AddNewNodeByClass("vtkMRMLNoSuchNode")
     assert host_scene.errors()

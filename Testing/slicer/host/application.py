@@ -116,6 +116,10 @@ class Settings:
             raise TypeError(f"QSettings stores text, numbers and lists, not {type(value).__name__}")
         self.stored[key] = value
 
+    def clear(self) -> None:
+        """Forget everything."""
+        self.stored = {}
+
     def contains(self, key: str) -> bool:
         """Whether the key was stored."""
         return key in self.stored

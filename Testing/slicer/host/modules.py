@@ -247,6 +247,12 @@ def install() -> None:
             setattr(slicer.modules, name.lower(), Module(name, None))
 
 
+def unload_all() -> None:
+    """Unload every module that load_module() loaded."""
+    for module in [m for m in vars(slicer.modules).values() if isinstance(m, _Parent)]:
+        slicer.app.moduleManager().unload(module.name)
+
+
 def _segment_editor() -> Any:
     """The panel of Segment Editor: its `editor` keeps the real vtkMRMLSegmentEditorNode."""
     panel = ModulePanel()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import time
 from collections import deque
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -24,6 +25,7 @@ os.environ["QT_QPA_PLATFORM"] = "offscreen"
 from PySide6 import QtCore, QtGui, QtWidgets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 warnings: list[str] = []  # what Qt itself complained about
@@ -82,8 +84,10 @@ def start_qt() -> None:
         setattr(slicer, kind.__name__, class_of(kind))
     _answer_dialogs()
     window = qmrml_widgets.qSlicerMainWindow()
-    _keep.append(window)
     slicer.app.topLevelWidgets = lambda: (wrap(window),)
+    signals = wrap(_ApplicationSignals())
+    slicer.app.connect, slicer.app.disconnect = signals.connect, signals.disconnect
+    _keep.extend([window, signals])
     slicer.app.processEvents = application.processEvents
     modules.install()
 
@@ -96,6 +100,12 @@ class _Qt(ModuleType):
             raise AttributeError(name)
         own = {"QUiLoader": class_of(UiLoader), "QSettings": _Settings, "Qt": _Namespace()}
         return own.get(name) or find_class(name)
+
+
+class _ApplicationSignals(pythonqt.StandIn, QtCore.QObject):
+    """The signals of slicer.app that a panel may want."""
+
+    _signals = ("startupCompleted()", "aboutToQuit()")
 
 
 class _Namespace:
@@ -123,6 +133,26 @@ def _named_module(name: str, classes: tuple[type, ...]) -> ModuleType:
 def _qt_says(kind: Any, context: Any, text: str) -> None:
     if kind != QtCore.QtMsgType.QtDebugMsg and "propagateSizeHints" not in text:
         warnings.append(text)
+
+
+def wait_until(done: Callable[[], Any], timeout_s: float = 20.0) -> None:
+    """Let timers and signals run until done() is true.
+
+    Raises:
+        TimeoutError: it did not become true in time.
+    """
+    end = time.monotonic() + timeout_s
+    while not done():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not done within {timeout_s:g} s")
+        slicer.app.processEvents()
+        time.sleep(0.005)
+
+
+def quit_slicer() -> None:
+    """What happens to the loaded modules when Slicer quits: aboutToQuit(), then cleanup()."""
+    unwrap(_keep[-1])._send("aboutToQuit()")
+    modules.unload_all()
 
 
 def failures() -> list[str]:

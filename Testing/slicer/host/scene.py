@@ -9,7 +9,9 @@ from __future__ import annotations
 import atexit
 import json
 import shutil
+import sys
 import tempfile
+import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,6 +111,13 @@ def errors() -> list[str]:
     return host().errors
 
 
+def slicer_settings() -> Any:
+    """The settings of slicer.app."""
+    import slicer
+
+    return slicer.app.userSettings()
+
+
 def new_scene() -> None:
     """Close the scene as File / Close does: data goes; views, colors and units stay."""
     scene = host().scene
@@ -154,7 +163,7 @@ def _build(folder: Path) -> Host:
 
 
 def _collect_errors(errors: list[str]) -> None:
-    """Take VTK's error messages from the terminal into a list; warnings stay silent."""
+    """Take VTK's error messages, and failures in observers, from the terminal into a list."""
     import vtk
 
     @vtk.calldata_type(vtk.VTK_STRING)
@@ -165,6 +174,13 @@ def _collect_errors(errors: list[str]) -> None:
     window.AddObserver("ErrorEvent", said)
     vtk.vtkOutputWindow.SetInstance(window)
     vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
+    print_failure = sys.excepthook  # VTK calls it when a Python observer fails, and goes on
+
+    def failed(kind: Any, value: Any, trace: Any) -> None:
+        errors.append("".join(traceback.format_exception(kind, value, trace)))
+        print_failure(kind, value, trace)
+
+    sys.excepthook = failed
 
 
 def _add_logics(built: Host) -> None:
