@@ -1,8 +1,10 @@
 """Methods on the left-atrium volumes at equal steps: 8 labeled, 64 unlabeled, 8 validation cases.
 
     python benchmarks/la.py --data LA2018 --out runs/la --methods dycon mean_teacher supervised \
-        --seeds 0 1 [--steps 1500] [--labeled 8] [--set section.key=value ...]
+        --seeds 0 1 [--steps 1500] [--labeled 8] [--set section.key=value] \
+        [--set-for dycon method.start=0.5]
 
+--set holds for all methods, --set-for for one; both can be given several times.
 Runs go one after another and each can be stopped and continued: call the command again. The last
 iteration is scored at full resolution; nothing is chosen on the validation cases, and the test
 cases of the published split are not in the folder. Prints one table and writes it to --out.
@@ -45,6 +47,9 @@ def main() -> None:
     parser.add_argument("--labeled", type=int, default=8)
     parser.add_argument("--profile", default="laptop")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument(
+        "--set-for", action="append", default=[], nargs=2, metavar=("METHOD", "SECTION.KEY=VALUE")
+    )
     arguments = parser.parse_args()
     results = [
         run(arguments, method, seed) for seed in arguments.seeds for method in arguments.methods
@@ -66,6 +71,7 @@ def run(arguments: argparse.Namespace, method: str, seed: int) -> Result:
             f"training.seed={seed}",
             f"training.steps={arguments.steps}",
             *arguments.set,
+            *[setting for name, setting in arguments.set_for if name == method],
         ]
         command = [sys.executable, "-m", "dycon_engine.train", "--method", method]
         command += ["--data", str(arguments.data), "--run-dir", str(folder)]
@@ -107,9 +113,12 @@ def mean(values: list[float | None]) -> float | None:
 
 def table(results: list[Result], arguments: argparse.Namespace) -> str:
     """Return the results as Markdown."""
+    own = ", ".join(
+        [*arguments.set, *(f"{setting} ({name})" for name, setting in arguments.set_for)]
+    )
     head = (
         f"Profile {arguments.profile}, {arguments.labeled} labeled, {arguments.steps} steps, last "
-        f"iteration, 8 validation cases at full resolution. Settings: {arguments.set or 'none'}.\n"
+        f"iteration, 8 validation cases at full resolution. Settings: {own or 'none'}.\n"
     )
     lines = [
         head,
