@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dycon_engine.errors import DyconError, InputError
+from dycon_engine.jobs.client import Command
 
 REAP_S = 2.0
 
@@ -35,23 +36,28 @@ def default_python() -> Path:
 
 
 def start(
-    argv: Sequence[str], *, cwd: Path, environment: Mapping[str, str], stderr: Path
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    stderr: Path,
+    stdout: Path = Path(os.devnull),
 ) -> subprocess.Popen[bytes]:
     """Start a process as the head of a group of its own, so that the whole tree can be ended.
 
-    Its stdout is discarded, its stderr goes to the file `stderr`, its stdin is empty.
+    What it says goes to the files `stdout` and `stderr`, so no pipe can fill; its stdin is empty.
 
     Raises:
         DyconError: It cannot be started.
     """
     try:
-        with stderr.open("wb") as errors:
+        with stderr.open("wb") as errors, stdout.open("wb") as output:
             return subprocess.Popen(
                 argv,
                 cwd=cwd,
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=output,
                 stderr=errors,
                 start_new_session=True,
                 creationflags=_windows_flags(),
@@ -61,6 +67,14 @@ def start(
             f"the engine could not be started with '{argv[0]}' ({error.strerror}); "
             "check that this Python is there and the disk is not full"
         ) from error
+
+
+def child_environment(line: Command, base: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of a child: `base`, or this process's own, and the engine's path."""
+    inherited = os.environ if base is None else base
+    paths = (str(line.cwd), inherited.get("PYTHONPATH", ""))
+    found = os.pathsep.join(path for path in paths if path)
+    return {**inherited, **line.environment, "PYTHONPATH": found}
 
 
 def terminate_tree(pid: int) -> None:

@@ -22,13 +22,12 @@ from dycon_engine.jobs.events import TERMINAL, Cancelled, Event, Failed, Finishe
 from dycon_engine.jobs.events import Advanced as Progress
 from dycon_engine.jobs.lock import holder
 from DyCONLib import lifeline, processes
-from DyCONLib.support_log import support_log
+from DyCONLib.support_log import last_words, read_tail, support_log
 
 GRACE_S = 4.0
 KILL_S = 1.0
 LINGER_S = 10.0
 MOST_EVENTS = 500
-TAIL_BYTES = 1 << 16
 STDERR = "stderr.txt"
 
 
@@ -109,7 +108,7 @@ class Job:
         process = processes.start(
             argv,
             cwd=line.cwd,
-            environment=_environment(line, os.environ if environment is None else environment),
+            environment=processes.child_environment(line, environment),
             stderr=run_dir / STDERR,
         )
         return cls(run_dir, process=process, tail=tail, earlier=earlier, arguments=words)
@@ -169,7 +168,10 @@ class Job:
         if self._state is RunState.FAILED:
             if isinstance(self._last, Failed):
                 return str(self._last.message)
-            return self._last_words() or "the engine stopped without a reason; copy the log"
+            return (
+                last_words(self.run_dir / STDERR)
+                or "the engine stopped without a reason; copy the log"
+            )
         if self._state is RunState.DEAD:
             return (
                 "the engine was ended from outside before it was done, as a system does when "
@@ -179,7 +181,7 @@ class Job:
 
     def log(self) -> str:
         """Return what happened as text for a bug report, without names, paths or scans."""
-        return support_log(self._noted, self._stderr(), self._arguments)
+        return support_log(self._noted, read_tail(self.run_dir / STDERR), self._arguments)
 
     def _exit_code(self) -> int | None:
         """Return how the process ended, None while it runs; what it left running ends with it."""
@@ -208,7 +210,8 @@ class Job:
         if code == CancelledError.exit_code:
             return RunState.CANCELLED
         orderly = code in (DyconError.exit_code, InputError.exit_code)
-        return RunState.FAILED if orderly and self._last_words() else RunState.DEAD
+        said = orderly and (self._last is None or "DyCON: " in read_tail(self.run_dir / STDERR))
+        return RunState.FAILED if said else RunState.DEAD
 
     def _press(self) -> None:
         """End the tree of a job that was asked to stop, or that ended, and still runs."""
@@ -231,29 +234,3 @@ class Job:
             return self._process.pid if self._process.returncode is None else None
         other = holder(self.run_dir / "lock")
         return other.pid if other is not None and other.host == platform.node() else None
-
-    def _stderr(self) -> str:
-        try:
-            with (self.run_dir / STDERR).open("rb") as stream:
-                size = stream.seek(0, os.SEEK_END)
-                stream.seek(max(0, size - TAIL_BYTES))
-                return stream.read().decode("utf-8", "replace")
-        except OSError:
-            return ""
-
-    def _last_words(self) -> str:
-        """Return what the job told people where it could not write events; empty if nothing."""
-        lines = [line.strip() for line in self._stderr().splitlines() if line.strip()]
-        own = [line.removeprefix("DyCON: ") for line in lines if line.startswith("DyCON: ")]
-        if own or self._last is not None or not lines:
-            return "\n".join(own)
-        last = lines[-1]
-        if last.startswith("ModuleNotFoundError"):
-            return f"a package that the engine needs is not installed ({last.partition(': ')[2]})"
-        return last
-
-
-def _environment(line: client.Command, base: Mapping[str, str]) -> dict[str, str]:
-    paths = (str(line.cwd), base.get("PYTHONPATH", ""))
-    found = os.pathsep.join(path for path in paths if path)
-    return {**base, **line.environment, "PYTHONPATH": found}

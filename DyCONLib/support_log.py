@@ -6,6 +6,7 @@ Quoted words, paths and whatever the job was given as files are left out, in dou
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 import re
 from collections.abc import Iterable, Sequence
@@ -25,6 +26,7 @@ from dycon_engine.jobs.events import (
 
 SHORTEST_NAME = 3
 MOST_LINES = 200
+TAIL_BYTES = 1 << 16
 NAMELESS = frozenset({"images", "labels", "predict", "train", "package", "last", "best", "input"})
 _QUOTED = re.compile(r"""(?<![^\s(=\[,:])(['"]).*?\1(?=[\s:;,.)\]]|$)""")
 _PATH = re.compile(r"\S*[\\/]\S*|\S+\.(?:nii|gz|nrrd|mh[ad]|dcm|h5|dycon|json|toml|py)\b")
@@ -55,6 +57,32 @@ def without_names(line: str, names: Iterable[str] = ()) -> str:
     for name in sorted(names, key=len, reverse=True):
         line = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "<name>", line, flags=re.IGNORECASE)
     return line
+
+
+def last_words(stderr: Path) -> str:
+    """Return what a job told people where it wrote no events, in its own words; empty if nothing.
+
+    Those are its lines `DyCON: ...`, else the last line it wrote.
+    """
+    lines = [line.strip() for line in read_tail(stderr).splitlines() if line.strip()]
+    own = [line.removeprefix("DyCON: ") for line in lines if line.startswith("DyCON: ")]
+    if own or not lines:
+        return "\n".join(own)
+    if lines[-1].startswith("ModuleNotFoundError"):
+        name = lines[-1].partition(": ")[2]
+        return f"a package that the engine needs is not installed ({name})"
+    return lines[-1]
+
+
+def read_tail(path: Path) -> str:
+    """Return the end of a text file; empty where it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - TAIL_BYTES))
+            return stream.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _names(arguments: Sequence[str | Path]) -> set[str]:

@@ -354,6 +354,6 @@ def test_slicer_runs_the_engine_with_the_python_beside_it(tmp_path, monkeypatch,
 
 def test_the_child_gets_the_environment_it_is_given_and_finds_the_engine(tmp_path):
     line = runner.client.command("python", "train")
-    environment = runner._environment(line, {"PYTHONPATH": "/before", "HOME": "/h"})
+    environment = processes.child_environment(line, {"PYTHONPATH": "/before", "HOME": "/h"})
     assert environment["PYTHONPATH"] == f"{line.cwd}{os.pathsep}/before"
     assert (environment["HOME"], environment["PYTHONUTF8"]) == ("/h", "1")
