@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from ctypes.util import find_library
@@ -14,9 +15,17 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-def _require(package: str, why: str) -> None:
+DEBIAN = "libegl1 libgl1 libgl1-mesa-dri libxkbcommon0 libdbus-1-3 libfontconfig1"
+
+
+def _require(package: str, library: str) -> None:
+    """Skip where a package, or a system library that it needs, is not there."""
     if importlib.util.find_spec(package) is None:
-        pytest.skip(f"{package} is absent: {why}; pip install -e '.[test]'")
+        pytest.skip(f"{package} is not installed: pip install -e '.[test]'")
+    try:
+        importlib.import_module(library)
+    except ImportError as error:
+        pytest.skip(f"{library} cannot be loaded ({error}); Debian: apt-get install {DEBIAN}")
 
 
 @pytest.fixture
@@ -26,7 +35,7 @@ def slicer_scene() -> Iterator[Any]:
     The test fails if VTK or MRML reported an error; a test that provokes one clears
     `Testing.slicer.host.scene.errors()` after looking at it.
     """
-    _require("slicer_core", "Slicer's own libraries are what is tested against")
+    _require("slicer_core", "slicer")
     from Testing.slicer.host import scene
 
     scene.start()
@@ -43,7 +52,7 @@ def slicer_scene() -> Iterator[Any]:
 def slicer_views(slicer_scene: Any) -> ModuleType:
     """The module that draws Slicer's views, on an empty scene."""
     if not (find_library("EGL") or os.environ.get("DISPLAY")):
-        pytest.skip("no EGL and no display: VTK cannot draw; install libegl1 and libgl1-mesa-dri")
+        pytest.skip(f"no EGL and no display: VTK cannot draw; Debian: apt-get install {DEBIAN}")
     from Testing.slicer.host import views
 
     return views
@@ -56,7 +65,7 @@ def slicer_qt(slicer_scene: Any) -> Iterator[ModuleType]:
     Dialogs are recorded in its `dialogs`. The test fails if a slot failed or Qt complained; a test
     that provokes it takes the list with `failures()`. Modules that the test loaded are unloaded.
     """
-    _require("PySide6", "the panels' widgets are Qt's")
+    _require("PySide6", "PySide6.QtWidgets")
     from Testing.slicer.host import qt as host_qt
 
     host_qt.start_qt()

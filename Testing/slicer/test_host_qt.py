@@ -186,6 +186,8 @@ def test_no_python_classes_of_qt_classes_and_no_callables_as_arguments(slicer_qt
         type("Mine", (qt.QWidget,), {})
     with pytest.raises(ValueError, match="connect"):
         qt.QMenu().addAction("x", lambda: None)
+    with pytest.raises(AttributeError, match="Signal"):
+        qt.Signal(int)
 
 
 def test_timers_run_while_waiting(slicer_qt):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # A static method of the same name hides the property, as in PythonQt
 HIDDEN_PROPERTIES = {"QTimer": {"singleShot"}}
 # Not in Qt 5.15, which Slicer is built with
-NEWER_THAN_QT5 = {"checkStateChanged", "singleShotTimeout", "setPlainTextFormat", "exec"}
+NEWER_THAN_QT5 = {"checkStateChanged"}
 # Static dialogs wait for a person; qt.py answers and records them
 STATIC_DIALOGS: dict[tuple[str, str], Callable[..., Any]] = {}
 EXEC: list[Callable[[Any], Any]] = []  # how QDialog.exec_() is answered; set by qt.py
@@ -93,8 +93,8 @@ class Wrapper(metaclass=WrapperType):
         if isinstance(value, enum.Enum):
             return value
         if callable(value) and not inspect.isclass(value):
-            if name == "exec_" and isinstance(raw, QtWidgets.QDialog):
-                return lambda: EXEC[0](raw)
+            if name in ("exec", "exec_") and isinstance(raw, QtWidgets.QDialog | QtWidgets.QMenu):
+                return lambda *_: EXEC[0](raw)
             return _Method(value, f"{type(self).__name__}.{name}")
         if isinstance(raw, QtCore.QObject) and name in map(_text, raw.dynamicPropertyNames()):
             return wrap(raw.property(name))
@@ -405,6 +405,6 @@ def find_class(name: str) -> WrapperType:
     """
     for module in (QtCore, QtGui, QtWidgets):
         value = getattr(module, name, None)
-        if inspect.isclass(value):
+        if inspect.isclass(value) and name.startswith("Q"):  # not Signal, Slot, Property
             return class_of(value)
     raise AttributeError(f"module 'qt' has no attribute '{name}'")

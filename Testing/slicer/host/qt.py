@@ -89,6 +89,7 @@ def start_qt() -> None:
     slicer.app.connect, slicer.app.disconnect = signals.connect, signals.disconnect
     _keep.extend([window, signals])
     slicer.app.processEvents = application.processEvents
+    slicer.app.palette = lambda: wrap(application.palette())
     modules.install()
 
 
@@ -211,7 +212,9 @@ def _static(kind: str, agree: Any, refuse: Any = "") -> Any:
 
 
 def _exec(dialog: Any) -> Any:
-    """Answer QDialog.exec_(): a message box with its buttons, another dialog with accept()."""
+    """Answer exec_(): a message box with its buttons, another dialog with accept(), a menu."""
+    if isinstance(dialog, QtWidgets.QMenu):
+        return dialogs.show("QMenu", dialog.title(), "", None, None)
     text = dialog.text() if isinstance(dialog, QtWidgets.QMessageBox) else ""
     agree, refuse = QtWidgets.QDialog.Accepted, QtWidgets.QDialog.Rejected
     if isinstance(dialog, QtWidgets.QMessageBox):
