@@ -152,7 +152,7 @@ class Job:
 
     def kill(self) -> None:
         """End the whole process tree now; for closing Slicer and for what did not stop."""
-        pid = self._pid()
+        pid = self.pid
         if pid is None:
             return
         if self._cancelled_at is None:
@@ -178,6 +178,14 @@ class Job:
                 "memory runs out; close other programs and start or resume it"
             )
         return ""
+
+    @property
+    def pid(self) -> int | None:
+        """The head of the living process tree on this machine; None where there is none."""
+        if self._process is not None:
+            return self._process.pid if self._process.returncode is None else None
+        other = holder(self.run_dir / "lock")
+        return other.pid if other is not None and other.host == platform.node() else None
 
     def log(self) -> str:
         """Return what happened as text for a bug report, without names, paths or scans."""
@@ -217,7 +225,7 @@ class Job:
         """End the tree of a job that was asked to stop, or that ended, and still runs."""
         if self._state is not RunState.RUNNING:
             return
-        now, pid = time.monotonic(), self._pid()
+        now, pid = time.monotonic(), self.pid
         lingers = self._ended_at is not None and now - self._ended_at > LINGER_S
         waited = now - self._cancelled_at if self._cancelled_at is not None else -1.0
         if pid is None:
@@ -227,10 +235,3 @@ class Job:
         elif waited >= self._grace_s and not self._terminated:
             self._terminated = True
             processes.terminate_tree(pid)
-
-    def _pid(self) -> int | None:
-        """Return the head of the living process tree on this machine; None where there is none."""
-        if self._process is not None:
-            return self._process.pid if self._process.returncode is None else None
-        other = holder(self.run_dir / "lock")
-        return other.pid if other is not None and other.host == platform.node() else None

@@ -52,10 +52,15 @@ class TrainRequest:
         return [*line, "--package", package] if package is not None else line
 
 
-def write_request(run_dir: Path, request: TrainRequest, folder: Folder) -> None:
-    """Write what the run needs: its own list of cases, frozen now, and the request.
+def write_request(run_dir: Path, request: TrainRequest, data: str) -> None:
+    """Write what the run needs: its own list of cases and the request.
 
     The data set may grow while the run goes on; the run keeps to this list.
+
+    Args:
+        run_dir: Of the run; its parent may not exist yet.
+        request: What was asked for.
+        data: From `frozen_data`, or that of the run to compare with.
 
     Raises:
         DyconError: It cannot be written.
@@ -67,9 +72,14 @@ def write_request(run_dir: Path, request: TrainRequest, folder: Folder) -> None:
             f"run folder '{run_dir.name}': cannot be made ({error.strerror}); check the data set's "
             "folder"
         ) from error
-    prefix = "../" * len(run_dir.relative_to(folder.path).parts)
-    write_text(run_dir / DATA, manifest.as_text(folder.content, prefix=prefix))
+    write_text(run_dir / DATA, data)
     write_json(run_dir / REQUEST, asdict(request))
+
+
+def frozen_data(folder: Folder, run_dir: Path) -> str:
+    """Return the data set's manifest as it is now, for a run that lies below the data set."""
+    prefix = "../" * len(run_dir.relative_to(folder.path).parts)
+    return manifest.as_text(folder.content, prefix=prefix)
 
 
 def read_request(run_dir: Path) -> TrainRequest | None:

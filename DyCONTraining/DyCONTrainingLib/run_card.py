@@ -31,6 +31,7 @@ LAST, BEST = "package/last.dycon", "package/best.dycon"
 class Standing(StrEnum):
     """How a run stands, in one word for the list."""
 
+    QUEUED = "queued"
     STARTING = "starting"
     RUNNING = "running"
     FINISHED = "finished"
@@ -131,8 +132,9 @@ def _standing(run_dir: Path) -> Standing:
     if state is not RunState.RUNNING and _is_starting(run_dir):
         return Standing.STARTING
     if state is RunState.ABSENT:
-        known = (run_dir / REQUEST).is_file()
-        return Standing.FAILED if known else Standing.UNREADABLE
+        if not (run_dir / REQUEST).is_file():
+            return Standing.UNREADABLE
+        return Standing.FAILED if (run_dir / STDERR).exists() else Standing.QUEUED
     return _STANDINGS[state]
 
 
@@ -167,6 +169,7 @@ _SENTENCES = {
     Standing.UNREADABLE: "run '{name}': holds no training run; delete the folder",
     Standing.DEAD: "run '{name}': was interrupted (computer restarted, or memory ran out); "
     "'Resume' goes on from the last checkpoint",
+    Standing.QUEUED: "waits until no other run goes on",
     Standing.CANCELLED: "stopped as asked; 'Resume' goes on",
 }
 

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,10 +19,11 @@ from dycon_engine.jobs.client import RunState
 from dycon_engine.jobs.events import Event
 from dycon_engine.jobs.files import write_error
 from DyCONTrainingLib.folder import Folder
-from DyCONTrainingLib.request import DATA, START, TrainRequest, write_request
+from DyCONTrainingLib.request import DATA, START, TrainRequest, frozen_data, write_request
 from DyCONTrainingLib.run_card import RunCard, Standing, look, mark_started
 
 DELETED = ".deleted-"
+SUPERVISED = "supervised"
 Ask = Callable[[str], bool]
 
 
@@ -106,19 +108,48 @@ class Runs:
         Raises:
             DyconError: It cannot be started; no half run stays behind.
         """
-        run_dir = self.path / self._new_name(request.method)
-        write_request(run_dir, request, self.folder)
-        try:
-            start = None
-            if package is not None:
-                start = run_dir / START
-                _copied(package, start)
-            line = request.arguments(run_dir / DATA, start)
-            self._began(run_dir, self._launcher.start(line, run_dir))
-        except DyconError:
-            shutil.rmtree(run_dir, ignore_errors=True)
-            raise
+        alive = next((card.name for card in self.cards() if card.is_alive), "")
+        at_once = not alive or self._ask(
+            f"'{alive}' still trains, and two runs at once slow each other down. Start now anyway? "
+            "Otherwise the new run waits for its turn."
+        )
+        run_dir = self.path / self.new_name(request.method)
+        self._prepare(run_dir, request, frozen_data(self.folder, run_dir), package)
+        if at_once:
+            self._start(run_dir, request)
         return look(run_dir)
+
+    def compare(self, name: str) -> RunCard:
+        """Queue supervised-only training on the split, steps and profile of a run.
+
+        It starts when no other run goes on.
+
+        Raises:
+            InputError: The run cannot be compared.
+            DyconError: It cannot be written.
+        """
+        card = self.card(name)
+        if card.request is None or card.request.method == SUPERVISED:
+            raise InputError(f"run '{name}': was trained without unlabeled scans; nothing to show")
+        kept = {k: v for k, v in card.request.settings.items() if not k.startswith("method.")}
+        request = replace(card.request, method=SUPERVISED, settings=kept, compare_with=name)
+        run_dir = self.path / self.new_name(SUPERVISED)
+        start = card.path / START
+        data = (card.path / DATA).read_text(encoding="utf-8")
+        self._prepare(run_dir, request, data, start if start.is_file() else None)
+        self.start_queued()
+        return look(run_dir)
+
+    def start_queued(self) -> RunCard | None:
+        """Start the oldest queued run where no other goes on; return it."""
+        cards = self.cards()
+        waiting = [card for card in cards if card.standing is Standing.QUEUED]
+        if not waiting or any(card.is_alive for card in cards):
+            return None
+        card = waiting[-1]
+        if card.request is not None:
+            self._start(card.path, card.request)
+        return look(card.path)
 
     def resume(self, name: str) -> RunCard:
         """Go on with a run that was stopped or interrupted.
@@ -195,24 +226,38 @@ class Runs:
         """Look at every run that is followed; needed for stopping runs too."""
         return {name: job.poll() for name, job in list(self._jobs.items())}
 
+    def new_name(self, method: str) -> str:
+        """Return a free name that says the method."""
+        numbers = [number for number, _ in map(_number, self.cards())]
+        return f"{1 + max(numbers, default=0):02d}-{method}"
+
+    def _prepare(
+        self, run_dir: Path, request: TrainRequest, data: str, package: Path | None
+    ) -> None:
+        write_request(run_dir, request, data)
+        if package is None:
+            return
+        try:
+            shutil.copyfile(package, run_dir / START)
+        except OSError as error:
+            shutil.rmtree(run_dir, ignore_errors=True)
+            raise write_error(run_dir / START, error) from error
+
+    def _start(self, run_dir: Path, request: TrainRequest) -> None:
+        start = run_dir / START
+        line = request.arguments(run_dir / DATA, start if start.is_file() else None)
+        try:
+            self._began(run_dir, self._launcher.start(line, run_dir))
+        except DyconError:
+            shutil.rmtree(run_dir, ignore_errors=True)
+            raise
+
     def _began(self, run_dir: Path, job: TrainingJob) -> None:
         self._jobs[run_dir.name] = job
         if job.pid is not None:
             mark_started(run_dir, job.pid)
 
-    def _new_name(self, method: str) -> str:
-        """Return a free name that says the method."""
-        numbers = [number for number, _ in map(_number, self.cards())]
-        return f"{1 + max(numbers, default=0):02d}-{method}"
-
 
 def _number(run: RunCard) -> tuple[int, str]:
     match = re.match(r"\d+", run.name)
     return (int(match[0]) if match else 0, run.name)
-
-
-def _copied(source: Path, target: Path) -> None:
-    try:
-        shutil.copyfile(source, target)
-    except OSError as error:
-        raise write_error(target, error) from error

@@ -16,7 +16,7 @@ from DyCONLib.mrml_files import voxels_of
 from DyCONTrainingLib.cases import FromScene, Row, Source
 from DyCONTrainingLib.checks import Facts, ImageFacts, LabelFacts
 from DyCONTrainingLib.labels import Segment
-from DyCONTrainingLib.scene_rows import is_prediction, segments_of
+from DyCONTrainingLib.scene_rows import is_prediction, reference_of, segments_of
 
 GONE = ImageFacts(problem="is not loaded any more; load it again or leave it out")
 OUTSIDE_SHARE = 0.1  # of a segmentation; less may be rounding at the border
@@ -32,11 +32,11 @@ class FactBook:
 
     def look(self, rows: Iterable[Row]) -> Facts:
         """Return what is known of those of `rows` that lie in the scene."""
+        rows = list(rows)
         loaded = [row for row in rows if isinstance(row.images[0], FromScene)]
         gone = {row.images: GONE for row in loaded if not _nodes(row.images)}
-        there = [row for row in loaded if row.images not in gone]
-        images = {row.images: self._image(row) for row in there}
-        drawn = [row for row in there if _nodes([row.label])]
+        images = {row.images: self._image(row) for row in loaded if row.images not in gone}
+        drawn = [row for row in rows if grid_of(row) is not None]
         return Facts(images | gone, {row.images: self._label(row) for row in drawn})
 
     def _image(self, row: Row) -> ImageFacts:
@@ -47,7 +47,8 @@ class FactBook:
         return self._images[row.images][1]
 
     def _label(self, row: Row) -> LabelFacts:
-        volume, node = _nodes(row.images)[0], _nodes([row.label])[0]
+        node: Any = node_of(row.label)
+        volume: Any = grid_of(row)
         drawn = _drawn_time(node)
         stamp = (node.GetID(), node.GetMTime(), drawn, volume.GetMTime(), _voxels_time(volume))
         if self._labels.get(row.images, (None,))[0] != stamp:
@@ -58,6 +59,18 @@ class FactBook:
 def node_of(source: Source | None) -> Any | None:
     """Return the node of a source in the scene; None where it is elsewhere or gone."""
     return slicer.mrmlScene.GetNodeByID(source.node_id) if isinstance(source, FromScene) else None
+
+
+def grid_of(row: Row) -> Any | None:
+    """Return the volume whose grid a row's segmentation node is written on; None without one.
+
+    A scan that lies in the data set already is loaded as the volume that was drawn on.
+    """
+    segmentation = node_of(row.label)
+    if segmentation is None:
+        return None
+    volume = node_of(row.images[0]) or reference_of(segmentation)
+    return volume if volume is not None and volume.GetImageData() is not None else None
 
 
 def segments_in(rows: Iterable[Row]) -> tuple[list[Segment], dict[str, int]]:

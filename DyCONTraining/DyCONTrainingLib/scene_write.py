@@ -8,8 +8,8 @@ from dycon_engine.errors import InputError
 from DyCONLib import mrml
 from DyCONTrainingLib.cases import FromScene, Row
 from DyCONTrainingLib.labels import LabelMapping
-from DyCONTrainingLib.scene_facts import node_of
-from DyCONTrainingLib.scene_rows import reference_of, segments_of
+from DyCONTrainingLib.scene_facts import grid_of, node_of
+from DyCONTrainingLib.scene_rows import segments_of
 
 
 def export_image(source: FromScene, path: Path) -> None:
@@ -28,8 +28,6 @@ def export_image(source: FromScene, path: Path) -> None:
 def export_label(row: Row, mapping: LabelMapping, path: Path) -> None:
     """Write the segmentation of `row` as the data set's labels on the grid of its scan.
 
-    A scan that lies in the data set already is loaded as the volume that was drawn on.
-
     Args:
         row: Its label is a segmentation node.
         mapping: Which segment is which label, and what is on top.
@@ -39,8 +37,7 @@ def export_label(row: Row, mapping: LabelMapping, path: Path) -> None:
         InputError: Nodes are gone, or segments overlap and nobody said which is on top.
         DyconError: The file cannot be written.
     """
-    segmentation = node_of(row.label)
-    volume = node_of(row.images[0]) or (segmentation and reference_of(segmentation))
+    segmentation, volume = node_of(row.label), grid_of(row)
     if segmentation is None or volume is None:
         raise InputError(
             f"case '{row.title}': its segmentation or scan is not loaded any more; leave it out"

@@ -1,0 +1,129 @@
+"""The form of a method: its few main settings, from what the engine says of its methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+PREFERRED = "dycon"
+SUPERVISED = "supervised"
+COMMON = ("consistency_weight", "rampup")
+MAIN = {  # names that a version of the engine lacks are left out; others follow under their method
+    "dycon": ("consistency_weight", "contrast_weight", "entropy_coefficient", "beta_max"),
+    "supervised": ("dice_weight",),
+    "ua_mt": (*COMMON, "passes"),
+}
+TITLES = {
+    "dycon": "DyCON (recommended)",
+    "dec_seg": "DEC-Seg",
+    "dual_network": "Dual network",
+    "mean_teacher": "Mean Teacher",
+    "supervised": "Supervised only (labeled scans)",
+    "ua_mt": "UA-MT",
+    "ug_mcl": "UG-MCL",
+}
+PROFILES = {
+    "laptop": "Laptop (no GPU needed)",
+    "gpu": "GPU",
+    "paper": "As published (GPU, long)",
+}
+_KINDS = {"number": "number", "integer": "integer", "true or false": "flag"}
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting in the form.
+
+    Attributes:
+        name: As the engine calls it.
+        kind: number, integer, flag, choice or text.
+        default: The engine's own.
+        help: One sentence.
+        unit: "" where there is none.
+        low: Smallest value, None = no limit.
+        high: Largest value.
+        choices: Of a choice.
+    """
+
+    name: str
+    kind: str
+    default: Any
+    help: str = ""
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Return the name as people read it."""
+        return self.name.replace("_", " ").capitalize()
+
+
+@dataclass(frozen=True)
+class MethodForm:
+    """One method.
+
+    Attributes:
+        name: As the engine calls it.
+        title: For the list.
+        about: Its first line.
+        fields: Its main settings.
+    """
+
+    name: str
+    title: str
+    about: str
+    fields: tuple[Field, ...]
+
+    @property
+    def needs_unlabeled(self) -> bool:
+        """Return whether it learns from unlabeled scans."""
+        return self.name != SUPERVISED
+
+
+def methods(description: Mapping[str, Any]) -> tuple[MethodForm, ...]:
+    """Return the methods that the engine describes, the preferred one first.
+
+    Args:
+        description: Of `describe --methods --json`, its part `methods`.
+    """
+    names = sorted(description, key=lambda name: (name != PREFERRED, title_of(name).lower()))
+    return tuple(_method(name, description[name]) for name in names)
+
+
+def chosen_settings(form: MethodForm, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that differ from the engine's defaults, as `method.name` -> value."""
+    return {
+        f"method.{field.name}": values[field.name]
+        for field in form.fields
+        if field.name in values and values[field.name] != field.default
+    }
+
+
+def title_of(method: str) -> str:
+    """Return what a method is called in the panel."""
+    return TITLES.get(method, method.replace("_", " "))
+
+
+def _method(name: str, table: Mapping[str, Any]) -> MethodForm:
+    settings = {entry["name"]: entry for entry in table.get("settings", ())}
+    marked = [key for key, entry in settings.items() if entry.get("main")]
+    wanted: Sequence[str] = marked or MAIN.get(name, COMMON)
+    fields = tuple(_field(settings[key]) for key in wanted if key in settings)
+    return MethodForm(name, title_of(name), str(table.get("about", "")), fields)
+
+
+def _field(entry: Mapping[str, Any]) -> Field:
+    kind = str(entry["type"]).replace(" or none", "").replace("none or ", "")
+    return Field(
+        name=str(entry["name"]),
+        kind="choice" if entry.get("choices") else _KINDS.get(kind, "text"),
+        default=entry.get("default"),
+        help=str(entry.get("help", "")),
+        unit=str(entry.get("unit", "")),
+        low=entry.get("low"),
+        high=entry.get("high"),
+        choices=tuple(entry.get("choices") or ()),
+    )

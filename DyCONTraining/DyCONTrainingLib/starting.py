@@ -1,0 +1,74 @@
+"""From the panel's choices to a request: method, profile, start, budget; and what a run costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dycon_engine.errors import InputError
+from DyCONLib.models import Broken, Model, find_models
+from DyCONTrainingLib.budget import Probe, steps_for
+from DyCONTrainingLib.cases import Role, Table
+from DyCONTrainingLib.catalog import Catalog
+from DyCONTrainingLib.form import chosen_settings
+from DyCONTrainingLib.labeling import model_of
+from DyCONTrainingLib.parameters import FROM_LAST_RUN, FROM_SCRATCH, MINUTES, Parameters
+from DyCONTrainingLib.request import TrainRequest
+from DyCONTrainingLib.run_card import RunCard
+
+WATCHED_TIMES = 5  # validations in a run, where there are held-out cases
+
+
+def request_of(chosen: Parameters, catalog: Catalog, table: Table, steps: int) -> TrainRequest:
+    """Return the request that the panel's choices make.
+
+    Raises:
+        InputError: The method is not known.
+    """
+    form = catalog.form(chosen.method)
+    if form is None:
+        raise InputError(f"method '{chosen.method}': is not known; choose one of the list")
+    settings: dict[str, Any] = dict(chosen.extra)
+    settings |= chosen_settings(form, chosen.settings.get(chosen.method, {}))
+    if any(row.role is Role.HELD_OUT for row in table):
+        settings.setdefault("training.validate_every", max(1, steps // WATCHED_TIMES))
+    return TrainRequest(
+        method=chosen.method,
+        profile=chosen.profile,
+        settings=settings,
+        steps=steps,
+        device=chosen.device,
+        start="" if chosen.start == FROM_SCRATCH else "a model",
+    )
+
+
+def start_package(chosen: Parameters, cards: Sequence[RunCard], models: Path) -> Path | None:
+    """Return the package to start from, None for a fresh start.
+
+    Raises:
+        InputError: There is no such package.
+    """
+    if chosen.start == FROM_SCRATCH:
+        return None
+    if chosen.start == FROM_LAST_RUN:
+        done = next((card for card in cards if card.packages), None)
+        if done is None:
+            raise InputError("start from the last run: no run has a model yet; start fresh")
+        return model_of(done.path)
+    package = models / chosen.start
+    if not package.is_file():
+        raise InputError(f"model '{chosen.start}': is not there any more; choose another")
+    return package
+
+
+def usable_models(folder: Path) -> list[Model]:
+    """Return the models that training can start from."""
+    return [model for model in find_models([folder]) if not isinstance(model, Broken)]
+
+
+def steps_of(chosen: Parameters, probe: Probe | None) -> int | None:
+    """Return how many steps the budget gives; None where that must be measured first."""
+    if chosen.budget != MINUTES:
+        return chosen.steps
+    return None if probe is None else steps_for(chosen.minutes, probe)
