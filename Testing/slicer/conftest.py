@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
-DEBIAN = "libegl1 libgl1 libgl1-mesa-dri libxkbcommon0 libdbus-1-3 libfontconfig1"
+DEBIAN = (
+    "libegl1 libgl1 libgl1-mesa-dri libglib2.0-0 libfontconfig1 libxkbcommon0 libdbus-1-3 "
+    "fonts-dejavu-core"
+)
 
 
 def _require(package: str, library: str) -> None:
