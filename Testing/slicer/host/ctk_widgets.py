@@ -294,14 +294,14 @@ class ctkSliderWidget(StandIn, QWidget):
 
     _signals = ("valueChanged(double)", "valueIsChanging(double)", "decimalsChanged(int)")
     _slots = ("reset()", "setValue(double)", "setSpinBoxVisible(bool)", "setDecimals(int)")
-    STEPS = 1000
+    _STEPS = 1000
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
         self._slider = QSlider(Qt.Horizontal, self)
-        self._slider.setRange(0, self.STEPS)
+        self._slider.setRange(0, self._STEPS)
         self._box = _spin_box(self)
         row.addWidget(self._slider, 1)
         row.addWidget(self._box)
@@ -310,11 +310,11 @@ class ctkSliderWidget(StandIn, QWidget):
 
     def _moved(self, step: int) -> None:
         low, high = self._box.minimum(), self._box.maximum()
-        self._box.setValue(low + (high - low) * step / self.STEPS)
+        self._box.setValue(low + (high - low) * step / self._STEPS)
 
     def _changed(self, value: float) -> None:
         low, high = self._box.minimum(), self._box.maximum()
-        self._slider.setValue(round((value - low) / (high - low or 1) * self.STEPS))
+        self._slider.setValue(round((value - low) / (high - low or 1) * self._STEPS))
         self._send("valueIsChanging(double)", value)
         self._send("valueChanged(double)", value)
 
@@ -347,7 +347,7 @@ class ctkSliderWidget(StandIn, QWidget):
     def _changed_range(self) -> None:
         self._slider.blockSignals(True)
         low, high = self._box.minimum(), self._box.maximum()
-        self._slider.setValue(round((self._box.value() - low) / (high - low or 1) * self.STEPS))
+        self._slider.setValue(round((self._box.value() - low) / (high - low or 1) * self._STEPS))
         self._slider.blockSignals(False)
 
     value = Property(float, lambda self: self._box.value(), setValue)
