@@ -120,5 +120,7 @@ def _show_legend(overlay: Any, *, visible: bool) -> None:
         legend.SetLabelFormat("%.1f")
         legend.SetMaxNumberOfColors(256)
         legend.SetNumberOfLabels(6)
+        legend.GetTitleTextProperty().SetFontFamilyToArial()
+        legend.GetLabelTextProperty().SetFontFamilyToArial()
     if legend is not None:
         legend.SetVisibility(visible)

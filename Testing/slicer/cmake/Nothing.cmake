@@ -1,0 +1,1 @@
+# Slicer writes the configuration of the extension's build tree here.
