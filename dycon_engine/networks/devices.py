@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from collections.abc import Callable
 
 import torch
@@ -85,3 +86,18 @@ def move(module: nn.Module, device: torch.device) -> None:
     """Bring `module` to `device`, its weights in the layout of that device."""
     module.to(device)
     module.to(memory_format=memory_format(device))  # type: ignore[call-overload]
+
+
+def peak_memory_mib(device: torch.device) -> float | None:
+    """Return the most memory this process has held on `device`, MiB; None where nobody counts it.
+
+    CUDA: tensors. CPU: the whole process.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, bytes on macOS
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

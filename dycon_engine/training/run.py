@@ -26,7 +26,7 @@ from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods import METHODS, build_method
 from dycon_engine.methods.base import Method
 from dycon_engine.networks import NetworkBuilder
-from dycon_engine.networks.devices import device_name
+from dycon_engine.networks.devices import device_name, peak_memory_mib
 from dycon_engine.settings import Table, known
 from dycon_engine.training.checkpoint import CheckpointStore
 from dycon_engine.training.distributed import Process, configure, start_process
@@ -168,7 +168,7 @@ def _train(
         loop.on_step = board.step
         loop.run()
     summary = packager.finish(validator, trainer)
-    return summary | loop.speed.summary()
+    return summary | loop.speed.summary() | {"peak_memory_mib": peak_memory_mib(process.device)}
 
 
 def _packager(run: RunDirectory, plan: Plan, reporter: Reporter) -> Packager:

@@ -1,0 +1,154 @@
+"""The command from scans to tables; stopped, refused, resumed, launched."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dycon_engine import benchmark
+from dycon_engine.benchmarking import running
+from dycon_engine.jobs.reporter import Reporter
+from Testing.engine.training import small_run
+
+PROTOCOL = """
+title = "Balls"
+labels = ["ball"]
+source = "made up"
+train = ["scan0", "scan1", "scan2"]
+test = ["scan4", "scan5"]
+[variants]
+2 = 2
+[[published]]
+variant = "2"
+method = "Somebody"
+dice = 50.0
+checkpoint = "best on the test cases"
+"""
+SETTINGS = (
+    "preprocessing.spacing_mm=[2, 2, 2]",
+    "network.filters=[4, 8]",
+    "training.patch_size=[8, 8, 8]",
+    "training.threads=1",
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = small_run.write_scans(tmp_path_factory.mktemp("scans") / "data")
+    (folder / "balls.toml").write_text(PROTOCOL)
+    return folder
+
+
+def run(data: Path, out: Path, *more: str, steps: int = 2) -> int:
+    fixed = ["--data", str(data), "--out", str(out), "--protocol", f"{data / 'balls.toml'}-2"]
+    fixed += ["--profile", "laptop", "--steps", str(steps), "--device", "cpu"]
+    return benchmark.main([*fixed, *(w for s in SETTINGS for w in ("--set", s)), *more])
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("bench")
+    assert run(data, out, "--methods", "mean_teacher", "supervised", "--seeds", "2") == 0
+    return out
+
+
+def test_every_run_is_in_the_table_with_everything_that_is_promised(finished) -> None:
+    table = json.loads((finished / "results.json").read_text())
+    found = [(row["method"], row["kind"], row["seeds"], row["cases"]) for row in table["rows"]]
+    assert found == [
+        (method, kind, 2, 2)
+        for method in ("mean_teacher", "supervised")
+        for kind in ("all pieces", "largest component")
+    ]
+    for row in table["rows"]:
+        assert 0.0 <= row["metrics"]["dice"]["mean"] <= 1.0
+        assert row["train_minutes"]["mean"] > 0.0
+        assert row["memory_mib"]["mean"] > 1.0
+        assert 0.0 <= row["ece"]["mean"] <= 1.0
+    (comparison,) = table["comparisons"]
+    assert (comparison["method"], comparison["reference"]) == ("supervised", "mean_teacher")
+    assert len((finished / "cases.csv").read_text().splitlines()) == 1 + 2 * 2 * 2 * 2
+    assert "Somebody" in (finished / "results.html").read_text()
+
+
+def test_training_never_got_a_test_case_or_a_hidden_label(finished) -> None:
+    manifest = (finished / "manifest.toml").read_text()
+    assert "scan4" not in manifest
+    assert "scan5" not in manifest
+    assert "labels/scan2" not in manifest
+    for split in finished.glob("*/run/split.json"):
+        assert json.loads(split.read_text())["test"] == []
+
+
+def test_finished_runs_are_not_done_again_and_a_lost_one_is(data, finished, monkeypatch) -> None:
+    before = {p: p.stat().st_mtime_ns for p in finished.glob("*/result.json")}
+    lost = finished / "supervised-seed1" / "result.json"
+    content = lost.read_text()
+    lost.unlink()
+    trained = []
+    monkeypatch.setattr(running, "_train", trained.append)
+    assert run(data, finished, "--methods", "mean_teacher", "supervised", "--seeds", "2") == 0
+    assert trained == []  # its package was there
+    after = {p: p.stat().st_mtime_ns for p in finished.glob("*/result.json")}
+    assert {p for p in after if after[p] != before[p]} == {lost}
+    again = json.loads(lost.read_text())
+    assert again["cases"] == json.loads(content)["cases"]
+
+
+def test_other_settings_are_not_mixed_in(data, finished, capsys) -> None:
+    assert run(data, finished, "--methods", "supervised", steps=3) == 2
+    assert "another settings; choose another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--methods", "dycom"), "did you mean 'dycon'"),
+        (("--set", "data.labeled=3"), "the protocol and the command decide this"),
+        (("--set", "training.stepps=3"), "did you mean 'steps'"),
+    ],
+)
+def test_nonsense_is_refused_before_anything_runs(data, tmp_path, capsys, more, words) -> None:
+    assert run(data, tmp_path / "out", *more) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failing_run_is_named_and_the_others_are_finished(data, tmp_path, capsys) -> None:
+    """DEC-Seg has no such setting, the supervised method has."""
+    more = ("--methods", "dec_seg", "supervised", "--seeds", "1", "--set")
+    assert run(data, tmp_path / "out", *more, "training.unlabeled_batch=0") == 1
+    err = capsys.readouterr().err
+    assert "1 of 2 runs failed: run 'dec_seg, seed 0'" in err
+    assert "training.unlabeled_batch" in err
+    table = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {row["method"] for row in table["rows"]} == {"supervised"}
+
+
+def test_a_cancelled_benchmark_starts_nothing_more_and_goes_on_later(
+    data, tmp_path, monkeypatch
+) -> None:
+    out, tell = tmp_path / "out", Reporter.tell
+
+    def telling(self, text: str) -> None:
+        tell(self, text)
+        if text.endswith(": finished"):
+            self.cancel()
+
+    more = ("--methods", "supervised", "--seeds", "2")
+    with monkeypatch.context() as patch:
+        patch.setattr(Reporter, "tell", telling)
+        assert run(data, out, *more) == 3
+    assert len(list(out.glob("*/result.json"))) == 1
+    assert json.loads((out / "results.json").read_text())["rows"][0]["seeds"] == 1
+    assert run(data, out, *more) == 0
+    assert json.loads((out / "results.json").read_text())["rows"][0]["seeds"] == 2
+
+
+def test_runs_go_through_submitit(data, tmp_path) -> None:
+    out = tmp_path / "out"
+    assert run(data, out, "--methods", "supervised", "--seeds", "1", "--launcher", "local") == 0
+    assert (out / "supervised-seed0" / "result.json").exists()
+    assert any((out / "jobs").iterdir())

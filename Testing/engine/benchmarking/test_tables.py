@@ -1,0 +1,112 @@
+"""What is computed of many runs, against figures done by hand."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+from scipy.stats import wilcoxon
+
+from dycon_engine.benchmarking.page import Benchmark, to_html, to_markdown
+from dycon_engine.benchmarking.protocol import load_protocol
+from dycon_engine.benchmarking.running import LARGEST, PLAIN
+from dycon_engine.benchmarking.tables import compare, dice_by_case, summarize, to_csv
+from dycon_engine.errors import DyconError
+
+LABEL = "left atrium"
+
+
+def scores(dice: float, hd95: float | None = 3.0):
+    values = dict.fromkeys(("hd95_mm", "asd_mm", "assd_mm"), hd95)
+    values |= dict.fromkeys(("hd95_voxels", "asd_voxels", "assd_voxels"), hd95)
+    sizes = {"label": 1, "prediction_voxels": 10, "reference_voxels": 10}
+    return {LABEL: values | sizes | {"dice": dice, "jaccard": dice / (2 - dice)}}
+
+
+def result(method: str, seed: int, dice: list[float], *, hd95: float | None = 3.0, ece=0.1):
+    cases = [
+        {"case": f"c{i}", PLAIN: scores(d, hd95), LARGEST: scores(min(d + 0.01, 1.0))}
+        for i, d in enumerate(dice)
+    ]
+    facts = {"train_minutes": 2.0, "test_minutes": 1.0, "memory_mib": None, "oracle": False}
+    return {"method": method, "seed": seed, "cases": cases, "ece": ece, **facts}
+
+
+def test_mean_and_sd_are_over_seeds_of_the_means_over_cases() -> None:
+    plain, largest = summarize([result("a", 0, [0.8, 0.9]), result("a", 1, [0.6, 0.7])])
+    assert (plain.kind, largest.kind) == (PLAIN, LARGEST)
+    assert plain.metrics["dice"].mean == pytest.approx(0.75)
+    assert plain.metrics["dice"].sd == pytest.approx(0.2 / math.sqrt(2))
+    assert largest.metrics["dice"].mean == pytest.approx(0.76)
+    assert (plain.seeds, plain.cases, plain.undefined) == (2, 2, 0)
+    assert plain.memory_mib.mean is None
+
+
+def test_one_seed_has_no_sd_and_undefined_distances_are_counted_not_averaged() -> None:
+    first = result("a", 0, [0.8, 0.9])
+    first["cases"][0][PLAIN] = scores(0.0, None)
+    plain, largest = summarize([first])
+    assert plain.metrics["dice"].sd is None
+    assert plain.metrics["hd95_mm"].mean == 3.0
+    assert (plain.undefined, largest.undefined) == (1, 0)
+
+
+def test_a_table_that_cannot_be_is_refused() -> None:
+    bad = result("a", 3, [0.8, 0.9])
+    for case in bad["cases"]:
+        case[LARGEST][LABEL]["jaccard"] -= 0.05
+    with pytest.raises(DyconError, match=r"table refused: a, seed 3, largest component: mean Dice"):
+        summarize([result("b", 0, [0.5, 0.5]), bad])
+
+
+def test_methods_are_compared_on_the_same_cases_with_holms_correction() -> None:
+    base = [0.60, 0.62, 0.64, 0.66, 0.68, 0.70, 0.72, 0.74]
+    better = [d + 0.01 * (i + 1) for i, d in enumerate(base)]
+    mixed = [d + (0.01 if i % 2 else -0.012) for i, d in enumerate(base)]
+    results = [result("ref", 0, base), result("up", 0, better), result("mixed", 0, mixed)]
+    up, other = compare(results, "ref")
+    assert (up.method, up.better, up.cases) == ("up", 8, 8)
+    assert up.difference == pytest.approx(0.045)
+    assert up.p == pytest.approx(
+        float(wilcoxon([b - a for a, b in zip(base, better, strict=True)]).pvalue)
+    )
+    assert up.adjusted == pytest.approx(2 * up.p)
+    assert other.adjusted == pytest.approx(other.p)
+    assert other.p > 0.2
+    (same,) = compare([results[0], result("same", 0, base)], "ref")
+    assert same.p == same.adjusted == 1.0
+    assert compare(results, "absent") == ()
+
+
+def test_seeds_are_averaged_per_case_before_the_test() -> None:
+    means = dice_by_case([result("a", 0, [0.5, 0.7]), result("a", 1, [0.7, 0.9])])
+    assert means == {"a": {"c0": pytest.approx(0.6), "c1": pytest.approx(0.8)}}
+
+
+def test_every_case_is_in_the_csv() -> None:
+    lines = to_csv([result("a", 0, [0.5, 0.7], hd95=None)]).splitlines()
+    assert len(lines) == 1 + 2 * 2
+    assert lines[1].startswith(f"a,0,c0,{LABEL},{PLAIN},0.5,")
+    assert lines[1].endswith(",,,,")
+
+
+def test_the_page_and_the_markdown_say_what_was_compared() -> None:
+    results = [result(m, s, [0.8 + s / 100, 0.7]) for m in ("dycon", "supervised") for s in (0, 1)]
+    leaky = copy.deepcopy(results[0]) | {"method": "leaky", "oracle": True}
+    everything = (*results, leaky)
+    found = Benchmark(
+        protocol=load_protocol("la-8"),
+        rows=summarize(everything),
+        comparisons=compare(everything, "supervised"),
+        results=everything,
+        conditions=("Every method: the same.",),
+    )
+    for text in (to_html(found), to_markdown(found)):
+        assert "leaky (ORACLE)" in text
+        assert "labels of unlabeled cases" in text
+        assert "best on the test cases" in text
+        assert "0.7525 ± 0.0035" in text
+        assert "Every method: the same." in text
+    assert "<svg" in to_html(found)
+    assert "src=\"http" not in to_html(found)

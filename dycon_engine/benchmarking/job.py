@@ -1,0 +1,198 @@
+"""A whole benchmark: protocol -> runs -> tables; it goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dycon_engine.benchmarking.launching import Launch, Watch, launch
+from dycon_engine.benchmarking.page import Benchmark, to_html, to_markdown
+from dycon_engine.benchmarking.protocol import Protocol, load_protocol, write_manifest
+from dycon_engine.benchmarking.running import RunSpec
+from dycon_engine.benchmarking.tables import compare, summarize, to_csv
+from dycon_engine.config import DataConfig, resolve
+from dycon_engine.data.layouts import find_cases
+from dycon_engine.errors import InputError
+from dycon_engine.jobs.files import write_json, write_text
+from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.methods import METHODS
+from dycon_engine.settings import Table, known
+
+PLAN = "benchmark.json"
+REPORT = ("results.md", "results.html", "results.json", "cases.csv")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        data: Folder with the cases of the protocol.
+        out: Where runs and tables go.
+        protocol: NAME-VARIANT.
+        methods: Recipes, or `all`.
+        seeds: Of the runs of every method.
+        profile: Set of defaults.
+        settings: `section.key=value` texts for all runs.
+        reference: Method that the others are compared with; the first where it does not run.
+        device: As of `train`.
+        processes: Training processes of a run.
+        launcher: here, local or slurm.
+        parallel: Runs at a time with local or slurm.
+        options: Of submitit.
+    """
+
+    data: Path
+    out: Path
+    protocol: str
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    profile: str
+    settings: tuple[str, ...]
+    reference: str
+    device: str
+    processes: int
+    launcher: str
+    parallel: int
+    options: dict[str, str]
+
+
+def benchmark(request: Request, reporter: Reporter) -> dict[str, Any]:
+    """Do what is missing of the runs, write the tables of all that are finished.
+
+    Raises:
+        InputError: An unknown name or setting, or a folder with another benchmark in it.
+        DyconError: Runs failed, or a table that cannot be.
+    """
+    methods = _methods(request.methods)
+    _check_settings(request)
+    protocol = load_protocol(request.protocol)
+    dataset = find_cases(request.data, DataConfig())
+    manifest = request.out / "manifest.toml"
+    request.out.mkdir(parents=True, exist_ok=True)
+    _require_same(request, protocol)
+    write_manifest(manifest, protocol, dataset)
+    test = tuple(dataset.case(name) for name in protocol.test)
+    specs = [
+        RunSpec(
+            folder=request.out / f"{method}-seed{seed}",
+            manifest=manifest,
+            test=test,
+            method=method,
+            seed=seed,
+            profile=request.profile,
+            settings=request.settings,
+            device=request.device,
+            processes=request.processes,
+        )
+        for seed in request.seeds
+        for method in methods
+    ]
+    done = sum(spec.result.exists() for spec in specs)
+    reporter.stage("runs", len(specs), done=done)
+
+    def on_done(spec: RunSpec) -> None:
+        nonlocal done
+        done += 1
+        reporter.tell(f"{spec.name}: finished")
+        reporter.advance(done)
+
+    how = Launch(request.launcher, request.parallel, request.out / "jobs", request.options)
+    try:
+        launch(specs, how, Watch(on_done, reporter.check_cancelled))
+    finally:
+        finished = [spec for spec in specs if spec.result.exists()]
+        if finished:
+            write_tables(request.out, _content(request, protocol, finished))
+    reporter.tell(f"Results: {request.out / 'results.html'}")
+    return {"runs": len(finished), "results": str(request.out / "results.json")}
+
+
+def write_tables(out: Path, content: Benchmark) -> None:
+    """Write results.md, results.html, results.json and cases.csv into `out`."""
+    write_text(out / "results.md", to_markdown(content))
+    write_text(out / "results.html", to_html(content))
+    table = {
+        "protocol": content.protocol.name,
+        "notes": list(content.notes),
+        "findings": list(content.findings),
+        "rows": [_plain(row) for row in content.rows],
+        "comparisons": [_plain(comparison) for comparison in content.comparisons],
+    }
+    write_json(out / "results.json", table)
+    write_text(out / "cases.csv", to_csv(content.results))
+
+
+def _content(request: Request, protocol: Protocol, specs: Sequence[RunSpec]) -> Benchmark:
+    results = tuple(json.loads(spec.result.read_text(encoding="utf-8")) for spec in specs)
+    present = [str(result["method"]) for result in results]
+    reference = request.reference if request.reference in present else present[0]
+    return Benchmark(
+        protocol=protocol,
+        rows=summarize(results),
+        comparisons=compare(results, reference),
+        results=results,
+        conditions=_conditions(request),
+    )
+
+
+def _conditions(request: Request) -> tuple[str, ...]:
+    settings = ", ".join(request.settings) or "none beside the profile"
+    seeds = ", ".join(map(str, request.seeds))
+    return (
+        f"Every method: the same split, network, budget and augmentation (profile "  # noqa: ISC004
+        f"{request.profile}; settings: {settings}), seeds {seeds}.",
+        "The last iteration is scored; nothing is chosen on the test cases.",
+    )
+
+
+def _methods(names: Sequence[str]) -> tuple[str, ...]:
+    if list(names) == ["all"]:
+        return tuple(sorted(METHODS))
+    return tuple(dict.fromkeys(known(name, METHODS, "method") for name in names))
+
+
+def _check_settings(request: Request) -> None:
+    """Refuse settings that no run could have, before the first of them starts."""
+    resolve(request.profile, (), request.settings)
+    for setting in request.settings:
+        if setting.startswith(("data.", "method.name", "training.seed")):
+            raise InputError(
+                f"--set {setting}: the protocol and the command decide this; leave it out"
+            )
+
+
+def _require_same(request: Request, protocol: Protocol) -> None:
+    """Refuse to mix runs of another protocol, profile or setting with those that are there."""
+    plan: Table = {
+        "protocol": protocol.name,
+        "test": list(protocol.test),
+        "training": dict(protocol.training),
+        "profile": request.profile,
+        "settings": list(request.settings),
+        "processes": request.processes,
+    }
+    path = request.out / PLAN
+    if not path.exists():
+        write_json(path, plan)
+        return
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    differing = [name for name, value in plan.items() if stored.get(name) != value]
+    if differing:
+        raise InputError(
+            f"'{request.out}': holds a benchmark with another {' and '.join(differing)}; choose "
+            "another --out, or the same options to go on"
+        )
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "_asdict"):
+        return value._asdict()
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    return value

@@ -1,0 +1,148 @@
+"""The benchmark's results for people: Markdown, and one self-contained HTML page with plots."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dycon_engine import __version__
+from dycon_engine.benchmarking.protocol import Protocol
+from dycon_engine.benchmarking.running import PLAIN
+from dycon_engine.benchmarking.tables import METRICS, Comparison, Result, Row, Spread
+from dycon_engine.evaluation.cases import CaseScores
+from dycon_engine.evaluation.metrics import Scores
+from dycon_engine.evaluation.plots import draw_strips
+from dycon_engine.evaluation.summaries import PredictionSet
+from dycon_engine.pictures.page import NOTICE, render
+
+ORACLE = (
+    "An ORACLE run is an audit: its contrast saw the labels of unlabeled cases, which no method "
+    "may. It is no result of semi-supervised learning."
+)
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Everything that is shown.
+
+    Attributes:
+        protocol: The split and what others reported.
+        rows: Two per method.
+        comparisons: Against the reference method.
+        results: All runs.
+        conditions: What every run had in common, one line each.
+        findings: Further sentences, e.g. of the leak audit.
+    """
+
+    protocol: Protocol
+    rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+    results: tuple[Result, ...]
+    conditions: tuple[str, ...]
+    findings: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Return what has to be known before reading a number."""
+        oracle = (ORACLE,) if any(row.oracle for row in self.rows) else ()
+        return (*oracle, *self.conditions, f"Split: {self.protocol.source}.")
+
+
+def to_markdown(found: Benchmark) -> str:
+    """Return the tables as Markdown."""
+    lines = [f"# {found.protocol.title}, {found.protocol.name}", "", NOTICE, ""]
+    lines += [f"- {line}" for line in (*found.notes, *found.findings)]
+    heads = ["Method", "Pieces", "Seeds", *METRICS.values(), "Undefined", "ECE", "Train min", "MiB"]
+    lines += ["", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    lines += ["| " + " | ".join(cells(row)) + " |" for row in found.rows]
+    if found.comparisons:
+        lines += ["", "| Method | Against | Dice | Better in | p (Wilcoxon) | p (Holm) |"]
+        lines += ["|---|---|---|---|---|---|"]
+        lines += [
+            f"| {c.method} | {c.reference} | {c.difference:+.4f} | {c.better} of {c.cases} | "
+            f"{c.p:.4f} | {c.adjusted:.4f} |"
+            for c in found.comparisons
+        ]
+    if found.protocol.published:
+        lines += ["", "Published, percent and voxels; not run here, checkpoints chosen as stated:"]
+        lines += [
+            "",
+            "| Method | Dice | Jaccard | HD95 | ASD | Checkpoint |",
+            "|---|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| {p.method} | {p.dice:g} | {_known(p.jaccard)} | {_known(p.hd95_voxels)} | "
+            f"{_known(p.asd_voxels)} | {p.checkpoint} |"
+            for p in found.protocol.published
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def to_html(found: Benchmark) -> str:
+    """Return the page."""
+    from markupsafe import Markup  # noqa: PLC0415
+
+    names = dict(enumerate(found.protocol.labels, start=1))
+    sets = prediction_sets(found.results, found.protocol.labels)
+    strips = [Markup(draw_strips(m, sets, names)) for m in ("dice", "hd95_mm")]  # noqa: S704
+    values = {
+        "found": found,
+        "protocol": found.protocol,
+        "engine": __version__,
+        "metrics": METRICS,
+        "cells": cells,
+        "known": _known,
+        "strips": strips,
+    }
+    return render(Path(__file__).with_name("page_of_benchmark.html"), values)
+
+
+def prediction_sets(
+    results: Sequence[Result], labels: Sequence[str], kind: str = PLAIN
+) -> tuple[PredictionSet, ...]:
+    """Return one set per method for the plots: every case the mean over seeds."""
+    sets = []
+    for method in dict.fromkeys(result["method"] for result in results):
+        own = [result for result in results if result["method"] == method]
+        cases = [
+            CaseScores(
+                own[0]["cases"][index]["case"],
+                1.0,
+                tuple(_averaged([r["cases"][index][kind][label] for r in own]) for label in labels),
+            )
+            for index in range(len(own[0]["cases"]))
+        ]
+        sets.append(PredictionSet(str(method), tuple(cases)))
+    return tuple(sets)
+
+
+def cells(row: Row) -> list[str]:
+    """Return the texts of a row; a method whose runs saw hidden labels says so."""
+    name = f"{row.method} (ORACLE)" if row.oracle else row.method
+    digits = {"dice": 4, "jaccard": 4}
+    figures = [_spread(row.metrics[metric], digits.get(metric, 2)) for metric in METRICS]
+    others = [_spread(row.ece, 4), _spread(row.train_minutes, 1), _spread(row.memory_mib, 0)]
+    return [name, row.kind, str(row.seeds), *figures, str(row.undefined), *others]
+
+
+def _averaged(scores: Sequence[dict[str, float | None]]) -> Scores:
+    values = {}
+    for name in scores[0]:
+        found = [math.nan if each[name] is None else float(each[name] or 0.0) for each in scores]
+        values[name] = statistics.fmean(found)
+    whole = ("label", "prediction_voxels", "reference_voxels")
+    return Scores(**{n: round(v) if n in whole else v for n, v in values.items()})  # type: ignore[arg-type]
+
+
+def _spread(spread: Spread, digits: int) -> str:
+    if spread.mean is None:
+        return "-"
+    sd = "" if spread.sd is None else f" ± {spread.sd:.{digits}f}"
+    return f"{spread.mean:.{digits}f}{sd}"
+
+
+def _known(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"

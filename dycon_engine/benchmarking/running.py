@@ -1,0 +1,198 @@
+"""One run of a benchmark: train to the last iteration, then score the test cases once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dycon_engine.config import DataConfig
+from dycon_engine.data.cases import Case, read_case_image, read_case_label
+from dycon_engine.errors import DyconError
+from dycon_engine.evaluation.calibration import expected_calibration_error, near_boundary
+from dycon_engine.evaluation.metrics import score
+from dycon_engine.inference.postprocessing import keep_components
+from dycon_engine.inference.predictor import Predictor
+from dycon_engine.inference.result import Wishes
+from dycon_engine.jobs.files import write_json
+from dycon_engine.networks.devices import choose_device
+from dycon_engine.package import load_package
+from dycon_engine.settings import Table
+
+RESULT = "result.json"
+PLAIN, LARGEST = "all pieces", "largest component"
+BAND_MM = 5.0  # the calibration error looks this far around boundaries
+VOXELS_PER_CASE = 50_000
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What one run is; everything in it can be sent to another machine.
+
+    Attributes:
+        folder: Where its training run (`run/`) and its result lie.
+        manifest: What training may see.
+        test: Cases to score, with their labels.
+        method: Recipe.
+        seed: Of weights, patches and augmentation.
+        profile: Set of defaults.
+        settings: `section.key=value` texts, the same for all runs.
+        device: As of `train`.
+        processes: Training processes; above 1 through torchrun.
+    """
+
+    folder: Path
+    manifest: Path
+    test: tuple[Case, ...]
+    method: str
+    seed: int
+    profile: str
+    settings: tuple[str, ...] = ()
+    device: str = "auto"
+    processes: int = 1
+
+    @property
+    def name(self) -> str:
+        """Method and seed."""
+        return f"{self.method}, seed {self.seed}"
+
+    @property
+    def result(self) -> Path:
+        """The file that is there once the run is finished."""
+        return self.folder / RESULT
+
+
+def run_one(spec: RunSpec) -> Path:
+    """Train, or go on training, and score; does nothing where the result is there.
+
+    Raises:
+        DyconError: Training failed; the file named holds its words.
+    """
+    if spec.result.exists():
+        return spec.result
+    spec.folder.mkdir(parents=True, exist_ok=True)
+    package = spec.folder / "run" / "package" / "last.dycon"
+    if not package.exists():
+        _train(spec)
+    began = time.monotonic()
+    scores = score_package(package, spec.test, device=spec.device)
+    finished = _finished(spec.folder / "run")
+    content = {
+        "method": spec.method,
+        "seed": spec.seed,
+        "train_minutes": _train_seconds(spec.folder / "run") / 60.0,
+        "test_minutes": (time.monotonic() - began) / 60.0,
+        "memory_mib": finished.get("peak_memory_mib"),
+        "oracle": finished.get("oracle", False),
+        **scores,
+    }
+    write_json(spec.result, content)
+    return spec.result
+
+
+def score_package(path: Path, cases: tuple[Case, ...], *, device: str = "auto") -> Table:
+    """Return the scores of every case with and without its smaller pieces, and the ECE.
+
+    The ECE pools voxels within 5 mm of a boundary of prediction or reference over all cases.
+    """
+    package = load_package(path)
+    predictor = Predictor(package, choose_device(device))
+    labels = package.info.labels
+    rows, samples = [], []
+    for case in cases:
+        reference = read_case_label(case, labels, DataConfig())
+        wishes = Wishes(uncertainty=None, probabilities=True)
+        found = predictor.predict(read_case_image(case, DataConfig()), wishes)
+        assert found.probabilities is not None  # noqa: S101 - asked for above
+        spacing = reference.geometry.spacing_mm
+        indices = np.zeros(found.labels.shape, dtype=np.uint8)
+        for index, label in enumerate(labels):
+            indices[found.labels == label.value] = index
+        samples.append(_sample(found.probabilities, indices, reference.array, spacing))
+        largest = indices.copy()
+        voxel_mm3 = reference.geometry.voxel_mm3
+        keep_components(largest, len(labels), voxel_mm3=voxel_mm3, largest=True)
+        row: Table = {"case": case.name}
+        for kind, array in ((PLAIN, indices), (LARGEST, largest)):
+            scores = score(
+                array, reference.array, classes=range(1, len(labels)), spacing_mm=spacing
+            )
+            row[kind] = {
+                label.name: _finite(dataclasses.asdict(each))
+                for label, each in zip(labels[1:], scores, strict=True)
+            }
+        rows.append(row)
+    probabilities, targets = (np.concatenate(part) for part in zip(*samples, strict=True))
+    return {"cases": rows, "ece": expected_calibration_error(probabilities, targets)}
+
+
+def _sample(
+    probabilities: NDArray[np.float32],
+    found: NDArray[np.uint8],
+    reference: NDArray[Any],
+    spacing_mm: tuple[float, float, float],
+) -> tuple[NDArray[np.float32], NDArray[Any]]:
+    """Return probabilities (N, K) and classes (N,) of evenly taken voxels near boundaries."""
+    near = np.flatnonzero(near_boundary(found, reference, spacing_mm=spacing_mm, band_mm=BAND_MM))
+    chosen = near[:: max(1, -(-near.size // VOXELS_PER_CASE))]
+    rows = probabilities.reshape(len(probabilities), -1)[:, chosen].T
+    return rows, reference.reshape(-1)[chosen]
+
+
+def _train(spec: RunSpec) -> None:
+    command = [sys.executable, "-m"]
+    if spec.processes > 1:
+        each = f"--nproc-per-node={spec.processes}"
+        command += ["torch.distributed.run", "--standalone", each, "-m"]
+    run_dir = spec.folder / "run"
+    command += ["dycon_engine.train", "--data", str(spec.manifest), "--run-dir", str(run_dir)]
+    if (run_dir / "config.json").exists():
+        command.append("--resume")
+    else:
+        settings = (f"training.seed={spec.seed}", *spec.settings)
+        command += ["--profile", spec.profile, "--method", spec.method, "--device", spec.device]
+        command += [word for setting in settings for word in ("--set", setting)]
+    words = spec.folder / "training.txt"
+    with words.open("w", encoding="utf-8") as stream:
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=stream, check=False)
+    if done.returncode:
+        lines = words.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise DyconError(
+            f"run '{spec.name}': training ended with code {done.returncode} "
+            f"({lines[-1] if lines else 'no words'}); all of them are in '{words}'"
+        )
+
+
+def _finished(run_dir: Path) -> Mapping[str, Any]:
+    """Return the summary of the training run's last event."""
+    for event in reversed(_events(run_dir)):
+        if event["event"] == "finished":
+            return dict(event["summary"])
+    return {}
+
+
+def _train_seconds(run_dir: Path) -> float:
+    """Return the time of all steps; one that was done twice counts as often."""
+    return math.fsum(event["step_s"] for event in _events(run_dir) if event["event"] == "step")
+
+
+def _events(run_dir: Path) -> list[dict[str, Any]]:
+    lines = (run_dir / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _finite(table: Table) -> Table:
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in table.items()
+    }
