@@ -109,6 +109,15 @@ class Broken(NamedTuple):
     reason: str
 
 
+def models_folder(settings_file: str | Path) -> Path:
+    """Return the person's folder of models, the same for both panels and all versions of Slicer.
+
+    Args:
+        settings_file: `slicer.app.slicerUserSettingsFilePath`; the folder lies beside it.
+    """
+    return Path(settings_file).parent / "DyCON-models"
+
+
 def read_model(path: Path, *, weights: bool = False) -> Model:
     """Return what the model at `path` says about itself.
 

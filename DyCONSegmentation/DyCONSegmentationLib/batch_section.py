@@ -85,7 +85,7 @@ class BatchSection:
             words = f"{mark}{row.text}"
             rows.append((Cell(row.name), Cell(words, bold=row.review or row.done is False)))
         self._ui.batchTable.visible = bool(rows)
-        tables.fill(self._ui.batchTable, rows)
+        tables.fill(self._ui.batchTable, rows, most=10)
 
     def _start(self) -> None:
         self._summary = ""

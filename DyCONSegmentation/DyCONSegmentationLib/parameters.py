@@ -52,7 +52,7 @@ class Parameters:
     show_overlay: bool = True
     show_legend: bool = True
     opacity: float = 0.6
-    hide_below: float = 0.2
+    hide_below: float = 0.5
 
 
 NODES = ("output", "result", "roi")

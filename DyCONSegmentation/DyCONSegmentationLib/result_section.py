@@ -97,7 +97,7 @@ class ResultSection:
                     Cell(review, tip, bold=True),
                 )
             )
-        tables.fill(self._ui.structureTable, rows, right=(MILLILITERS, INTERVAL, EDGE))
+        tables.fill(self._ui.structureTable, rows, most=6, right=(MILLILITERS, INTERVAL, EDGE))
 
     def _on_result(self, index: int) -> None:
         if 0 <= index < len(self._session.results):

@@ -6,6 +6,7 @@ the marks of the review list as attributes, and refers to its uncertainty volume
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ import slicer
 
 from dycon_engine.errors import InputError
 from DyCONLib import mrml
-from DyCONLib.models import Model
+from DyCONLib.models import Model, ModelLabel
 from DyCONSegmentationLib.probabilities import load_probabilities
 from DyCONSegmentationLib.report import Report, parse_report, read_report
 from DyCONSegmentationLib.review import ReviewList, review_list
@@ -27,6 +28,13 @@ MODEL = "DyCON.Model"  # the training module tells by it what a model drew ...
 CORRECTED = "DyCON.Corrected"  # ... and by this that a person went over it
 LABELS = "DyCON.Labels"
 CHANNELS = "DyCON.Channels"
+COOL = (  # for structures without a color: outlines that stand out from warm colors of uncertainty
+    (64, 200, 255),
+    (80, 220, 120),
+    (190, 150, 255),
+    (0, 150, 170),
+    (120, 130, 255),
+)
 MAP = "DyCON.Map"  # on volumes that we made: they are no scans
 UNCERTAINTY = "DyCON.Uncertainty"
 PROBABILITIES = "DyCON.Probabilities"
@@ -90,7 +98,7 @@ def place(files: Files, *, model: Model, volume: Any, name: str, replaced: Any =
     unique = replaced.GetName() if replaced else slicer.mrmlScene.GenerateUniqueName(name)
     with mrml.removed_on_failure() as added:
         segmentation = mrml.load_segmentation(
-            files.labels, name=unique, segments=model.segments, reference_volume=volume
+            files.labels, name=unique, segments=_colored(model), reference_volume=volume
         )
         added.append(segmentation)
         maps = _load_maps(files, model, volume, unique, added)
@@ -169,6 +177,13 @@ def _result(segmentation: Any) -> Result:
         labels={str(name): int(value) for name, value in labels.items()},
         channels=int(segmentation.GetAttribute(CHANNELS) or 1),
     )
+
+
+def _colored(model: Model) -> list[ModelLabel]:
+    return [
+        label if label.color is not None else label._replace(color=spare)
+        for label, spare in zip(model.segments, itertools.cycle(COOL))
+    ]
 
 
 def _load_maps(

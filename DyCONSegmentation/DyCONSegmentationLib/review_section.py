@@ -47,11 +47,9 @@ class ReviewSection:
         self._ui.leftLabel.text = texts.left_text(review.left, len(review.regions))
         rows = []
         for region in review.regions:
-            mark = review.mark_of(region)
-            words = [*texts.region_row(region), mark.value]
-            tip = "Click to see it in all slice views"
-            rows.append([Cell(word, tip, bold=mark is Mark.OPEN) for word in words])
-        tables.fill(self._ui.regionTable, rows, right=(RANK, MILLILITERS, UNSURE))
+            words = [*texts.region_row(region), review.mark_of(region).value]
+            rows.append([Cell(word, "Click to see it in all slice views") for word in words])
+        tables.fill(self._ui.regionTable, rows, most=8, right=(RANK, MILLILITERS, UNSURE))
         self._select(result)
         chosen = bool(self._session.rank)
         for button in (self._ui.acceptButton, self._ui.fixedButton, self._ui.reopenButton):

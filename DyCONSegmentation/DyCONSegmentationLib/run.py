@@ -145,7 +145,8 @@ def _after(progress: Progress, event: Event) -> Progress:
     """Return the progress once `event` was heard; elapsed time is not its business."""
     change = functools.partial(dataclasses.replace, progress)
     if isinstance(event, Started):
-        return change(device=event.device_name or event.device or progress.device)
+        name = "CPU" if event.device == "cpu" else event.device_name or event.device
+        return change(device=name or progress.device)
     if isinstance(event, Stage):
         return change(step=step_text(event.name), item=event.item, items=event.items)
     if isinstance(event, Advanced) and event.overall >= 0:

@@ -50,6 +50,7 @@ class SegmentSection:
         ui.modelSelector.connect("currentIndexChanged(int)", self._on_model)
         ui.segmentButton.connect("clicked()", self._on_segment)
         ui.cancelButton.connect("clicked()", session.run.cancel)
+        ui.sampleButton.connect("clicked()", lambda: attempt(session.load_sample))
         ui.copyLogButton.connect("clicked()", self._on_copy)
         self._add_model_menu()
 
@@ -63,7 +64,7 @@ class SegmentSection:
     def _show_models(self) -> None:
         models, model = self._session.models, self._session.model
         selector = self._ui.modelSelector
-        names = [item.name for item in models] or ["No model found: import one with ..."]
+        names = [item.name for item in models] or ["No model yet"]
         blocked = selector.blockSignals(True)
         if [selector.itemText(index) for index in range(selector.count)] != names:
             selector.clear()
@@ -71,8 +72,7 @@ class SegmentSection:
         selector.currentIndex = models.index(model) if model in models else -1 if models else 0
         selector.enabled = bool(models)
         selector.blockSignals(blocked)
-        self._ui.cardLabel.text = texts.card_html(model) if model else ""
-        self._ui.cardLabel.visible = model is not None
+        self._ui.cardLabel.text = texts.card_html(model) if model else texts.NO_MODEL
 
     def _show_volumes(self) -> None:
         model, volumes = self._session.model, self._session.volumes
@@ -120,6 +120,8 @@ class SegmentSection:
         busy, problem = run.phase is not Phase.IDLE, self._session.problem
         ui.segmentButton.enabled = not busy and not problem
         ui.segmentButton.toolTip = problem or "Segment the volume with the model"
+        ui.hintLabel.text = problem
+        ui.hintLabel.visible = bool(problem) and not busy
         ui.segmentButton.text = "&Segment" if not busy else "Segmenting..."
         ui.cancelButton.visible = busy
         ui.cancelButton.enabled = run.phase is Phase.RUNNING

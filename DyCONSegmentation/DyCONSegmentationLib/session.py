@@ -7,7 +7,7 @@ state of its own: after a scene was closed or loaded it shows what is there.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from dycon_engine.errors import InputError
 from DyCONLib import mrml
 from DyCONLib.models import Broken, Model, find_models, import_model
 from DyCONLib.signal import Signal
-from DyCONSegmentationLib import editing, orders, training_set
+from DyCONSegmentationLib import editing, orders, showing, training_set
 from DyCONSegmentationLib.channels import preselect
 from DyCONSegmentationLib.logic import SegmentationLogic
 from DyCONSegmentationLib.parameters import (
@@ -46,10 +46,16 @@ class Surroundings:
     Attributes:
         model_folders: Where models are looked for; imports go to the first.
         open_editor: Shows the module Segment Editor.
+        sample: A small scan that comes with the module.
+        sample_model: File name of the model that fits it.
+        missing: Returns what must be installed first.
     """
 
     model_folders: tuple[Path, ...]
     open_editor: Callable[[], Any]
+    sample: Path
+    sample_model: str
+    missing: Callable[[], Sequence[str]] = tuple
 
 
 class Session:
@@ -109,6 +115,20 @@ class Session:
         self.preselect()
         self.changed.emit()
 
+    def load_sample(self) -> None:
+        """Load the sample scan and choose it with the model that fits it.
+
+        Raises:
+            InputError: It is not there.
+        """
+        path, fitting = self._surroundings.sample, self._surroundings.sample_model
+        if not path.is_file():
+            raise InputError("the sample scan is not in this installation; load a scan of your own")
+        node = slicer.util.loadVolume(str(path), {"name": "Sample heart"})
+        self.choose_volume(0, node.GetID())
+        if any(model.path.name == fitting for model in self.models):
+            self.choose(model=fitting)
+
     # models
 
     def find_models(self) -> None:
@@ -159,6 +179,8 @@ class Session:
     @property
     def problem(self) -> str:
         """What keeps Segment from being pressed, as what to do; '' where nothing does."""
+        if self._surroundings.missing():
+            return "Install what is missing first, with the button above."
         return orders.problem(self.volumes, self.model)
 
     @property
@@ -209,21 +231,8 @@ class Session:
 
     def show(self) -> None:
         """Draw scan, uncertainty and legend in the slice views as chosen."""
-        result, chosen = self.result, self.parameters
-        if result is None or result.volume is None:
-            return
-        if result.uncertainty is None:
-            return
-        if not chosen.show_overlay:
-            mrml.hide_overlay(result.uncertainty)
-            return
-        mrml.show_overlay(
-            result.volume,
-            result.uncertainty,
-            opacity=chosen.opacity,
-            threshold=chosen.hide_below,
-            legend=chosen.show_legend,
-        )
+        if self.result is not None:
+            showing.show(self.result, self.parameters)
 
     # review
 

@@ -17,6 +17,9 @@ class Cell(NamedTuple):
     bold: bool = False
 
 
+ROW_PIXELS = 24
+
+
 def prepare(table: Any, stretched: int) -> None:
     """Let column `stretched` take the room that the others leave."""
     header = table.horizontalHeader()
@@ -25,11 +28,20 @@ def prepare(table: Any, stretched: int) -> None:
         header.setSectionResizeMode(column, mode)
     header.setMinimumSectionSize(24)
     table.verticalHeader().setVisible(False)
-    table.verticalHeader().setDefaultSectionSize(24)
+    table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
 
 
-def fill(table: Any, rows: Sequence[Sequence[Cell]], right: Sequence[int] = ()) -> None:
-    """Show `rows`; columns in `right` are aligned to the right. The selected row stays selected."""
+def fill(
+    table: Any, rows: Sequence[Sequence[Cell]], *, most: int, right: Sequence[int] = ()
+) -> None:
+    """Show `rows`; the selected row stays selected.
+
+    Args:
+        table: The QTableWidget.
+        rows: Of cells.
+        most: So many rows are visible at most; fewer make the table lower.
+        right: Columns that are aligned to the right.
+    """
     blocked = table.blockSignals(True)
     table.setRowCount(len(rows))
     for row, cells in enumerate(rows):
@@ -39,6 +51,8 @@ def fill(table: Any, rows: Sequence[Sequence[Cell]], right: Sequence[int] = ()) 
                 item = qt.QTableWidgetItem()
                 table.setItem(row, column, item)
             _show(item, cell, to_right=column in right)
+    lines = max(1, min(len(rows), most))
+    table.setFixedHeight(table.horizontalHeader().sizeHint.height() + lines * ROW_PIXELS + 4)
     table.blockSignals(blocked)
 
 

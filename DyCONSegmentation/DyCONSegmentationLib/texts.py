@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from DyCONLib.models import Model
+from DyCONLib.preflight import Machine
 from DyCONSegmentationLib.report import Region, Report, StructureVolume
 
 RESEARCH = (
     "For research use only. Not a medical device; not for diagnosis or treatment planning. "
     "Check every segmentation."
+)
+NO_MODEL = (
+    "Import a model (a file NAME.dycon) with the button beside, or train one in DyCON Training"
 )
 STARTING = "Starting the engine"
 EXPORTING = "Exporting the volumes"
@@ -114,6 +118,37 @@ def _training_lines(model: Model) -> Iterator[str]:
         yield f"Dice {model.dice:.3f}{count}"
     else:
         yield "Dice not measured"
+
+
+def setup_text(missing: Sequence[str]) -> str:
+    """Return what must be installed before anything can be segmented; '' where nothing."""
+    if not missing:
+        return ""
+    return (
+        "Segmenting needs PyTorch and a few Python packages that this 3D Slicer does not have yet: "
+        f"{', '.join(missing)}. They are installed once, through the extension PyTorch, into "
+        "Slicer's own Python. You are asked before anything is downloaded."
+    )
+
+
+def machine_text(machine: Machine) -> str:
+    """Return what a computer can do, a line per thing."""
+    lines = [f"Automatic device: {machine.best.name} ({machine.best.kind})"]
+    for device in machine.devices:
+        memory = ""
+        if device.free_gib is not None and device.total_gib is not None:
+            memory = f", {device.free_gib:.1f} of {device.total_gib:.1f} GB free"
+        state = "works" if device.works else "does NOT work with this PyTorch"
+        lines.append(f"{device.kind}: {device.name} {state}{memory}")
+    if machine.broken_gpu is not None:
+        lines.append(
+            "The graphics card is seen but cannot compute: install PyTorch anew in the module "
+            "PyTorch Utils, for this card."
+        )
+    lines.append(f"Memory: {machine.memory_gib:.1f} GB free")
+    lines.append(f"Disk: {machine.disk_gib:.0f} GB free")
+    lines.append(f"PyTorch {machine.torch}, {machine.cores} processor cores")
+    return "\n".join(lines)
 
 
 def left_text(left: int, total: int) -> str:

@@ -10,6 +10,9 @@ import qt
 import slicer
 
 from dycon_engine.errors import DyconError
+from DyCONLib.install import Installer, missing_packages
+from DyCONLib.models import models_folder
+from DyCONLib.preflight import Preflight
 from DyCONLib.runner import Job
 from DyCONSegmentationLib.batch import BatchLogic
 from DyCONSegmentationLib.batch_section import BatchSection
@@ -19,6 +22,8 @@ from DyCONSegmentationLib.review_section import ReviewSection
 from DyCONSegmentationLib.run import StartJob
 from DyCONSegmentationLib.segment_section import SegmentSection
 from DyCONSegmentationLib.session import Session, Surroundings
+from DyCONSegmentationLib.setup import Setup
+from DyCONSegmentationLib.setup_section import SetupSection
 
 POLL_MS = 200
 TITLE = "DyCON Segmentation"
@@ -42,9 +47,11 @@ class Panel:
         """
         temporary, start = Path(slicer.app.temporaryPath), start or start_engine
         run = SegmentationLogic(start, temporary)
-        self.session = Session(run, surroundings(resources))
+        self.setup = Setup(missing_packages, Installer(), lambda: _preflight(temporary))
+        self.session = Session(run, surroundings(resources, lambda: self.setup.missing))
         self.batch = BatchLogic(start, temporary)
         self._sections = (
+            SetupSection(ui, self.setup, attempt),
             SegmentSection(ui, self.session, attempt),
             ResultSection(ui, self.session, attempt),
             ReviewSection(ui, self.session, attempt),
@@ -57,6 +64,7 @@ class Panel:
         run.failed.connect(tell)
         self.session.changed.connect(self.refresh)
         self.batch.changed.connect(self.refresh)
+        self.setup.changed.connect(self.refresh)
         self._watch_scene()
         self.refresh()
 
@@ -65,6 +73,7 @@ class Panel:
         for section in self._sections:
             section.refresh()
         busy = any(logic.phase is not Phase.IDLE for logic in (self.session.run, self.batch))
+        busy = busy or self.setup.checking
         if busy != self._timer.active:
             (self._timer.start if busy else self._timer.stop)()
 
@@ -72,6 +81,7 @@ class Panel:
         """Look at whatever runs."""
         self.session.run.poll()
         self.batch.poll()
+        self.setup.poll()
 
     def enter(self) -> None:
         """Show the scene as it is now: nobody told us while the panel was hidden."""
@@ -86,6 +96,7 @@ class Panel:
         self.session.changed.disconnect()
         self.session.run.close()
         self.batch.close()
+        self.setup.close()
 
     def _watch_scene(self) -> None:
         scene = slicer.mrmlScene
@@ -119,12 +130,19 @@ def start_engine(arguments: Any, run_dir: Path) -> Job:
     return Job.start("predict", arguments, run_dir=run_dir, environment=environment)
 
 
-def surroundings(resources: Path) -> Surroundings:
+def _preflight(folder: Path) -> Preflight:
+    return Preflight(folder, environment=slicer.util.startupEnvironment())
+
+
+def surroundings(resources: Path, missing: Callable[[], list[str]]) -> Surroundings:
     """Return where Slicer keeps models, and how it opens Segment Editor."""
-    own = Path(slicer.app.slicerUserSettingsFilePath).parent / "DyCON" / "Models"
+    own = models_folder(slicer.app.slicerUserSettingsFilePath)
     return Surroundings(
         model_folders=(own, resources / "Models"),
         open_editor=lambda: slicer.util.selectModule("SegmentEditor"),
+        sample=resources / "Samples" / "DyCONPhantomHeart.nrrd",
+        sample_model="DyCONPhantomHeart.dycon",
+        missing=missing,
     )
 
 

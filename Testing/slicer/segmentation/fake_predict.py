@@ -6,6 +6,7 @@ network: what is brighter than `BRIGHT` is the structure, and uncertainty grows 
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -20,6 +21,8 @@ from dycon_engine.data.formats.readers import read_image
 from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.errors import DyconError
+from dycon_engine.inference.inputs import Targets, find_inputs, targets
+from dycon_engine.inference.progress import CaseProgress
 from dycon_engine.jobs.events import CaseDone
 from dycon_engine.jobs.reporter import Reporter, run_job
 from dycon_engine.predict import parser
@@ -49,12 +52,12 @@ def start(way: str, folder: Path, **environment: str):
     )
 
 
-def segmented(options, reporter: Reporter, *, threshold: float = BRIGHT) -> None:
+def segmented(options, reporter: Reporter, *, say: bool = True) -> None:
     """Write everything that was asked for one scan."""
-    reporter.stage("segmenting", 4)
+    if say:
+        reporter.stage("segmenting", 4)
     image = read_image(options.input[0])
     array, geometry = image.array[0], image.geometry
-    reporter.advance(4)
     if options.uncertainty:
         unsure = np.clip(array / array.max(), 0, 1).astype(np.float32)
         write_scalar(options.uncertainty, unsure, geometry, overwrite=False)
@@ -62,14 +65,49 @@ def segmented(options, reporter: Reporter, *, threshold: float = BRIGHT) -> None
         likely = np.stack([1 - unsure, unsure])
         write_scalar(options.probabilities, likely, geometry, overwrite=False)
     options.report.write_text(report_text(regions=json.loads(os.environ.get("REGIONS", "[]"))))
-    options.report_html.write_text("<html>the page</html>")
-    labels = np.where(array > threshold, VALUE, 0).astype(np.uint8)
+    if options.report_html:
+        options.report_html.write_text("<html>the page</html>")
+    labels = np.where(array > BRIGHT, VALUE, 0).astype(np.uint8)
     write_label(options.output, labels, geometry, overwrite=False)
-    reporter.emit(CaseDone(case=options.output.stem))
+    if say:
+        reporter.advance(4)
+        reporter.emit(CaseDone(case=options.output.stem))
 
 
 def good(options, reporter):
     segmented(options, reporter)
+
+
+def many(options, reporter):
+    """Segment a list; cases of FAIL fail, at those of KILL the process is killed."""
+    wrong, deadly = (os.environ.get(name, "").split(",") for name in ("FAIL", "KILL"))
+    asked = Targets(options.output, options.uncertainty, None, None, options.report)
+    cases = find_inputs(options.input, 1)
+    failed = []
+    for number, case in enumerate(cases, start=1):
+        where = targets(case, asked, many=True)
+        progress = CaseProgress(reporter, number, len(cases))
+        progress.begin("segmenting", 1)
+        progress.done()
+        reporter.check_cancelled()
+        if case.name in deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if case.name in wrong:
+            failed.append(case.name)
+            reporter.emit(CaseDone(case=case.name, error="the scan is cut short; copy it again"))
+            continue
+        for path in where.all():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        one = argparse.Namespace(input=case.images, output=where.labels, probabilities=None)
+        one.uncertainty, one.report, one.report_html = where.uncertainty, where.report, None
+        segmented(one, reporter, say=False)
+        named = {name: path.name for name, path in where._asdict().items() if path}
+        reporter.emit(CaseDone(case=case.name, outputs=named))
+        while os.environ.get("GATE") and not Path(os.environ["GATE"]).exists():
+            reporter.check_cancelled()
+            time.sleep(0.01)
+    if failed:
+        raise DyconError(f"{len(failed)} of {len(cases)} cases failed: {', '.join(failed)}")
 
 
 def gated(options, reporter):
@@ -154,6 +192,7 @@ WAYS = {
         good,
         killed,
         late,
+        many,
         no_map,
         no_report,
         other_grid,

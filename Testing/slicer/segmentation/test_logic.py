@@ -18,21 +18,12 @@ import numpy as np
 import pytest
 
 from dycon_engine.errors import DyconError, InputError
-from Testing import tiny_package
 from Testing.slicer.segmentation import fake_predict
 from Testing.slicer.segmentation.contents import add_volume, report_table
 
 PATIENCE_S = 60
 SIZE = (10, 12, 14)
 TODAY = datetime(2026, 11, 21)
-
-
-@pytest.fixture(scope="session")
-def package(tmp_path_factory):
-    """A trained model's file, with the numbers of a card but random weights."""
-    path = tmp_path_factory.mktemp("models") / "tiny.dycon"
-    tiny_package.save(path)
-    return path
 
 
 @pytest.fixture

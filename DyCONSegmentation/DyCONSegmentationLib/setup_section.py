@@ -1,0 +1,37 @@
+"""The setup page and the section This computer of the panel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from DyCONSegmentationLib import texts
+from DyCONSegmentationLib.setup import Setup
+
+
+class SetupSection:
+    """Shows what is missing and what the computer can do."""
+
+    def __init__(self, ui: Any, setup: Setup, attempt: Any) -> None:
+        """Connect the widgets.
+
+        Args:
+            ui: The widgets by name.
+            setup: What they show.
+            attempt: Calls an action and tells a failure in one sentence.
+        """
+        self._ui, self._setup = ui, setup
+        ui.installButton.connect("clicked()", lambda: attempt(setup.install))
+        ui.checkButton.connect("clicked()", setup.check)
+
+    def refresh(self) -> None:
+        """Show the setup."""
+        ui, setup = self._ui, self._setup
+        ui.setupFrame.visible = bool(setup.missing)
+        ui.setupLabel.text = texts.setup_text(setup.missing)
+        ui.checkButton.enabled = not setup.checking and not setup.missing
+        if setup.checking:
+            ui.computerLabel.text = "Checking; the first time can take a minute..."
+        elif setup.trouble:
+            ui.computerLabel.text = setup.trouble
+        elif setup.machine is not None:
+            ui.computerLabel.text = texts.machine_text(setup.machine)

@@ -1,0 +1,66 @@
+"""How a result looks in the slice views: scan, colors of uncertainty with legend, outlines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+
+from DyCONLib import mrml
+from DyCONSegmentationLib.parameters import Parameters
+from DyCONSegmentationLib.results import Result
+
+TITLE = "Uncertainty"
+LEGEND_SIZE = (0.06, 0.3)  # of the view, width and height
+LEGEND_PLACE = (0.97, 0.08)
+TITLE_POINTS, LABEL_POINTS = 11, 10
+OUTLINE_PIXELS = 2
+
+
+def show(result: Result, chosen: Parameters) -> None:
+    """Draw `result` in all slice views as chosen; views that show another scan are fitted."""
+    if result.volume is None or result.uncertainty is None:
+        return
+    if not chosen.show_overlay:
+        mrml.hide_overlay(result.uncertainty)
+        _outline(result.segmentation, filled=True)
+        return
+    elsewhere = any(view.GetBackgroundVolumeID() != result.volume.GetID() for view in _views())
+    mrml.show_overlay(
+        result.volume,
+        result.uncertainty,
+        opacity=chosen.opacity,
+        threshold=chosen.hide_below,
+        legend=chosen.show_legend,
+    )
+    _style_legend(result.uncertainty)
+    _outline(result.segmentation, filled=False)
+    if elsewhere:
+        slicer.util.resetSliceViews()
+
+
+def _style_legend(uncertainty: Any) -> None:
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(uncertainty)
+    if legend is None or legend.GetTitleText() == TITLE:
+        return
+    legend.SetTitleText(TITLE)
+    legend.SetSize(*LEGEND_SIZE)
+    legend.SetPosition(*LEGEND_PLACE)
+    legend.GetTitleTextProperty().SetFontSize(TITLE_POINTS)
+    legend.GetLabelTextProperty().SetFontSize(LABEL_POINTS)
+    legend.GetLabelTextProperty().SetFontFamilyToArial()
+
+
+def _outline(segmentation: Any, *, filled: bool) -> None:
+    """Draw edges only while colors of uncertainty lie over the scan: a fill would mix with them."""
+    display = segmentation.GetDisplayNode()
+    if display is not None:
+        display.SetVisibility2DOutline(True)
+        display.SetVisibility2DFill(filled)
+        display.SetSliceIntersectionThickness(OUTLINE_PIXELS)
+
+
+def _views() -> list[Any]:
+    nodes = slicer.mrmlScene.GetNodesByClass("vtkMRMLSliceCompositeNode")
+    nodes.UnRegister(None)
+    return [nodes.GetItemAsObject(index) for index in range(nodes.GetNumberOfItems())]
