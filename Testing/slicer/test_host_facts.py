@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +38,15 @@ def test_a_process_that_used_everything_ends_quietly(slicer_views):
         [sys.executable, "-c", USE], cwd=root, capture_output=True, text=True, check=False
     )
     assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", "")
+
+
+def test_the_runner_for_the_real_application_counts_and_ends_it(slicer_qt, monkeypatch, capsys):
+    import slicer
+
+    ended = []
+    monkeypatch.setattr(slicer.util, "exit", ended.append)
+    runpy.run_path(str(Path(__file__).with_name("run_in_slicer.py")))
+    said = capsys.readouterr().out
+    assert "FAILED  DyCONSegmentation" in said  # no module is loaded here
+    assert f"{len(FACTS)} passed, 2 failed" in said
+    assert ended == [1]

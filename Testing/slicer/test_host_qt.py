@@ -126,6 +126,29 @@ def test_no_new_attributes_and_no_wrong_types(slicer_qt):
         label.currentText  # noqa: B018
 
 
+def test_only_plain_numbers_and_text_reach_qt(slicer_qt, tmp_path):
+    import numpy as np
+    import qt
+    import slicer
+
+    box = qt.QDoubleSpinBox()
+    box.value = np.float64(3)  # a Python float
+    for value in (np.float32(2), np.int64(2)):
+        with pytest.raises(ValueError, match="PythonQt does not know"):
+            box.value = value
+    with pytest.raises(ValueError, match="PythonQt does not know"):
+        slicer.util.loadUI(tmp_path / "panel.ui")
+
+
+def test_signals_with_two_signatures_in_qt5_need_one_of_them(slicer_qt):
+    import qt
+
+    for widget, name in ((qt.QComboBox(), "currentIndexChanged"), (qt.QSpinBox(), "valueChanged")):
+        with pytest.raises(AttributeError, match="two signatures"):
+            getattr(widget, name)
+        assert widget.connect(f"{name}(int)", print)
+
+
 def test_enumerators_are_on_the_class_and_are_integers(slicer_qt):
     import ctk
     import qt

@@ -13,18 +13,27 @@ import enum
 import inspect
 import traceback
 import weakref
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PySide6 import QtCore, QtGui, QtWidgets
 from shiboken6 import Shiboken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 # A static method of the same name hides the property, as in PythonQt
 HIDDEN_PROPERTIES = {"QTimer": {"singleShot"}}
 # Not in Qt 5.15, which Slicer is built with
 NEWER_THAN_QT5 = {"checkStateChanged"}
+# Two signatures of one name in Qt 5.15: `widget.NAME.connect` would take either of them
+OVERLOADED_IN_QT5 = {
+    "QButtonGroup": {"buttonClicked", "buttonPressed", "buttonReleased", "buttonToggled"},
+    "QComboBox": {"activated", "currentIndexChanged", "highlighted"},
+    "QDoubleSpinBox": {"valueChanged"},
+    "QSpinBox": {"valueChanged"},
+}
 # Static dialogs wait for a person; qt.py answers and records them
 STATIC_DIALOGS: dict[tuple[str, str], Callable[..., Any]] = {}
 EXEC: list[Callable[[Any], Any]] = []  # how QDialog.exec_() is answered; set by qt.py
@@ -250,6 +259,8 @@ class _Signal:
         own = raw._signals if isinstance(raw, StandIn) else ()
         meta = raw.metaObject()
         native = (_text(meta.method(i).methodSignature()) for i in range(meta.methodCount()))
+        if _listed(raw, name, OVERLOADED_IN_QT5):
+            raise AttributeError(f"'{name}' has two signatures in Qt 5: use connect('{name}(...)')")
         self._owner, self._name = owner, name
         self._signature = next(s for s in (*own, *native) if s.split("(")[0] == name)
 
@@ -311,6 +322,12 @@ def unwrap(value: Any) -> Any:
         return [unwrap(item) for item in value]
     if isinstance(value, Shiboken.Object):
         raise TypeError(f"a PySide object reached the panel: {value!r}")
+    if isinstance(value, np.float64 | np.str_):  # are float and str for Python, too
+        return value.item()
+    if isinstance(value, np.generic | PathLike):
+        raise ValueError(
+            f"PythonQt does not know {type(value).__name__}: use float(), int(), str()"
+        )
     return value
 
 
@@ -337,8 +354,13 @@ def _alive(wrapper: Wrapper) -> Any:
 
 
 def _property_index(raw: Any, name: str) -> int:
-    hidden = any(name in HIDDEN_PROPERTIES.get(kind.__name__, ()) for kind in type(raw).__mro__)
+    hidden = _listed(raw, name, HIDDEN_PROPERTIES)
     return -1 if hidden else raw.metaObject().indexOfProperty(name)
+
+
+def _listed(raw: Any, name: str, by_class: Mapping[str, set[str]]) -> bool:
+    """Whether the name is listed for the class of the object or one above it."""
+    return any(name in by_class.get(kind.__name__, ()) for kind in type(raw).__mro__)
 
 
 def _normalized(signal: Any) -> str:
