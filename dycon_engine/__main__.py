@@ -16,6 +16,7 @@ VERBS = {
     "train": "train a model on labeled and unlabeled scans",
     "predict": "segment scans with a trained package",
     "evaluate": "compare segmentations with references and write a report",
+    "prepare": "turn the public download of a benchmark's data set into a data set",
     "benchmark": "run methods on one split and compare them",
     "rank": "order unlabeled scans by what labeling them should teach",
     "describe": "show a package, a data set, the methods or this machine",

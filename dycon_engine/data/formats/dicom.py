@@ -60,6 +60,11 @@ def read(folder: Path) -> Stored:
     return Stored(array, header)
 
 
+def series_files(folder: Path) -> list[Path]:
+    """Return the files of the series in `folder` in the order of the slices that `read` gives."""
+    return [part.path for part in _series(folder)[1]]
+
+
 def _pixels(part: Slice) -> NDArray[np.float32]:
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")

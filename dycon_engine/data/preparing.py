@@ -1,0 +1,195 @@
+"""From the public downloads of the benchmarks to images/CASE.nii.gz and labels/CASE.nii.gz.
+
+Voxels stay as they are: no cropping, no resampling, no normalization; training does the rest. Case
+names are those of the protocols.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813 - the name in use
+from numpy.typing import NDArray
+
+from dycon_engine.data.cases import grid_difference
+from dycon_engine.data.formats.dicom import is_series, series_files
+from dycon_engine.data.formats.readers import read_image, read_label, with_spacing
+from dycon_engine.data.formats.writers import write_label, write_scalar
+from dycon_engine.data.volume import Volume
+from dycon_engine.errors import DyconError, InputError
+from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.settings import known
+
+LA_SPACING_MM = (0.625, 0.625, 0.625)  # of the challenge; the HDF5 files say nothing
+SOFT_TISSUE_HU = (-100.0, 300.0)
+INSTANCE_NUMBER = "0020|0013"
+
+
+class Download(NamedTuple):
+    """One case as it was downloaded.
+
+    Attributes:
+        name: As in the protocols.
+        read: Returns its scan (1, D, H, W) and its label map (D, H, W) of 0 and 1.
+    """
+
+    name: str
+    read: Callable[[], tuple[Volume, NDArray[np.uint8]]]
+
+
+def prepare(kind: str, source: Path, target: Path, reporter: Reporter) -> dict[str, Any]:
+    """Write every case of the data set `kind` that is not there yet; return the summary.
+
+    Raises:
+        InputError: An unknown kind, or no case of it in `source`.
+        DyconError: Cases failed; each was said, the others are written.
+    """
+    find = DOWNLOADS[known(kind, DOWNLOADS, "data set")]
+    cases = sorted(find(source))
+    if not cases:
+        raise InputError(f"'{source}': no case of {kind} found; expected {EXPECTED[kind]}")
+    for folder in ("images", "labels"):
+        (target / folder).mkdir(parents=True, exist_ok=True)
+    reporter.stage("prepare", len(cases))
+    failed = []
+    for done, case in enumerate(cases, start=1):
+        reporter.check_cancelled()
+        try:
+            _write(case, target)
+        except DyconError as error:
+            failed.append(case.name)
+            reporter.tell(f"DyCON: case '{case.name}': {error}")
+        reporter.advance(done)
+    if failed:
+        raise DyconError(
+            f"{len(failed)} of {len(cases)} cases cannot be prepared ({', '.join(failed[:10])}); "
+            "the reasons are above, the other cases are written"
+        )
+    return {"cases": len(cases), "data": str(target)}
+
+
+def _write(case: Download, target: Path) -> None:
+    image_path, label_path = (target / f / f"{case.name}.nii.gz" for f in ("images", "labels"))
+    if image_path.exists() and label_path.exists():
+        return
+    image, label = case.read()
+    write_label(label_path, label, image.geometry, overwrite=True)
+    write_scalar(image_path, image.array[0], image.geometry, overwrite=True)
+
+
+def _left_atrium(source: Path) -> Iterable[Download]:
+    """Find the challenge's ID/lgemri.nrrd with laendo.nrrd, or UA-MT's ID/mri_norm2.h5."""
+    for path in source.rglob("lgemri.nrrd"):
+        yield Download(path.parent.name, _reader(path, path.with_name("laendo.nrrd")))
+    for path in source.rglob("mri_norm2.h5"):
+        yield Download(path.parent.name, _reader(path, path, spaced=True))
+
+
+def _pancreas(source: Path) -> Iterable[Download]:
+    """Find PANCREAS_NNNN with its DICOM series and labelNNNN.nii.gz anywhere in `source`."""
+    labels = {p.name[5:9]: p for p in source.rglob("label[0-9][0-9][0-9][0-9].nii*")}
+    for folder in source.rglob("PANCREAS_[0-9][0-9][0-9][0-9]"):
+        number = folder.name[-4:]
+        series = [f for f in sorted(folder.rglob("*")) if f.is_dir() and is_series(f)]
+        if number in labels:
+            yield Download(folder.name, _pancreas_reader(series, labels[number]))
+
+
+def _brats(source: Path) -> Iterable[Download]:
+    """Find CASE_flair.nii with CASE_seg.nii; every tumor label becomes the whole tumor."""
+    for path in source.rglob("*_flair.nii*"):
+        name = path.name.partition("_flair.nii")[0]
+        yield Download(name, _reader(path, path.with_name(path.name.replace("_flair", "_seg"))))
+
+
+def _isles(source: Path) -> Iterable[Download]:
+    """Find sub-X_..._dwi.nii.gz with sub-X_..._msk.nii.gz, in BIDS folders."""
+    masks = {_subject(path): path for path in source.rglob("sub-*_msk.nii*")}
+    for path in source.rglob("sub-*_dwi.nii*"):
+        if _subject(path) in masks:
+            yield Download(_subject(path), _reader(path, masks[_subject(path)]))
+
+
+def _subject(path: Path) -> str:
+    return path.name.partition("_")[0]
+
+
+def _reader(
+    image: Path, label: Path, *, spaced: bool = False
+) -> Callable[[], tuple[Volume, NDArray[np.uint8]]]:
+    def read() -> tuple[Volume, NDArray[np.uint8]]:
+        scan, reference = read_image(image), read_label(label)
+        difference = grid_difference(scan, reference)
+        if difference:
+            raise InputError(f"label map '{label.name}' and scan: the scan {difference}")
+        if spaced:
+            scan = with_spacing(scan, LA_SPACING_MM)
+        return scan, (reference.array > 0).astype(np.uint8)
+
+    return read
+
+
+def _pancreas_reader(
+    series: list[Path], label: Path
+) -> Callable[[], tuple[Volume, NDArray[np.uint8]]]:
+    """Return a reader for the label maps of Pancreas-CT, whose headers do not fit the scans.
+
+    Their slices are in the order of the DICOM instance numbers, rows and columns as in the files
+    (so used by the public preparation of MC-Net). Whether that holds is checked on the tissue.
+    """
+
+    def read() -> tuple[Volume, NDArray[np.uint8]]:
+        if len(series) != 1:
+            raise InputError(f"{len(series)} DICOM series; expected one folder with the scan")
+        scan, reference = read_image(series[0]), read_label(label).array > 0
+        if reference.shape != scan.array.shape[1:]:
+            raise InputError(
+                f"label map is {_size(reference.shape)} but the scan {_size(scan.array.shape[1:])} "
+                "voxels; download both again"
+            )
+        numbers = [_instance_number(path) for path in series_files(series[0])]
+        if numbers[0] > numbers[-1]:
+            reference = reference[::-1]
+        tissue = float(np.median(scan.array[0][reference])) if reference.any() else 0.0
+        low, high = SOFT_TISSUE_HU
+        if not low <= tissue <= high:
+            raise InputError(
+                f"median of the labeled voxels is {tissue:.0f} HU, expected soft tissue ({low:g} "
+                f"to {high:g}); the label map does not fit this scan"
+            )
+        return scan, np.ascontiguousarray(reference).astype(np.uint8)
+
+    return read
+
+
+def _instance_number(path: Path) -> int:
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("GDCMImageIO")
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    text = reader.GetMetaData(INSTANCE_NUMBER) if reader.HasMetaDataKey(INSTANCE_NUMBER) else ""
+    if not re.fullmatch(r"\s*\d+\s*", text):
+        raise InputError(f"'{path.name}': has no instance number; the order cannot be known")
+    return int(text)
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+DOWNLOADS: Mapping[str, Callable[[Path], Iterable[Download]]] = {
+    "brats19": _brats,
+    "isles22": _isles,
+    "la": _left_atrium,
+    "pancreas": _pancreas,
+}
+EXPECTED = {
+    "brats19": "CASE/CASE_flair.nii.gz with CASE/CASE_seg.nii.gz (MICCAI_BraTS_2019_Data_Training)",
+    "isles22": "sub-X/ses-0001/dwi/*_dwi.nii.gz with derivatives/sub-X/ses-0001/*_msk.nii.gz",
+    "la": "ID/lgemri.nrrd with ID/laendo.nrrd, or ID/mri_norm2.h5",
+    "pancreas": "PANCREAS_NNNN/.../*.dcm and labelNNNN.nii.gz",
+}
