@@ -12,6 +12,7 @@ import slicer
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk
 
+from dycon_engine import __version__
 from dycon_engine.errors import DyconError, InputError
 from DyCONLib.models import ModelLabel
 from DyCONLib.mrml_files import ijk_to_ras, read_array, voxels_of, vtk_matrix, write_array
@@ -158,6 +159,8 @@ def _add_segments(
         entry = terminology_entry(label.terminology)
         if entry:
             segment.SetTag(segment.GetTerminologyEntryTagName(), entry)
+        segment.SetTag("DICOM.SegmentAlgorithmType", "AUTOMATIC")
+        segment.SetTag("DICOM.SegmentAlgorithmName", f"DyCON {__version__}")
         segmentation.AddSegment(segment, segmentation.GenerateUniqueSegmentID(label.name))
 
 
@@ -172,7 +175,9 @@ def _cropped(labels: NDArray[Any], volume: Any) -> Any:
     i0, i1, j0, j1, k0, k1 = extent
     box = np.ascontiguousarray(labels[k0 : k1 + 1, j0 : j1 + 1, i0 : i1 + 1])
     image.SetExtent(extent)
-    image.GetPointData().SetScalars(numpy_to_vtk(box.ravel(), deep=1))
+    scalars = numpy_to_vtk(box.ravel(), deep=1)
+    scalars.SetName("ImageScalars")  # by this name Slicer's DICOM export finds the voxels
+    image.GetPointData().SetScalars(scalars)
     image.SetGeometryFromImageToWorldMatrix(vtk_matrix(ijk_to_ras(volume)))
     return image
 

@@ -60,7 +60,7 @@ def start(
                 stdout=output,
                 stderr=errors,
                 start_new_session=True,
-                creationflags=_windows_flags(),
+                creationflags=windows_flags(),
             )
     except OSError as error:
         raise DyconError(
@@ -109,7 +109,8 @@ def _signal_group(pid: int, number: int) -> None:
             os.killpg(group, number)
 
 
-def _windows_flags() -> int:
+def windows_flags() -> int:
+    """Return the flags that keep Windows from opening a console window; 0 elsewhere."""
     names = ("CREATE_NEW_PROCESS_GROUP", "CREATE_NO_WINDOW")  # 0 on other systems
     return sum(int(getattr(subprocess, name, 0)) for name in names)
 
@@ -122,5 +123,5 @@ def _taskkill(pid: int) -> None:
             capture_output=True,
             check=False,
             timeout=REAP_S,
-            creationflags=_windows_flags(),
+            creationflags=windows_flags(),
         )
