@@ -18,7 +18,6 @@ from functools import lru_cache, partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dycon_engine.config import AugmentationConfig, TrainingConfig
@@ -164,7 +163,4 @@ def die_with_parent(worker: int, parent: int) -> None:  # noqa: ARG001 - PyTorch
 
 
 def _pinned(batch: Batch) -> Batch:
-    def pin(tensor: Tensor) -> Tensor:
-        return tensor.pin_memory() if tensor.numel() else tensor
-
-    return Batch(pin(batch.image), pin(batch.label), pin(batch.unlabeled))
+    return batch.map(lambda tensor: tensor.pin_memory() if tensor.numel() else tensor)

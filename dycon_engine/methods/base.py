@@ -47,6 +47,11 @@ class Method(nn.Module, ABC):
         """Return how the network that predicts is made; one network as built by default."""
         return Composition()
 
+    @property
+    def sees_hidden_labels(self) -> bool:
+        """Whether this is an audit that must be given an `AuditBatch`; no method of a paper is."""
+        return False
+
     def student(self) -> nn.Module:
         """Return the module that gradients train, image -> logits; the predictor by default."""
         return self.predictor()

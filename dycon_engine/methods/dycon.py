@@ -4,7 +4,9 @@
 
 FeCL sees the labels of labeled patches and, on unlabeled ones, the teacher's pseudo-labels where it
 is confident. The released code builds the pairs of the unlabeled half from their ground truth; a
-`Batch` holds none, so that this leak cannot happen here.
+`Batch` holds none, so that this leak cannot happen here. To measure it there is an audit of its own
+(`fecl_scope` oracle), which needs another kind of batch, an unlocking setting, and says so in all
+that it leaves behind.
 """
 
 from __future__ import annotations
@@ -12,9 +14,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dycon_engine.data.batch import Batch
+from dycon_engine.data.batch import AuditBatch, Batch
 from dycon_engine.errors import InputError
 from dycon_engine.losses.consistency import mean_squared
 from dycon_engine.losses.fecl import FeclSettings, fecl
@@ -165,7 +168,7 @@ class Dycon(TeacherMethod):
     config: DyconConfig
 
     def __init__(self, build_network: BuildNetwork, config: DyconConfig) -> None:
-        _refuse_oracle(config)
+        _require_unlocked(config)
         super().__init__(build_network, config)
 
     def build_student(self, network: Network) -> Embedder:
@@ -199,15 +202,26 @@ class Dycon(TeacherMethod):
             terms |= self._uncl_terms(student, teacher, contrast, beta)
         if uses_fecl(config):
             cells = []
-            if config.fecl_scope in {"labeled", "both"}:
+            if config.fecl_scope in {"labeled", "both", "oracle"}:
                 source = CellSource(labeled.embedding, taught_labeled, known.p)
                 cells.append(labeled_cells(source, batch.label, purity=config.cell_purity))
             if config.fecl_scope in {"pseudo", "both"}:
                 moved = view.move_along(taught.embedding)
                 source = CellSource(unlabeled.embedding, moved, student.p)
                 cells.append(pseudo_cells(source, teacher.p, confidence=config.cell_confidence))
+            if config.fecl_scope == "oracle":
+                source = CellSource(
+                    unlabeled.embedding, view.move_along(taught.embedding), student.p
+                )
+                truth = view.move_along(_hidden(batch, student.p.shape[1]))
+                cells.append(pseudo_cells(source, truth, confidence=config.cell_purity))
             terms["fecl"] = contrast * self._fecl(join(cells))
         return terms
+
+    @property
+    def sees_hidden_labels(self) -> bool:
+        """Whether this is the audit of the published label leak."""
+        return uses_fecl(self.config) and self.config.fecl_scope == "oracle"
 
     def after_step(self, progress: Progress) -> None:
         """Move the teacher, close behind the student until `start`."""
@@ -277,20 +291,28 @@ def _teaches_labeled(config: DyconConfig) -> bool:
     return (
         uses_fecl(config)
         and config.teacher_negatives > 0
-        and config.fecl_scope in {"labeled", "both"}
+        and config.fecl_scope in {"labeled", "both", "oracle"}
     )
 
 
-def _refuse_oracle(config: DyconConfig) -> None:
-    """Refuse the audit of the label leak, which needs batches this engine does not make yet."""
-    if config.fecl_scope != "oracle":
-        return
-    if not config.unlock_oracle:
+def _require_unlocked(config: DyconConfig) -> None:
+    """Refuse the audit of the label leak unless it was asked for twice."""
+    if config.fecl_scope == "oracle" and not config.unlock_oracle:
         raise InputError(
             "method.fecl_scope: 'oracle' would show FeCL the labels of unlabeled cases; it is an "
             "audit only, unlock it with method.unlock_oracle=true or choose labeled, pseudo or both"
         )
-    raise InputError(
-        "method.fecl_scope: 'oracle' needs batches with labels of unlabeled cases, which this "
-        "version does not make; choose labeled, pseudo, both or none"
-    )
+
+
+def _hidden(batch: Batch, classes: int) -> Tensor:
+    """Return the hidden labels of an audit as probabilities (U, K, D, H, W).
+
+    Raises:
+        InputError: An ordinary batch, which has none.
+    """
+    if not isinstance(batch, AuditBatch):
+        raise InputError(
+            "method.fecl_scope: 'oracle' got a batch without hidden labels; choose labeled, "
+            "pseudo, both or none"
+        )
+    return F.one_hot(batch.hidden, classes).movedim(-1, 1).float()

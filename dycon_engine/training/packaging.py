@@ -8,13 +8,16 @@ from dataclasses import dataclass
 
 from dycon_engine.config import RunConfig
 from dycon_engine.data.audit import Audit
+from dycon_engine.data.hidden import ORACLE_NOTICE
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.seen import Seen
 from dycon_engine.data.splits import Split
 from dycon_engine.jobs.events import Saved, Validated
 from dycon_engine.jobs.files import write_json
 from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.methods.base import Method
 from dycon_engine.package import Calibration, PackageInfo
+from dycon_engine.package.info import NOTICE
 from dycon_engine.settings import Table, as_table
 from dycon_engine.training.loop import Standing
 from dycon_engine.training.rundir import RunDirectory
@@ -48,6 +51,7 @@ class Packager:
             "cases": {role: len(names) for role, names in self.split.roles.items()},
             "split_sha256": self.split.hash(),
             "warnings": len(self.audit.warnings),
+            **_oracle(trainer.method),
             "preprocessing": self.preprocessing.as_table(),
             "method": as_table(trainer.method.config),
             "device": str(trainer.process.device),
@@ -93,7 +97,7 @@ class Packager:
         }
         if found is not None:
             if trainer.process.is_main:
-                self._write_report(found)
+                self._write_report(found, trainer.method)
             summary |= {
                 "dice": found.dice,
                 "dice_per_class": found.dice_per_class,
@@ -120,6 +124,7 @@ class Packager:
             calibration=found.calibration if found else Calibration(),
             inference=self.config.inference,
             composition=trainer.method.composition(),
+            notice=f"{ORACLE_NOTICE} {NOTICE}" if trainer.method.sees_hidden_labels else NOTICE,
             name_patterns=tuple(f"_{i:04d}" for i in range(len(channels))) if numbered else (),
         )
 
@@ -135,6 +140,7 @@ class Packager:
             }
         return {
             "method": self.config.method.name,
+            **_oracle(trainer.method),
             "settings": as_table(trainer.method.config),
             "checkpoint": f"{which}, step {trainer.step_count} of {self.config.training.steps}",
             "labeled_cases": len(self.split.labeled),
@@ -153,7 +159,7 @@ class Packager:
         where = f"{path.parent.name}/{path.name}"
         self.reporter.emit(Saved(what=f"package {which}", path=where, step=trainer.step_count))
 
-    def _write_report(self, found: Validation) -> None:
+    def _write_report(self, found: Validation, method: Method) -> None:
         """Write report/validation.json: every case under an alias, undefined values as null."""
         names = [label.name for label in self.audit.labels[1:]]
         cases = [
@@ -168,6 +174,7 @@ class Packager:
         ]
         self.run.report.mkdir(exist_ok=True)
         content = {
+            **_oracle(method),
             "dice": found.dice,
             "dice_per_class": found.dice_per_class,
             "student_dice": found.student_dice,
@@ -175,6 +182,11 @@ class Packager:
             "cases": cases,
         }
         write_json(self.run.report / "validation.json", content)
+
+
+def _oracle(method: Method) -> Table:
+    """Return the mark of an audit run; nothing for any other."""
+    return {"oracle": ORACLE_NOTICE} if method.sees_hidden_labels else {}
 
 
 def _finite(table: Table) -> Table:

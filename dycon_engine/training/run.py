@@ -16,6 +16,7 @@ from dycon_engine.config import RunConfig
 from dycon_engine.data.audit import Audit, audit
 from dycon_engine.data.cache import TrainingData, prepare_training
 from dycon_engine.data.cases import Case, Dataset
+from dycon_engine.data.hidden import ORACLE_NOTICE, AuditBatchLoader, hidden_labels
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.data.loader import BatchLoader
 from dycon_engine.data.splits import Split, apply_split, split_cases
@@ -131,6 +132,8 @@ def _train(
     config = plan.config
     packager = _packager(run, plan, reporter)
     method = _build(plan, request)  # before anything is written: settings are checked here
+    if method.sees_hidden_labels:
+        reporter.warn("oracle", ORACLE_NOTICE)
     trainer = Trainer(method, config.training, process)
     if process.is_main and not request.resume:
         run.write_description(config, plan.split, packager.facts(trainer))
@@ -146,15 +149,7 @@ def _train(
     )
     loop = Loop(
         trainer=trainer,
-        batches=BatchLoader(
-            data.labeled,
-            data.unlabeled,
-            training=config.training,
-            augmentation=config.augmentation,
-            rank=process.rank,
-            world=process.world,
-            spacing_mm=packager.preprocessing.spacing_mm,
-        ),
+        batches=_batches(plan, data, trainer),
         store=CheckpointStore(run.checkpoints, keep=config.training.keep_checkpoints),
         reporter=reporter,
         standing=packager.standing,
@@ -168,7 +163,26 @@ def _train(
         loop.on_step = board.step
         loop.run()
     summary = packager.finish(validator, trainer)
+    if method.sees_hidden_labels:
+        summary |= {"oracle": True, "notice": ORACLE_NOTICE}
     return summary | loop.speed.summary() | {"peak_memory_mib": peak_memory_mib(process.device)}
+
+
+def _batches(plan: Plan, data: TrainingData, trainer: Trainer) -> BatchLoader:
+    """Return the loader; for the audit of the label leak alone one that knows hidden labels."""
+    config, process = plan.config, trainer.process
+    preprocessing = plan.audit.preprocessing(config)
+    common: Table = {
+        "training": config.training,
+        "augmentation": config.augmentation,
+        "rank": process.rank,
+        "world": process.world,
+        "spacing_mm": preprocessing.spacing_mm,
+    }
+    if not trainer.method.sees_hidden_labels:
+        return BatchLoader(data.labeled, data.unlabeled, **common)
+    labels = hidden_labels(plan.dataset, data, preprocessing, config.data)
+    return AuditBatchLoader(data.labeled, data.unlabeled, labels=labels, **common)
 
 
 def _packager(run: RunDirectory, plan: Plan, reporter: Reporter) -> Packager:

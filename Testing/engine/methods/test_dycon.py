@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dycon_engine.data.batch import Batch
+from dycon_engine.data.batch import AuditBatch, Batch
 from dycon_engine.errors import InputError
 from dycon_engine.methods.dycon import DyconConfig
 from dycon_engine.schedules import Progress
@@ -117,11 +117,36 @@ def test_the_teacher_never_decodes_labeled_patches(monkeypatch: pytest.MonkeyPat
     assert embedded == [2]
 
 
-@pytest.mark.parametrize("unlocked", [False, True])
-def test_oracle_is_refused_in_one_sentence(unlocked: bool) -> None:
+def test_the_oracle_is_locked_and_refused_in_one_sentence() -> None:
     with pytest.raises(InputError, match=r"fecl_scope: 'oracle'.*choose labeled") as caught:
-        tiny_method("dycon", fecl_scope="oracle", unlock_oracle=unlocked)
+        tiny_method("dycon", fecl_scope="oracle")
     assert "\n" not in str(caught.value)
+
+
+def test_an_unlocked_oracle_still_finds_no_label_in_an_ordinary_batch() -> None:
+    method = tiny_method("dycon", fecl_scope="oracle", unlock_oracle=True)
+    assert method.sees_hidden_labels
+    with pytest.raises(InputError, match="a batch without hidden labels"):
+        method(tiny_batch(), HALF)
+
+
+def test_the_oracle_contrasts_by_the_hidden_labels_and_by_nothing_else_of_them() -> None:
+    batch = tiny_batch()
+    hidden = torch.zeros(2, 16, 16, 16, dtype=torch.long)
+    values = []
+    for corner in (0, 8):
+        truth = hidden.clone()
+        truth[:, corner : corner + 8, :8, :8] = 1
+        audit = AuditBatch(batch.image, batch.label, batch.unlabeled, truth)
+        method = tiny_method("dycon", fecl_scope="oracle", unlock_oracle=True)
+        values.append({name: term.item() for name, term in method(audit, HALF).items()})
+    assert values[0].pop("fecl") != values[1].pop("fecl")
+    assert values[0] == values[1]
+
+
+@pytest.mark.parametrize("scope", ["labeled", "pseudo", "both", "none"])
+def test_no_other_scope_sees_hidden_labels(scope: str) -> None:
+    assert not tiny_method("dycon", fecl_scope=scope, unlock_oracle=True).sees_hidden_labels
 
 
 def test_fecl_cannot_reach_a_label_of_an_unlabeled_patch() -> None:
