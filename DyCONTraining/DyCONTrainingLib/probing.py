@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from dycon_engine.errors import InputError
@@ -76,6 +75,7 @@ class Probing:
 
 
 def _key(request: TrainRequest, folder: Folder | None) -> object:
+    """Return what the speed depends on: everything but the number of steps."""
     settings = {k: v for k, v in request.settings.items() if k != "training.validate_every"}
-    same = replace(request, steps=0, settings={}, start=bool(request.start) * "x")
-    return (same, repr(sorted(settings.items())), folder.path if folder else None)
+    choices = (request.method, request.profile, request.device, repr(sorted(settings.items())))
+    return (*choices, folder.path if folder is not None else None)

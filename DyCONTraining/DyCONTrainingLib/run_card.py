@@ -20,7 +20,7 @@ from dycon_engine.jobs.events import (
     from_line,
 )
 from dycon_engine.jobs.files import is_alive
-from dycon_engine.jobs.lock import holder
+from dycon_engine.jobs.lock import holder, start_time
 from DyCONTrainingLib.request import REQUEST, TrainRequest, read_request
 
 TAIL_BYTES = 1 << 18
@@ -124,7 +124,7 @@ def look(run_dir: Path) -> RunCard:
 
 def mark_started(run_dir: Path, pid: int) -> None:
     """Note the process of a run that has not said anything yet: it reads the data first."""
-    (run_dir / STARTED).write_text(str(pid), encoding="ascii")
+    (run_dir / STARTED).write_text(f"{pid} {start_time(pid) or ''}", encoding="ascii")
 
 
 def _standing(run_dir: Path) -> Standing:
@@ -142,11 +142,12 @@ def _is_starting(run_dir: Path) -> bool:
     """Return whether a process was started that has not taken the lock yet."""
     note, events = run_dir / STARTED, run_dir / "events.jsonl"
     try:
-        pid, noted = int(note.read_text(encoding="ascii")), note.stat().st_mtime
+        number, _, began = note.read_text(encoding="ascii").partition(" ")
+        pid, noted = int(number), note.stat().st_mtime
         said = events.stat().st_mtime if events.exists() else 0.0
     except (OSError, ValueError):
         return False
-    return noted > said and is_alive(pid)
+    return noted > said and is_alive(pid) and (start_time(pid) or began) == began
 
 
 def _sentence(run_dir: Path, standing: Standing, events: Sequence[Event]) -> str:

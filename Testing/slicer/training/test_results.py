@@ -1,0 +1,208 @@
+"""Figures, comparison, budget, form and jobs for other computers: what the panel says of them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import datetime
+
+import pytest
+
+from dycon_engine.errors import InputError
+from Testing import tiny_package
+from Testing.slicer.training import loop, scenes
+from Testing.slicer.training import run_folders as folders
+
+
+def report(tmp_path, name="01-dycon", dice=0.8, **more):
+    from DyCONTrainingLib.results import read_report
+
+    run = folders.write_run(tmp_path, name, [folders.DONE])
+    folders.finished(run, dice, **more)
+    return read_report(run)
+
+
+def test_the_report_in_words(tmp_path):
+    from DyCONTrainingLib.results import summary_text
+
+    found = report(tmp_path)
+    assert [(s.case, s.dice, s.hd95_mm) for s in found.scores] == [
+        ("validation 1", 0.8, 4.0),
+        ("validation 2", 0.81, None),
+    ]
+    assert summary_text(found).splitlines() == [
+        "Trained on 4 labeled and 9 unlabeled scans.",
+        "Dice 0.800 on 2 held-out cases, HD95 4.0 mm (1 without: nothing found, or nothing there).",
+        "Calibration error near boundaries 12.0 % as trained, 4.0 % after calibration.",
+    ]
+
+
+def test_without_held_out_cases_nothing_is_claimed(tmp_path):
+    from DyCONTrainingLib.results import read_report, summary_text
+
+    run = folders.write_run(tmp_path, "01-dycon", [folders.DONE])
+    folders.finished(run)
+    (run / "report/validation.json").unlink()
+    assert "not scored and not calibrated" in summary_text(read_report(run))
+
+
+@pytest.mark.parametrize("damage", ["config.json", "package/last.dycon"])
+def test_a_run_without_result_has_no_report(tmp_path, damage):
+    from DyCONTrainingLib.results import read_report
+
+    run = folders.write_run(tmp_path, "01-dycon", [folders.DONE])
+    folders.finished(run)
+    (run / damage).unlink()
+    assert read_report(run) is None
+
+
+def test_the_gain_is_shown_only_on_the_same_split(tmp_path):
+    from DyCONTrainingLib.results import compared
+
+    ours = report(tmp_path, "01-dycon", 0.85)
+    base = report(tmp_path, "02-supervised", 0.80, method="supervised")
+    assert compared(ours, base) == (
+        "With unlabeled scans Dice 0.855, supervised only 0.805 on the same split and steps: a "
+        "gain of 0.050, better in 2 of 2 cases."
+    )
+    assert "a loss of 0.050, better in 0 of 2" in compared(base, ours)
+    other = report(tmp_path, "03-supervised", 0.80, split="another")
+    assert compared(ours, other) == (
+        "'03-supervised' was not trained on the same split; no comparison."
+    )
+
+
+def test_a_model_is_handed_over_once_and_under_a_free_name(tmp_path):
+    from DyCONTrainingLib.results import is_published, model_name, publish
+
+    from DyCONLib.models import find_models
+
+    run = folders.write_run(tmp_path, "01-dycon", [folders.DONE])
+    with pytest.raises(InputError, match="has no model yet"):
+        publish(run, tmp_path / "models", "x")
+    (run / "package").mkdir()
+    tiny_package.save(run / "package/last.dycon")
+    name = model_name(["Left atrium/wall", "b", "c"], "01-dycon", [])
+    assert name == "left-atrium-wall-b-01-dycon"
+    assert model_name(["a"], "01-dycon", ["a-01-dycon"]) == "a-01-dycon-2"
+    assert not is_published(run)
+    model = publish(run, tmp_path / "models", name)
+    assert is_published(run)
+    assert [each.path for each in find_models([tmp_path / "models"])] == [model.path]
+
+
+def test_the_budget_in_words():
+    from DyCONTrainingLib.budget import Probe, budget_text, concern, steps_for
+
+    probe = Probe(step_s=2.0, overhead_s=120, memory_gib=3.2, available_gib=2.5, device="CPU")
+    now = datetime(2026, 8, 3, 22, 30)
+    assert steps_for(60, probe) == 1740
+    assert steps_for(1, probe) == 20
+    assert budget_text(1740, probe, now) == (
+        "1740 steps in about 1 h, done at 23:30, needs 3.2 GiB on CPU"
+    )
+    assert "tomorrow at 00:20" in budget_text(3240, probe, now)
+    assert "on Thu 6 Aug at" in budget_text(130000, probe, now)
+    assert concern(1740, probe).startswith("needs 3.2 GiB but 2.5 GiB are free")
+    assert "100 steps are few" in concern(100, Probe(step_s=1.0))
+    assert concern(1000, Probe(step_s=1.0)) == ""
+
+
+def test_forms_come_from_what_the_engine_describes():
+    from DyCONTrainingLib.form import MAIN, chosen_settings, methods
+
+    from dycon_engine.inference.description import describe_methods
+
+    described = describe_methods()
+    forms = {form.name: form for form in methods(described)}
+    assert next(iter(forms)) == "dycon"
+    assert set(forms) == set(described)
+    for name, wanted in MAIN.items():  # the table names real settings
+        assert [field.name for field in forms[name].fields] == list(wanted), name
+    assert all(0 < len(form.fields) <= 5 and form.about for form in forms.values())
+    assert not forms["supervised"].needs_unlabeled
+    dycon = forms["dycon"]
+    weight = next(f for f in dycon.fields if f.name == "consistency_weight")
+    assert (weight.kind, weight.title, weight.low) == ("number", "Consistency weight", 0.0)
+    values = {"consistency_weight": 0.2, "beta_max": weight.default, "unknown": 1}
+    beta = next(f for f in dycon.fields if f.name == "beta_max")
+    assert chosen_settings(dycon, values | {"beta_max": beta.default}) == {
+        "method.consistency_weight": 0.2
+    }
+
+
+@pytest.fixture
+def saved(slicer_scene, tmp_path):
+    """A data set of three cases on disk."""
+    scenes.scans(2, 1)
+    made, _ = scenes.logic(tmp_path)
+    made.open(tmp_path / "set")
+    made.add_scene()
+    made.save()
+    while made.is_busy:
+        made.poll()
+    return made.folder
+
+
+def test_a_job_for_another_computer_is_one_folder_and_one_command(saved, tmp_path):
+    from DyCONTrainingLib.request import TrainRequest
+    from DyCONTrainingLib.transfer import Export, import_result
+
+    extra = {name: value for name, value in loop.TINY.items() if name != "training.save_every"}
+    request = TrainRequest(settings=extra, steps=2, device="cpu")
+    export = Export(tmp_path / "a job", saved, request)
+    while not export.step():
+        pass
+    job = tmp_path / "a job"
+    assert sorted(p.name for p in job.iterdir()) == [
+        "README.md", "data", "dycon_engine", "request.json",
+    ]  # fmt: skip
+    text = (job / "README.md").read_text()
+    (command,) = [line for line in text.splitlines() if "dycon_engine.train" in line]
+    assert str(tmp_path) not in text
+    environment = {"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"}  # nothing of ours on the path
+    line = command.strip().replace("python", sys.executable, 1)
+    ended = subprocess.run(
+        ["sh", "-c", line], cwd=job, env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    run = import_result(job, saved, lambda method: f"09-{method}")
+    assert run == tmp_path / "set/runs/09-dycon"
+    assert (run / "package/last.dycon").is_file()
+    assert not (run / "lock").exists()
+    assert "../../images/case001.nrrd" in (run / "data.toml").read_text()
+
+
+def test_what_is_no_result_is_refused(saved, tmp_path):
+    from DyCONTrainingLib.transfer import import_result
+
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match="holds no result of training"):
+        import_result(tmp_path / "other", saved, str)
+    run = folders.write_run(tmp_path / "box", "result", folders.steps(1, 3))
+    folders.hold(run, host="gpu-box")
+    with pytest.raises(InputError, match="still trains in it"):
+        import_result(run, saved, str)
+    assert not (tmp_path / "set/runs").exists() or not list((tmp_path / "set/runs").iterdir())
+
+
+def test_a_job_is_complete_or_absent(saved, tmp_path, monkeypatch):
+    from DyCONTrainingLib.request import TrainRequest
+    from DyCONTrainingLib.transfer import Export
+
+    from dycon_engine.errors import DyconError
+
+    with pytest.raises(InputError, match="lies in the data set"):
+        Export(saved.path / "job", saved, TrainRequest())
+    with pytest.raises(InputError, match="is not empty"):
+        Export(saved.path, saved, TrainRequest())
+
+    def full(*_arguments, **_named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("DyCONTrainingLib.transfer.shutil.copytree", full)
+    export = Export(tmp_path / "job", saved, TrainRequest())
+    with pytest.raises(DyconError, match="disk full"):
+        list(iter(export.step, True))
+    assert not (tmp_path / "job").exists()
+    assert not list(tmp_path.glob(".partial-*"))

@@ -1,0 +1,178 @@
+"""Curves and plain words from what a run said; pure functions of events and time."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from dycon_engine.jobs.client import RunState
+from dycon_engine.jobs.events import Advanced, Stage, Started, StepDone, Warned
+from Testing.slicer.training import run_folders as folders
+
+
+def history(*events):
+    from DyCONTrainingLib.history import History
+
+    made = History()
+    made.add(events)
+    return made
+
+
+def trained(dice, *, seconds=60.0, foreground=None):
+    """A history of one step per value of the labeled Dice, `seconds` apart."""
+    events = [Stage(name="train", total=len(dice))]
+    for number, value in enumerate(dice, start=1):
+        watched = {"labeled_dice": value}
+        if foreground is not None:
+            watched |= {"foreground_labeled": 0.1, "foreground_unlabeled": foreground(number)}
+        events.append(
+            StepDone(
+                time_s=1000 + seconds * number,
+                step=number,
+                total=len(dice),
+                loss=1 - value,
+                terms={"dice": 1 - value},
+                diagnostics=watched,
+            )
+        )
+    return history(*events), 1000 + seconds * len(dice)
+
+
+def judged(made, now, state=RunState.RUNNING, **more):
+    from DyCONTrainingLib.advice import judge
+
+    return judge(made, state, now, **more)
+
+
+def test_every_term_has_a_curve():
+    made = history(*folders.steps(1, 5, fecl=0.3), folders.SCORED, folders.SAVED)
+    assert list(made.terms) == ["dice", "uncl", "fecl"]
+    assert made.curve("beta").values[-1] == pytest.approx(1 - 5 / 40)
+    assert made.curve("learning rate").steps == [1, 2, 3, 4, 5]
+    assert (made.curve("held-out cases").values, made.curve("held-out cases, student").values) == (
+        [0.7],
+        [0.6],
+    )
+    assert made.saved_s == 1500.0
+
+
+def test_steps_that_a_resumed_run_does_again_count_once():
+    made = history(*folders.steps(1, 8), Started(job="train", engine="0"), *folders.steps(6, 9))
+    assert made.curve("loss").steps == list(range(1, 10))
+
+
+def test_what_is_no_number_leaves_a_gap():
+    made = history(*folders.steps(1, 2, odd=math.nan), *folders.steps(3, 3, odd=None))
+    assert made.curve("odd").values == []
+    assert made.curve("dice").steps == [1, 2, 3]
+
+
+def test_a_long_curve_is_thinned_by_means():
+    made = history(*folders.steps(1, 1000, total=1000))
+    steps, values = made.curve("loss").thinned(100)
+    assert len(steps) == 100
+    assert steps[0] == pytest.approx(5.5)
+    assert values[0] == pytest.approx(sum(1 / n for n in range(1, 11)) / 10)
+
+
+def test_still_improving():
+    made, now = trained([0.9 - 0.8 * math.exp(-n / 60) for n in range(150)])
+    assert judged(made, now) == ("good", "Still improving")
+
+
+def test_flat_for_so_many_minutes():
+    rising = [0.8 * n / 50 for n in range(50)]
+    made, now = trained(rising + [0.8] * 100)
+    mood, text = judged(made, now)
+    assert mood == "watch"
+    assert text.startswith("Flat for ")
+    minutes = int(text.split()[2]) if "min" in text.split()[3] else 60 * int(text.split()[2])
+    assert 90 <= minutes + (int(text.split()[4]) if text.split()[3] == "h" else 0) <= 104
+
+
+def test_noise_is_no_plateau_and_no_improvement():
+    noise = [0.05 * math.sin(7 * n) for n in range(300)]
+    made, now = trained([0.7 + n for n in noise])
+    assert judged(made, now).text.startswith("Flat for")
+    made, now = trained([0.2 + 0.002 * i + n for i, n in enumerate(noise)])
+    assert judged(made, now).text == "Still improving"
+
+
+def test_foreground_that_vanishes():
+    made, now = trained([0.5] * 100, foreground=lambda n: 0.1 if n < 40 else 0.001)
+    assert judged(made, now, entropy=0.5) == (
+        "bad",
+        "Foreground is collapsing: stop and lower the entropy coefficient",
+    )
+    assert judged(made, now, entropy=None).text.endswith("lower the entropy coefficient")
+    assert judged(made, now, entropy=0.0).text.endswith("lower the weights of the unlabeled terms")
+    made, now = trained([0.5] * 100, foreground=lambda n: 0.05)
+    assert "collapsing" not in judged(made, now).text
+    made = history(folders.TRAINING, *folders.steps(1, 3), folders.COLLAPSE)
+    assert "collapsing" in judged(made, 2000.0).text
+
+
+def test_steps_without_numbers_are_told():
+    warned = Warned(topic="non_finite", message="step 3: dice not finite")
+    made = history(folders.TRAINING, *folders.steps(1, 2), warned)
+    assert judged(made, 2000.0).mood == "watch"
+
+
+def test_what_comes_before_and_after_the_steps():
+    assert judged(history(), 0.0).text == "Starting the engine"
+    made = history(Stage(name="audit", total=20), Advanced(stage="audit", done=3, total=20))
+    assert judged(made, 0.0).text == "Checking the scans: 3 of 20"
+    made = history(*folders.steps(1, 40), folders.SCORED, folders.DONE)
+    assert judged(made, 0.0, RunState.FINISHED) == (
+        "good",
+        "Done: 40 steps, Dice 0.700 on the held-out cases",
+    )
+    made = history(*folders.steps(1, 5), folders.STOPPED)
+    assert "'Resume' goes on" in judged(made, 0.0, RunState.CANCELLED).text
+    made = history(*folders.steps(1, 5), folders.FAILED)
+    assert judged(made, 0.0, RunState.FAILED) == ("bad", "the disk is full; make room")
+
+
+def test_saved_and_left():
+    from DyCONTrainingLib.advice import remaining_text, saved_text
+
+    made = history(folders.SAVED, *folders.steps(1, 10), folders.TRAINING)
+    assert saved_text(made, 1620.0) == "saved 2 min ago"
+    assert saved_text(history(), 1620.0) == "not saved yet"
+    assert remaining_text(made) == "about 30 s left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(5, "5 s"), (90, "2 min"), (3600, "1 h"), (12000, "3 h 20 min"), (400000, "5 days")],
+)
+def test_time_in_words(seconds, words):
+    from DyCONTrainingLib.advice import duration
+
+    assert duration(seconds) == words
+
+
+def test_charts_are_nodes_that_are_updated_and_go_away(slicer_scene):
+    from DyCONTrainingLib.charts import DICE_CHART, LOSS_CHART, SCHEDULE_CHART, Charts
+
+    before = slicer_scene.GetNumberOfNodes()
+    charts, made = Charts("01-dycon"), history(*folders.steps(1, 5))
+    charts.update(made)
+    assert charts.node(DICE_CHART) is None
+    loss = charts.node(LOSS_CHART)
+    assert loss.GetNumberOfPlotSeriesNodes() == 2
+    rows = loss.GetNthPlotSeriesNode(0).GetTableNode().GetTable().GetNumberOfRows()
+    nodes = slicer_scene.GetNumberOfNodes()
+    made.add([*folders.steps(6, 9), folders.SCORED])
+    charts.update(made)
+    assert rows == 5
+    table = loss.GetNthPlotSeriesNode(0).GetTableNode().GetTable()
+    assert table.GetNumberOfRows() == 9
+    assert table.GetValue(8, 1).ToDouble() == pytest.approx(0.5 / 9, rel=1e-6)
+    assert charts.node(DICE_CHART).GetNumberOfPlotSeriesNodes() == 2
+    assert slicer_scene.GetNumberOfNodes() == nodes + 1 + 2 * 2
+    names = [charts.node(SCHEDULE_CHART).GetNthPlotSeriesNode(i).GetName() for i in range(2)]
+    assert names == ["beta (1 = 0.975)", "learning rate (1 = 0.009)"]
+    charts.remove()
+    assert slicer_scene.GetNumberOfNodes() == before
