@@ -325,8 +325,9 @@ def unwrap(value: Any) -> Any:
     if isinstance(value, np.float64 | np.str_):  # are float and str for Python, too
         return value.item()
     if isinstance(value, np.generic | PathLike):
-        raise ValueError(
-            f"PythonQt does not know {type(value).__name__}: use float(), int(), str()"
+        kind = type(value).__name__
+        raise ValueError(  # noqa: TRY004 the kind of error that PythonQt raises
+            f"PythonQt does not know {kind}: use float(), int(), str()"
         )
     return value
 
