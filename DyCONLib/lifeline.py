@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 
 from dycon_engine.jobs.files import is_alive
 from dycon_engine.jobs.lock import start_time
@@ -20,9 +21,16 @@ LOOK_S = 1.0
 GRACE_S = 3.0
 
 
-def arguments(pid: int, job: str) -> tuple[str, ...]:
-    """Return what to give `python -m` so that `job` lives as long as process `pid`, not longer."""
-    return ("DyCONLib.lifeline", str(pid), start_time(pid) or "", f"dycon_engine.{job}")
+def with_lifeline(argv: Sequence[str], job: str) -> tuple[str, ...]:
+    """Return the command line of `job` such that it lives as long as this process, not longer.
+
+    Args:
+        argv: From `dycon_engine.jobs.client.command`: interpreter, -m, module, its arguments.
+        job: train, predict, ...
+    """
+    pid = os.getpid()
+    watched = ("DyCONLib.lifeline", str(pid), start_time(pid) or "", f"dycon_engine.{job}")
+    return (*argv[:2], *watched, *argv[3:])
 
 
 def main() -> None:

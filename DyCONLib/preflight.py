@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from dycon_engine.errors import DyconError
-from dycon_engine.jobs import client
-from DyCONLib import lifeline, processes
-from DyCONLib.support_log import last_words
+from DyCONLib.question import Question
 
-LIMIT_S = 180.0  # the first start of PyTorch on a slow disk takes long
 GIB = 2**30
 
 
@@ -83,58 +75,25 @@ class Preflight:
             DyconError: The engine cannot be started.
         """
         self._folder = folder
-        self._scratch = tempfile.TemporaryDirectory(prefix="dycon-", ignore_cleanup_errors=True)
-        self._began = time.monotonic()
-        line = client.command(
-            python or processes.default_python(), "describe", ["--machine", "--json"]
-        )
-        argv = (*line.argv[:2], *lifeline.arguments(os.getpid(), "describe"), *line.argv[3:])
-        try:
-            self._process: subprocess.Popen[bytes] = processes.start(
-                argv,
-                cwd=line.cwd,
-                environment=processes.child_environment(line, environment),
-                stdout=self._file("out"),
-                stderr=self._file("err"),
-            )
-        except DyconError:
-            self._scratch.cleanup()
-            raise
+        self._question = Question(["--machine"], python=python, environment=environment)
 
     def poll(self) -> Machine | None:
         """Return the answer, None while there is none yet.
 
         Raises:
-            DyconError: The engine failed, in its own words, or gave no answer in time.
+            DyconError: As `Question.poll`, or no device works.
         """
-        code = self._process.poll()
-        if code is None:
-            if time.monotonic() - self._began < LIMIT_S:
-                return None
-            self.kill()
-            raise DyconError(f"the engine did not answer in {LIMIT_S:.0f} s; restart the computer")
-        try:
-            if code != 0:
-                words = last_words(self._file("err"))
-                raise DyconError(words or f"the engine ended with code {code}; copy the log")
-            return _machine(self._file("out").read_bytes(), self._folder)
-        finally:
-            self._scratch.cleanup()
+        answer = self._question.poll()
+        return None if answer is None else _machine(answer, self._folder)
 
     def kill(self) -> None:
         """Stop asking; once it has ended this does nothing."""
-        if self._process.poll() is None:
-            processes.kill_tree(self._process.pid)
-            processes.reap(self._process)
-        self._scratch.cleanup()
-
-    def _file(self, name: str) -> Path:
-        return Path(self._scratch.name, name)
+        self._question.kill()
 
 
-def _machine(content: bytes, folder: Path) -> Machine:
+def _machine(answer: Mapping[str, Any], folder: Path) -> Machine:
     try:
-        raw = json.loads(content)["machine"]
+        raw = answer["machine"]
         devices = tuple(
             Device(
                 kind,

@@ -7,7 +7,6 @@ same way, by `Job.attach`.
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import time
@@ -102,11 +101,8 @@ class Job:
         earlier = tail.read()
         words = [*arguments, "--run-dir", run_dir.resolve()]
         line = client.command(python or processes.default_python(), job, words)
-        argv = line.argv
-        if not detached:
-            argv = (*argv[:2], *lifeline.arguments(os.getpid(), job), *argv[3:])
         process = processes.start(
-            argv,
+            line.argv if detached else lifeline.with_lifeline(line.argv, job),
             cwd=line.cwd,
             environment=processes.child_environment(line, environment),
             stderr=run_dir / STDERR,

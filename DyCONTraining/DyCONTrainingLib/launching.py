@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from DyCONLib.question import Question
 from DyCONLib.runner import Job
-from DyCONTrainingLib.question import Question
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from dycon_engine.errors import DyconError
-from DyCONLib import preflight
+from DyCONLib import question
 from DyCONLib.preflight import Device, Machine, Preflight
 
 
@@ -61,7 +61,7 @@ def test_an_answer_that_makes_no_sense_is_refused(tmp_path, said):
 
 
 def test_no_answer_in_time_ends_the_question(tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight, "LIMIT_S", 0.5)
+    monkeypatch.setattr(question, "LIMIT_S", 0.5)
     asks = Preflight(tmp_path, python=python(tmp_path, "time.sleep(600)"))
     with pytest.raises(DyconError, match="did not answer"):
         answer(asks)

@@ -1,11 +1,11 @@
-"""A question to the engine that is answered on its standard output: `describe ... --json`."""
+"""A question to the engine that it answers on standard output: `describe ... --json`."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from dycon_engine.errors import DyconError
 from dycon_engine.jobs import client
 from DyCONLib import lifeline, processes
 from DyCONLib.support_log import last_words
+
+LIMIT_S = 180.0  # the first start of PyTorch on a slow disk takes long
 
 
 class Question:
@@ -26,18 +28,18 @@ class Question:
         python: str | Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """Ask.
+        """Ask; the arguments go before `--json`, the others are those of `Job.start`.
 
         Raises:
             DyconError: The engine cannot be started.
         """
         self._scratch = tempfile.TemporaryDirectory(prefix="dycon-", ignore_cleanup_errors=True)
+        self._began = time.monotonic()
         words = [*arguments, "--json"]
         line = client.command(python or processes.default_python(), "describe", words)
-        argv = (*line.argv[:2], *lifeline.arguments(os.getpid(), "describe"), *line.argv[3:])
         try:
             self._process: subprocess.Popen[bytes] = processes.start(
-                argv,
+                lifeline.with_lifeline(line.argv, "describe"),
                 cwd=line.cwd,
                 environment=processes.child_environment(line, environment),
                 stdout=self._file("out"),
@@ -48,23 +50,29 @@ class Question:
             raise
 
     def poll(self) -> Mapping[str, Any] | None:
-        """Return the answer, None while there is none yet.
+        """Return the answer, None while there is none yet; never blocks.
 
         Raises:
-            DyconError: The engine failed, in its own words.
+            DyconError: The engine failed, in its own words, or gave no usable answer, or none in
+                time.
         """
         code = self._process.poll()
         if code is None:
-            return None
+            if time.monotonic() - self._began < LIMIT_S:
+                return None
+            self.kill()
+            raise DyconError(f"the engine did not answer in {LIMIT_S:.0f} s; restart the computer")
         try:
-            if code:
+            if code != 0:
                 words = last_words(self._file("err"))
                 raise DyconError(words or f"the engine ended with code {code}")
-            answer: Mapping[str, Any] = json.loads(self._file("out").read_bytes())
-        except (OSError, ValueError) as error:
-            raise DyconError(f"the engine gave no usable answer ({error!r})") from error
+            answer = json.loads(self._file("out").read_bytes())
+        except (OSError, ValueError):
+            answer = None
         finally:
             self._scratch.cleanup()
+        if not isinstance(answer, dict):
+            raise DyconError("the engine gave no usable answer; restart Slicer and try again")
         return answer
 
     def kill(self) -> None:
