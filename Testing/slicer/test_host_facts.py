@@ -37,7 +37,9 @@ def test_a_process_that_used_everything_ends_quietly(slicer_views):
     ended = subprocess.run(
         [sys.executable, "-c", USE], cwd=root, capture_output=True, text=True, check=False
     )
-    assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", "")
+    drivers = ("MESA", "libEGL")  # what a machine's graphics driver says is not ours
+    said = [line for line in ended.stderr.splitlines() if not line.startswith(drivers)]
+    assert (ended.returncode, said, ended.stdout) == (0, [], "")
 
 
 def test_the_runner_for_the_real_application_counts_and_ends_it(slicer_qt, monkeypatch, capsys):

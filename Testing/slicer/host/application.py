@@ -73,11 +73,9 @@ class ModuleManager:
         return next((m for m in vars(slicer.modules).values() if _name_of(m) == name), None)
 
     def modulesNames(self) -> tuple[str, ...]:
-        """The names of all loaded modules."""
         return tuple(name for m in vars(slicer.modules).values() if (name := _name_of(m)))
 
     def factoryManager(self) -> ModuleManager:
-        """What slicer.util.moduleNames() asks."""
         return self
 
     loadedModuleNames = modulesNames
@@ -92,11 +90,9 @@ class ProcessEnvironment:
     """The QProcessEnvironment of slicer.app.startupEnvironment(): here the one of this process."""
 
     def keys(self) -> tuple[str, ...]:
-        """Names of the variables."""
         return tuple(os.environ)
 
     def value(self, name: str, default: str = "") -> str:
-        """The variable, or the default."""
         return os.environ.get(name, default)
 
 
@@ -107,7 +103,6 @@ class Settings:
         self.stored: dict[str, Any] = {}
 
     def value(self, key: str, default: Any = None) -> Any:
-        """What was stored, or the default."""
         return self.stored.get(key, default)
 
     def setValue(self, key: str, value: Any) -> None:
@@ -117,15 +112,12 @@ class Settings:
         self.stored[key] = value
 
     def clear(self) -> None:
-        """Forget everything."""
         self.stored = {}
 
     def contains(self, key: str) -> bool:
-        """Whether the key was stored."""
         return key in self.stored
 
     def remove(self, key: str) -> None:
-        """Forget a key and everything below it."""
         self.stored = {
             k: v for k, v in self.stored.items() if k != key and not k.startswith(key + "/")
         }
@@ -302,11 +294,9 @@ class SliceWidget:
         self._logic = logic
 
     def sliceLogic(self) -> Any:
-        """The vtkMRMLSliceLogic."""
         return self._logic
 
     def mrmlSliceNode(self) -> Any:
-        """The vtkMRMLSliceNode."""
         return self._logic.GetSliceNode()
 
     def mrmlSliceCompositeNode(self) -> Any:
@@ -314,7 +304,6 @@ class SliceWidget:
         return self._logic.GetSliceCompositeNode()
 
     def sliceView(self) -> _View:
-        """The view inside the widget."""
         return _View()
 
 
@@ -322,11 +311,9 @@ class PlotWidget:
     """layoutManager().plotWidget(0)."""
 
     def mrmlPlotViewNode(self) -> Any:
-        """The vtkMRMLPlotViewNode that names the chart to show."""
         return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLPlotViewNode")
 
     def plotView(self) -> _View:
-        """The view inside the widget."""
         return _View()
 
 
@@ -334,11 +321,9 @@ class ThreeDWidget:
     """layoutManager().threeDWidget(0)."""
 
     def mrmlViewNode(self) -> Any:
-        """The vtkMRMLViewNode."""
         return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLViewNode")
 
     def threeDView(self) -> _View:
-        """The view inside the widget."""
         return _View()
 
 
@@ -351,7 +336,6 @@ class LayoutManager:
         self._host = host
 
     def layoutLogic(self) -> Any:
-        """The vtkMRMLLayoutLogic."""
         return self._host.layout_logic
 
     @property
@@ -364,11 +348,9 @@ class LayoutManager:
         self.setLayout(arrangement)
 
     def setLayout(self, arrangement: int) -> None:
-        """Change the arrangement of the views."""
         self._host.layout_logic.GetLayoutNode().SetViewArrangement(arrangement)
 
     def sliceViewNames(self) -> tuple[str, ...]:
-        """Names of the slice views."""
         return tuple(self._host.slice_logics)
 
     def sliceWidget(self, name: str) -> SliceWidget | None:
@@ -377,19 +359,15 @@ class LayoutManager:
         return SliceWidget(logic) if logic else None
 
     def plotWidget(self, index: int) -> PlotWidget | None:
-        """The widget of the plot view."""
         return PlotWidget() if index == 0 else None
 
     def threeDWidget(self, index: int) -> ThreeDWidget | None:
-        """The widget of the 3D view."""
         return ThreeDWidget() if index == 0 else None
 
     def mrmlSliceLogics(self) -> Any:
-        """The collection of slice logics."""
         return self._host.application_logic.GetSliceLogics()
 
     def resetSliceViews(self) -> None:
-        """Fit every slice view to its background."""
         for logic in self._host.slice_logics.values():
             logic.FitSliceToBackground()
 
@@ -418,25 +396,20 @@ class Application:
         return self._host.application_logic
 
     def mrmlScene(self) -> Any:
-        """The scene."""
         return self._host.scene
 
     def moduleLogic(self, name: str) -> Any:
-        """A module's logic by the module's name."""
         return self._host.application_logic.GetModuleLogic(name)
 
     def coreIOManager(self) -> IOManager:
-        """Reads and writes files."""
         return self._io
 
     ioManager = coreIOManager
 
     def moduleManager(self) -> Any:
-        """Knows the loaded modules."""
         return self._modules
 
     def layoutManager(self) -> LayoutManager:
-        """Knows the views."""
         return self._layout
 
     def startupEnvironment(self) -> ProcessEnvironment:

@@ -169,11 +169,9 @@ class ctkPathLineEdit(StandIn, QWidget):
         self._send("currentPathChanged(QString)", path)
 
     def setCurrentPath(self, path: str) -> None:
-        """Set the path."""
         self._box.setEditText(path)
 
     def browse(self) -> None:
-        """Ask for a path with a file dialog."""
         only_folders = self.filters & (self.Dirs | self.Files) == self.Dirs
         name = "getExistingDirectory" if only_folders else "getOpenFileName"
         if self.filters & self.Writable:
@@ -189,12 +187,10 @@ class ctkPathLineEdit(StandIn, QWidget):
         """Nothing was kept."""
 
     def addCurrentPathToHistory(self) -> None:
-        """Offer the current path in the list."""
         if self._box.findText(self.currentPath) < 0:
             self._box.addItem(self.currentPath)
 
     def comboBox(self) -> QComboBox:
-        """The editable list."""
         return self._box
 
     currentPath = Property(str, lambda self: self._box.currentText(), setCurrentPath)
@@ -235,7 +231,6 @@ class ctkDirectoryButton(StandIn, QWidget):
             self._send("directoryChanged(QString)", folder)
 
     def browse(self) -> str:
-        """Ask for a folder."""
         dialog = pythonqt.STATIC_DIALOGS["QFileDialog", "getExistingDirectory"]
         folder = str(dialog(self, self.caption, self._folder))
         if folder:
@@ -266,7 +261,6 @@ class ctkComboBox(StandIn, QComboBox):
     scrollWheelEffect = stored(int, "scrollWheelEffect", 1)
 
     def setCurrentUserDataAsString(self, data: str) -> None:
-        """Choose the entry with that user data."""
         self.setCurrentIndex(self.findData(data))
 
     currentUserDataAsString = Property(
@@ -319,19 +313,15 @@ class ctkSliderWidget(StandIn, QWidget):
         self._send("valueChanged(double)", value)
 
     def reset(self) -> None:
-        """Go back to 0."""
         self.setValue(0.0)
 
     def setValue(self, value: float) -> None:
-        """Set the number, kept between minimum and maximum."""
         self._box.setValue(value)
 
     def setSpinBoxVisible(self, shown: bool) -> None:
-        """Show or hide the spin box."""
         self._box.setVisible(shown)
 
     def setDecimals(self, decimals: int) -> None:
-        """How many decimals are kept."""
         self._box.setDecimals(decimals)
         self._send("decimalsChanged(int)", decimals)
 
@@ -402,26 +392,21 @@ class ctkRangeWidget(StandIn, QWidget):
             self._send("valuesChanged(double,double)", *values)
 
     def setMinimumValue(self, value: float) -> None:
-        """Set the lower number."""
         self._low.setValue(value)
 
     def setMaximumValue(self, value: float) -> None:
-        """Set the higher number."""
         self._high.setValue(value)
 
     def setValues(self, low: float, high: float) -> None:
-        """Set both numbers."""
         self._low.setValue(low)
         self._high.setValue(high)
 
     def setRange(self, low: float, high: float) -> None:
-        """Set what both numbers must lie between."""
         self._low.setRange(low, high)
         self._high.setRange(low, high)
         self._send("rangeChanged(double,double)", low, high)
 
     def setDecimals(self, decimals: int) -> None:
-        """How many decimals are kept."""
         self._low.setDecimals(decimals)
         self._high.setDecimals(decimals)
 

@@ -39,7 +39,6 @@ class ScriptedLoadableModule:
         slicer.selfTests[self.moduleName] = self.runTest
 
     def resourcePath(self, name: str) -> str:
-        """A file below the module's Resources folder."""
         return os.path.join(os.path.dirname(self.parent.path), "Resources", name)  # noqa: PTH118, PTH120
 
     def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:
@@ -47,7 +46,6 @@ class ScriptedLoadableModule:
         return "<p>For more information, see the online documentation.</p>"
 
     def runTest(self, msec: int = 100, **keywords: Any) -> None:
-        """Run the module's self-test."""
         case = getattr(sys.modules[type(self).__module__], f"{self.moduleName}Test")()
         case.messageDelay = msec
         case.runTest(**keywords)
@@ -69,7 +67,6 @@ class ScriptedLoadableModuleWidget:
         manager.connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     def resourcePath(self, name: str) -> str:
-        """A file below the module's Resources folder."""
         folder = os.path.dirname(slicer.util.modulePath(self.moduleName))  # noqa: PTH120
         return os.path.join(folder, "Resources", name)  # noqa: PTH118
 
@@ -86,7 +83,6 @@ class ScriptedLoadableModuleWidget:
             manager.disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     def onReload(self) -> None:
-        """Reload the module's file and build the panel anew."""
         slicer.util.reloadScriptedModule(self.moduleName)
 
 
@@ -99,7 +95,6 @@ class ScriptedLoadableModuleLogic:
         self.isSingletonParameterNode = True
 
     def getParameterNode(self) -> Any:
-        """The module's parameter node, made if the scene has none."""
         kind = "vtkMRMLScriptedModuleNode"
         node = (
             slicer.mrmlScene.GetSingletonNode(self.moduleName, kind)
@@ -112,12 +107,10 @@ class ScriptedLoadableModuleLogic:
         return node
 
     def getAllParameterNodes(self) -> list[Any]:
-        """All parameter nodes of the module."""
         nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
         return [n for n in nodes if n.GetAttribute("ModuleName") == self.moduleName]
 
     def createParameterNode(self) -> Any:
-        """A parameter node that is not in the scene yet."""
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
         node.UnRegister(None)
         if self.isSingletonParameterNode:
@@ -136,7 +129,6 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         super().__init__(methodName)
 
     def delayDisplay(self, message: str, requestedDelay: Any = None, msec: Any = None) -> None:
-        """Say what the test is doing."""
         slicer.util.delayDisplay(message, msec or requestedDelay or self.messageDelay)
 
     def runTest(self) -> None:
@@ -158,7 +150,6 @@ class ModulePanel(qMRMLWidget):
         self._module = ""
 
     def self(self) -> Any:
-        """The Python object."""
         return self._python
 
     def enter(self) -> None:
@@ -172,7 +163,6 @@ class ModulePanel(qMRMLWidget):
         getattr(self._python, "exit", lambda: None)()
 
     def reload(self) -> None:
-        """Build the Python object of the reloaded file."""
         self._build(sys.modules[self._module])
 
     def _build(self, source: ModuleType) -> None:
@@ -200,11 +190,9 @@ class QtModuleManager(ModuleManager):
         self._signals = wrap(_Unloading())
 
     def connect(self, signal: str, target: Any) -> bool:
-        """Connect to a signal of the manager."""
         return bool(self._signals.connect(signal, target))
 
     def disconnect(self, signal: str, target: Any) -> bool:
-        """Undo connect."""
         return bool(self._signals.disconnect(signal, target))
 
     def unload(self, name: str) -> None:

@@ -43,7 +43,6 @@ class qMRMLWidget(StandIn, QWidget):
         self._scene: Any = None
 
     def setMRMLScene(self, scene: Any) -> None:
-        """Set the scene and pass it on."""
         if scene is not self._scene:
             self._scene = scene
             self._send("mrmlSceneChanged(vtkMRMLScene*)", scene)
@@ -189,12 +188,10 @@ class qMRMLNodeComboBox(StandIn, QWidget):
         self.setCurrentNodeID(node if isinstance(node, str) else node.GetID() if node else "")
 
     def setCurrentNodeID(self, node_id: str) -> None:
-        """Choose a node by its id."""
         index = self._box.findData(node_id or "")
         self._box.setCurrentIndex(index)
 
     def setCurrentNodeIndex(self, index: int) -> None:
-        """Choose the n-th node."""
         self._box.setCurrentIndex(index + bool(self.noneEnabled))
 
     def addNode(self, node_class: str = "") -> Any:
@@ -211,13 +208,11 @@ class qMRMLNodeComboBox(StandIn, QWidget):
         return node
 
     def removeCurrentNode(self) -> None:
-        """Remove the chosen node from the scene."""
         self._scene.RemoveNode(self.currentNode())
 
     # --- Q_INVOKABLE
 
     def mrmlScene(self) -> Any:
-        """The scene."""
         return self._scene
 
     def currentNode(self) -> Any:
@@ -225,11 +220,9 @@ class qMRMLNodeComboBox(StandIn, QWidget):
         return self._scene.GetNodeByID(self.currentNodeID) if self._scene else None
 
     def nodeCount(self) -> int:
-        """How many nodes are listed."""
         return self._box.count() - bool(self.noneEnabled)
 
     def nodeFromIndex(self, index: int) -> Any:
-        """The n-th node."""
         return self._scene.GetNodeByID(self._box.itemData(index + bool(self.noneEnabled)) or "")
 
     def addAttribute(self, node_class: str, attribute: str, value: Any = None) -> None:
@@ -238,7 +231,6 @@ class qMRMLNodeComboBox(StandIn, QWidget):
         self._fill()
 
     def removeAttribute(self, node_class: str, attribute: str) -> None:
-        """Undo addAttribute."""
         self._attributes = [a for a in self._attributes if a[:2] != (node_class, attribute)]
         self._fill()
 
@@ -283,7 +275,6 @@ class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
         self._checked: set[str] = set()
 
     def setCheckState(self, node: Any, state: Any) -> None:
-        """Check or uncheck a node."""
         before = set(self._checked)
         change = self._checked.add if state == Qt.Checked else self._checked.discard
         change(node.GetID())
@@ -291,33 +282,26 @@ class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
             self._send("checkedNodesChanged()")
 
     def checkState(self, node: Any) -> Any:
-        """Whether a node is checked."""
         return Qt.Checked if node.GetID() in self._checked else Qt.Unchecked
 
     def check(self, node: Any) -> None:
-        """Check a node."""
         self.setCheckState(node, Qt.Checked)
 
     def uncheck(self, node: Any) -> None:
-        """Uncheck a node."""
         self.setCheckState(node, Qt.Unchecked)
 
     def checkedNodes(self) -> tuple[Any, ...]:
-        """The checked nodes."""
         nodes = (self.nodeFromIndex(i) for i in range(self.nodeCount()))
         return tuple(n for n in nodes if n.GetID() in self._checked)
 
     def uncheckedNodes(self) -> tuple[Any, ...]:
-        """The others."""
         nodes = (self.nodeFromIndex(i) for i in range(self.nodeCount()))
         return tuple(n for n in nodes if n.GetID() not in self._checked)
 
     def allChecked(self) -> bool:
-        """Whether every node is checked."""
         return not self.uncheckedNodes()
 
     def noneChecked(self) -> bool:
-        """Whether no node is checked."""
         return not self.checkedNodes()
 
 
@@ -327,11 +311,9 @@ class qMRMLSliderWidget(ctkSliderWidget):
     _slots = (*ctkSliderWidget._slots, "setMRMLScene(vtkMRMLScene*)", "setQuantity(QString)")
 
     def setMRMLScene(self, scene: Any) -> None:
-        """Set the scene of the units."""
         self.__dict__["_scene"] = scene
 
     def mrmlScene(self) -> Any:
-        """The scene."""
         return self.__dict__.get("_scene")
 
     def setQuantity(self, quantity: str) -> None:
@@ -391,26 +373,21 @@ class qMRMLSegmentsTableView(qMRMLWidget):
             item.setIcon(QIcon(swatch))
 
     def setReadOnly(self, read_only: bool) -> None:
-        """Whether names and colors can be changed."""
         triggers = QTableWidget.NoEditTriggers if read_only else QTableWidget.DoubleClicked
         self._table.setEditTriggers(triggers)
         self.__dict__["_readOnly"] = read_only
 
     def segmentationNode(self) -> Any:
-        """The node that is shown."""
         return self._node
 
     def tableWidget(self) -> QTableWidget:
-        """The table itself."""
         return self._table
 
     def selectedSegmentIDs(self) -> list[str]:
-        """Ids of the selected segments."""
         rows = {index.row() for index in self._table.selectedIndexes()}
         return [self._node.GetSegmentation().GetNthSegmentID(row) for row in sorted(rows)]
 
     def setSelectedSegmentIDs(self, ids: list[str]) -> None:
-        """Select segments by id."""
         self._table.clearSelection()
         for row in range(self._table.rowCount()):
             if self._node.GetSegmentation().GetNthSegmentID(row) in ids:
@@ -443,7 +420,6 @@ class qMRMLSubjectHierarchyComboBox(StandIn, QComboBox):
         self.destroyed.connect(lambda: self._observer.watch(None, lambda: None))
 
     def showPopup(self) -> None:
-        """Read the tree anew and open the list."""
         self._fill()
         super().showPopup()
 
@@ -464,26 +440,21 @@ class qMRMLSubjectHierarchyComboBox(StandIn, QComboBox):
         self.blockSignals(False)
 
     def setMRMLScene(self, scene: Any) -> None:
-        """Set the scene."""
         self._scene = scene
         self._observer.watch(scene, self._fill)
         self._fill()
 
     def setCurrentItem(self, item: int) -> None:
-        """Choose an item by its id."""
         self._fill()
         self.setCurrentIndex(self.findData(item))
 
     def setCurrentNode(self, node: Any) -> None:
-        """Choose the item of a node."""
         self.setCurrentItem(self._scene.GetSubjectHierarchyNode().GetItemByDataNode(node))
 
     def mrmlScene(self) -> Any:
-        """The scene."""
         return self._scene
 
     def currentItem(self) -> int:
-        """The id of the chosen item, 0 for none."""
         return int(self.currentData() or 0)
 
     def currentNode(self) -> Any:
@@ -491,7 +462,6 @@ class qMRMLSubjectHierarchyComboBox(StandIn, QComboBox):
         return self._scene.GetSubjectHierarchyNode().GetItemDataNode(self.currentItem())
 
     def clearSelection(self) -> None:
-        """Choose nothing."""
         self.setCurrentIndex(0 if self.noneEnabled else -1)
 
     noneEnabled = stored(bool, "noneEnabled", False)
@@ -517,42 +487,33 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._node: Any = None
 
     def setMRMLSegmentEditorNode(self, node: Any) -> None:
-        """Set the parameter node."""
         self._node = node
 
     def setSegmentationNode(self, node: Any) -> None:
-        """Set the segmentation to edit."""
         self._node.SetAndObserveSegmentationNode(node)
 
     def setSourceVolumeNode(self, node: Any) -> None:
-        """Set the volume to edit on."""
         self._node.SetAndObserveSourceVolumeNode(node)
 
     def setCurrentSegmentID(self, segment: str) -> None:
-        """Set the segment to edit."""
         self._node.SetSelectedSegmentID(segment)
 
     def setActiveEffectByName(self, name: str) -> None:
-        """Choose a tool."""
         self._node.SetActiveEffectName(name)
 
     def updateWidgetFromMRML(self) -> None:
         """Nothing is shown."""
 
     def mrmlSegmentEditorNode(self) -> Any:
-        """The parameter node."""
         return self._node
 
     def segmentationNode(self) -> Any:
-        """The segmentation to edit."""
         return self._node.GetSegmentationNode() if self._node else None
 
     def sourceVolumeNode(self) -> Any:
-        """The volume to edit on."""
         return self._node.GetSourceVolumeNode() if self._node else None
 
     def currentSegmentID(self) -> str:
-        """The segment to edit."""
         return self._node.GetSelectedSegmentID() or ""
 
 
@@ -597,7 +558,6 @@ class qSlicerMainWindow(StandIn, QMainWindow):
         self._selector = qSlicerModuleSelectorToolBar(self)
 
     def moduleSelector(self) -> qSlicerModuleSelectorToolBar:
-        """The list of modules."""
         return self._selector
 
 
