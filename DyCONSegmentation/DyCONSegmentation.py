@@ -74,11 +74,11 @@ class DyCONSegmentationTest(ScriptedLoadableModuleTest):
 
     def runTest(self) -> None:  # noqa: N802 - Slicer's name
         """Run it on an empty scene."""
-        from DyCONSegmentationLib import self_test  # noqa: PLC0415 - not before it is asked for
+        from DyCONSegmentationLib.selfcheck import CHECKS  # noqa: PLC0415 - not before it is asked for
 
-        for test in self_test.TESTS:
+        for check in CHECKS:
             slicer.mrmlScene.Clear(0)
-            self.delayDisplay(test.__doc__ or test.__name__)
-            test()
+            self.delayDisplay(check.__doc__ or check.__name__)
+            check()
         slicer.mrmlScene.Clear(0)
         self.delayDisplay("Test passed")

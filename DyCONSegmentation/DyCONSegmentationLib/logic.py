@@ -6,6 +6,7 @@ whole result is there, so a cancelled or failed run leaves it as it was.
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -155,6 +156,9 @@ class SegmentationLogic:
                 result = self._placed(order, files, replaced)
         except DyconError as problem:
             error = str(problem)
+        except Exception as problem:  # the run is over all the same, and the person is told
+            logging.getLogger("DyCON").exception("the result could not be placed")
+            error = f"the result could not be shown ({type(problem).__name__}: {problem})"
         finally:
             if order is not None:
                 error = orders.in_scene_words(error, order, run.workspace.path)

@@ -231,10 +231,12 @@ def _keep_page(segmentation: Any, path: Path | None, name: str) -> None:
 
 def _moved(source: Any, target: Any) -> Any:
     """Give `target` the segments and geometry of `source`, which is removed, and return it."""
-    for role in (UNCERTAINTY, PROBABILITIES, PAGE):
+    for role in (UNCERTAINTY, PROBABILITIES):
         for index in reversed(range(target.GetNumberOfNodeReferences(role))):
             mrml.remove(target.GetNthNodeReference(role, index))
         target.RemoveNodeReferenceIDs(role)
+    if target.GetNodeReference(PAGE) is not None:
+        slicer.mrmlScene.RemoveNode(target.GetNodeReference(PAGE))
     target.GetSegmentation().DeepCopy(source.GetSegmentation())
     role = source.GetReferenceImageGeometryReferenceRole()
     target.SetNodeReferenceID(role, source.GetNodeReferenceID(role))

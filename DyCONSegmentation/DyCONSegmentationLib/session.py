@@ -86,7 +86,7 @@ class Session:
         if new != old:
             write_parameters(parameter_node(), new)
             if new.model != old.model:
-                self.preselect()
+                self.preselect(anew=True)
             self.changed.emit()
 
     @property
@@ -103,11 +103,16 @@ class Session:
         ids[channel] = node_id
         self.choose(volumes=tuple(ids))
 
-    def preselect(self) -> None:
-        """Choose volumes by the names the model expects, where a person chose none."""
+    def preselect(self, *, anew: bool = False) -> None:
+        """Choose volumes by the names the model expects, where none is chosen.
+
+        Args:
+            anew: The model is another one: what was chosen for several channels does not count.
+        """
         if self.model is not None:
             scans = [node for node in _nodes("vtkMRMLScalarVolumeNode") if is_scan(node)]
-            chosen = preselect(self.model.channels, scans, self.volumes)
+            before = () if anew and len(self.model.channels) > 1 else self.volumes
+            chosen = preselect(self.model.channels, scans, before)
             self.choose(volumes=tuple(node.GetID() if node else "" for node in chosen))
 
     def scene_changed(self) -> None:

@@ -61,6 +61,10 @@ class Panel:
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self.poll)
+        self._later = qt.QTimer()  # once for many nodes, and after Slicer's own widgets know them
+        self._later.setSingleShot(True)
+        self._later.setInterval(0)
+        self._later.connect("timeout()", self.session.scene_changed)
         run.failed.connect(tell)
         self.session.changed.connect(self.refresh)
         self.batch.changed.connect(self.refresh)
@@ -90,6 +94,7 @@ class Panel:
     def close(self) -> None:
         """End what runs and let go of the scene; for reload and for leaving Slicer."""
         self._timer.stop()
+        self._later.stop()
         for tag in self._observed:
             slicer.mrmlScene.RemoveObserver(tag)
         self._observed.clear()
@@ -102,7 +107,7 @@ class Panel:
         scene = slicer.mrmlScene
         closing = self._observer(self._on_start_close)
         self._observed.append(scene.AddObserver(scene.StartCloseEvent, closing))
-        changed = self._observer(self._on_scene)
+        changed = self._observer(self._later.start)
         for event in (
             scene.EndCloseEvent,
             scene.EndImportEvent,
@@ -117,11 +122,6 @@ class Panel:
     def _on_start_close(self) -> None:
         self.session.run.close()
         self.batch.close()
-
-    def _on_scene(self) -> None:
-        scene = slicer.mrmlScene
-        if not (scene.IsClosing() or scene.IsImporting() or scene.IsBatchProcessing()):
-            self.session.scene_changed()
 
 
 def start_engine(arguments: Any, run_dir: Path) -> Job:

@@ -21,8 +21,6 @@ from dycon_engine.data.formats.readers import read_image
 from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.errors import DyconError
-from dycon_engine.inference.inputs import Targets, find_inputs, targets
-from dycon_engine.inference.progress import CaseProgress
 from dycon_engine.jobs.events import CaseDone
 from dycon_engine.jobs.reporter import Reporter, run_job
 from dycon_engine.predict import parser
@@ -80,6 +78,9 @@ def good(options, reporter):
 
 def many(options, reporter):
     """Segment a list; cases of FAIL fail, at those of KILL the process is killed."""
+    from dycon_engine.inference.inputs import Targets, find_inputs, targets
+    from dycon_engine.inference.progress import CaseProgress
+
     wrong, deadly = (os.environ.get(name, "").split(",") for name in ("FAIL", "KILL"))
     asked = Targets(options.output, options.uncertainty, None, None, options.report)
     cases = find_inputs(options.input, 1)

@@ -162,8 +162,10 @@ GRIDS = {
 }
 
 
-@pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize(
+    ("grid", "moved"),
+    [*((grid, False) for grid in GRIDS), ("oblique left-handed", True), ("permuted", True)],
+)
 def test_segmentation_and_map_lie_voxel_for_voxel_on_the_scan(desk, run, grid, moved):
     import slicer
     import vtk

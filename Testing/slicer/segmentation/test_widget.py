@@ -1,0 +1,533 @@
+"""The panel itself, on Qt with the manners of PythonQt: what a person sees, presses and is told."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from Testing import tiny_package
+from Testing.slicer.segmentation import fake_predict
+from Testing.slicer.segmentation.contents import add_volume, report_table
+
+ROOT = Path(__file__).resolve().parents[3]
+MODULE = ROOT / "DyCONSegmentation" / "DyCONSegmentation.py"
+UI = ROOT / "DyCONSegmentation" / "Resources" / "UI" / "DyCONSegmentation.ui"
+SIZE = (8, 9, 10)
+WIDTH = 380
+
+
+@pytest.fixture
+def desk(slicer_qt, slicer_scene, package, tmp_path, monkeypatch):
+    """The module as Slicer opens it, the engine behaving in one chosen way."""
+    import slicer
+    from DyCONSegmentationLib import widget
+
+    from DyCONLib.models import models_folder
+    from Testing.slicer.host import modules
+
+    folder = models_folder(slicer.app.slicerUserSettingsFilePath)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    shutil.copy(package, folder / "tiny.dycon")
+    monkeypatch.setattr(widget, "missing_packages", list)
+    desk = SimpleNamespace(scene=slicer_scene, qt=slicer_qt, path=tmp_path, models=folder)
+
+    def open_panel(way="good", **environment):
+        monkeypatch.setattr(
+            widget, "start_engine", fake_predict.start(way, tmp_path / "fake", **environment)
+        )
+        desk.module = modules.load_module(MODULE)
+        desk.ui, desk.panel = desk.module.ui, desk.module.panel
+        desk.session = desk.panel.session
+        desk.session.choose(model="tiny.dycon")
+        return desk.ui
+
+    desk.open = open_panel
+    yield desk
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def add_scan(name="scan"):
+    array = np.random.default_rng(0).integers(0, 200, SIZE).astype(np.int16)
+    return add_volume(array, name)
+
+
+def wait_idle(desk, timeout_s=60):
+    """Let the panel's own timer work until nothing runs."""
+    desk.qt.wait_until(
+        lambda: desk.session.run.phase == "idle" and desk.panel.batch.phase == "idle", timeout_s
+    )
+
+
+def run_once(desk, **environment):
+    """Open the panel, segment, wait for the result."""
+    ui = desk.open("good", **environment)
+    add_scan()
+    desk.panel.enter()
+    ui.segmentButton.click()
+    wait_idle(desk)
+    return ui
+
+
+REGIONS = json.dumps(report_table()["regions"])
+
+
+def cells(table):
+    return [
+        [table.item(row, column).text() for column in range(table.columnCount)]
+        for row in range(table.rowCount)
+    ]
+
+
+def texts_of(desk):
+    return [shown.text for shown in desk.qt.dialogs.shown]
+
+
+# --- the file
+
+
+def tree():
+    return ET.parse(UI).getroot()  # noqa: S314 - our own file
+
+
+def widgets():
+    return list(tree().iter("widget"))
+
+
+def prop(widget, name):
+    found = widget.find(f"property[@name='{name}']")
+    return "".join(found.itertext()).strip() if found is not None else ""
+
+
+INTERACTIVE = (
+    *("QCheckBox", "QComboBox", "QDoubleSpinBox", "QPlainTextEdit", "QPushButton", "QSpinBox"),
+    *("QTableWidget", "QToolButton", "ctkCollapsibleGroupBox", "ctkPathLineEdit"),
+    *("ctkSliderWidget", "qMRMLNodeComboBox"),
+)
+
+
+def test_whatever_can_be_used_has_a_tooltip_and_is_reached_by_the_keyboard():
+    stops = [stop.text for stop in tree().iter("tabstop")]
+    for widget in widgets():
+        if widget.get("class") in INTERACTIVE:
+            assert prop(widget, "toolTip"), widget.get("name")
+            assert widget.get("name") in stops
+    assert len(stops) == len(set(stops))
+
+
+def test_no_two_mnemonics_are_the_same_nor_those_of_slicers_menus():
+    letters = []
+    for widget in widgets():
+        letters += re.findall("&(.)", prop(widget, "text") + prop(widget, "title"))
+    assert len(letters) == len({letter.lower() for letter in letters})
+    assert not {letter.lower() for letter in letters} & set("fevh")
+
+
+def test_every_label_of_a_field_has_its_field_as_buddy():
+    named = {widget.get("name") for widget in widgets()}
+    buddies = {prop(widget, "buddy") for widget in widgets()} - {""}
+    assert buddies <= named
+    assert {"volumeSelector", "modelSelector", "outputSelector"} <= buddies
+
+
+# --- the panel
+
+
+def test_the_panel_fits_into_380_pixels(desk):
+    ui = run_once(desk, REGIONS=REGIONS)
+    ui.advancedBox.collapsed = False
+    ui.logBox.collapsed = False
+    ui.batchSection.collapsed = False
+    ui.computerSection.collapsed = False
+    assert desk.module.layout.minimumSize().width() <= WIDTH
+
+
+def test_an_empty_scene_says_what_is_needed_and_offers_the_sample(desk):
+    ui = desk.open()
+    assert not ui.segmentButton.enabled
+    assert ui.hintLabel.text == "Choose a volume."
+    assert ui.sampleButton.isVisibleTo(ui.segmentSection)
+    assert "For research use only" in ui.researchLabel.text
+    assert not ui.resultSection.isVisibleTo(desk.module.parent)
+    assert not ui.bannerLabel.isVisibleTo(desk.module.parent)
+    ui.sampleButton.click()
+    assert ui.segmentButton.enabled
+    assert desk.session.model.name == "DyCONPhantomHeart"
+    assert not ui.sampleButton.isVisibleTo(ui.segmentSection)
+
+
+def test_the_card_tells_what_a_model_is(desk):
+    text = desk.open().cardLabel.text
+    for words in ("ball", "4 labeled and 9 unlabeled scans", "Dice 0.875", "off by 2.0 %"):
+        assert words in text
+
+
+def test_missing_packages_show_one_explanation_and_one_button(desk, monkeypatch):
+    from DyCONSegmentationLib import widget
+
+    left, asked = ["torch>=2.6", "nibabel>=5.2"], []
+
+    class Installer:
+        def ensure(self):
+            asked.append(True)
+            left.clear()
+            return True
+
+    monkeypatch.setattr(widget, "missing_packages", lambda: list(left))
+    monkeypatch.setattr(widget, "Installer", Installer)
+    ui = desk.open()
+    add_scan()
+    desk.panel.enter()
+    assert ui.setupFrame.isVisibleTo(desk.module.parent)
+    assert "torch>=2.6, nibabel>=5.2" in ui.setupLabel.text
+    assert not ui.segmentButton.enabled
+    assert asked == []  # nothing happens without a click
+    ui.installButton.click()
+    assert asked == [True]
+    assert not ui.setupFrame.isVisibleTo(desk.module.parent)
+    assert ui.segmentButton.enabled
+
+
+def test_a_no_to_installing_changes_nothing_and_a_failure_is_told(desk, monkeypatch):
+    from DyCONSegmentationLib import widget
+
+    from dycon_engine.errors import CancelledError, DyconError
+
+    answers = [CancelledError("nothing was installed"), DyconError("no network; try again")]
+
+    class Installer:
+        def ensure(self):
+            raise answers.pop(0)
+
+    monkeypatch.setattr(widget, "missing_packages", lambda: ["torch>=2.6"])
+    monkeypatch.setattr(widget, "Installer", Installer)
+    ui = desk.open()
+    ui.installButton.click()
+    assert texts_of(desk) == []
+    ui.installButton.click()
+    assert texts_of(desk) == ["no network; try again"]
+    assert ui.setupFrame.isVisibleTo(desk.module.parent)
+
+
+def test_the_check_of_the_computer_is_asked_for_and_shown(desk, monkeypatch):
+    from DyCONSegmentationLib import widget
+
+    from DyCONLib.preflight import Device, Machine
+
+    gpu = Device("cuda", "Old GPU", False, 1.0, 2.0)
+    machine = Machine((Device("cpu", "x86", True, None, None), gpu), 3.5, 120.0, 4, "2.6.0", {})
+    answers = [None, machine]
+
+    class Preflight:
+        def __init__(self, folder, environment):
+            assert folder.is_dir()
+
+        def poll(self):
+            return answers.pop(0)
+
+        def kill(self):
+            raise AssertionError("it has ended")
+
+    monkeypatch.setattr(widget, "Preflight", Preflight)
+    ui = desk.open()
+    ui.computerSection.collapsed = False
+    ui.checkButton.click()
+    assert ui.computerLabel.text.startswith("Checking")
+    assert not ui.checkButton.enabled
+    desk.qt.wait_until(lambda: not desk.panel.setup.checking)
+    for words in ("Automatic device: x86 (cpu)", "Old GPU does NOT work", "Memory: 3.5 GB"):
+        assert words in ui.computerLabel.text
+
+
+def test_a_run_shows_step_times_and_cancel_and_ends_with_the_result(desk, tmp_path):
+    gate = tmp_path / "open"
+    ui = desk.open("gated", GATE=str(gate), REGIONS=REGIONS)
+    add_scan()
+    desk.panel.enter()
+    ui.segmentButton.click()
+    assert not ui.segmentButton.enabled
+    assert ui.cancelButton.isVisibleTo(ui.segmentSection)
+    assert ui.progressFrame.isVisibleTo(ui.segmentSection)
+    desk.qt.wait_until(lambda: ui.stepLabel.text.startswith("Segmenting"))
+    assert "elapsed" in ui.timeLabel.text
+    assert not ui.modelSelector.enabled
+    gate.touch()
+    wait_idle(desk)
+    assert ui.segmentButton.enabled
+    assert not ui.cancelButton.isVisibleTo(ui.segmentSection)
+    assert ui.resultSection.isVisibleTo(desk.module.parent)
+    assert cells(ui.structureTable)[1] == [
+        "left ventricle",
+        "120",
+        "108 - 132",
+        "0.31",
+        "review",
+    ]
+    assert "25% smaller" in ui.structureTable.item(1, 0).toolTip()
+    assert ui.leftLabel.text == "3 of 3 regions left to review"
+    assert cells(ui.regionTable)[0] == ["1", "left atrium", "4.20", "0.91", "open"]
+    assert texts_of(desk) == []
+
+
+def test_cancel_leaves_the_node_list_as_before(desk, tmp_path):
+    ui = desk.open("gated", GATE=str(tmp_path / "never"))
+    add_scan()
+    desk.panel.enter()
+    before = [desk.scene.GetNthNode(i).GetID() for i in range(desk.scene.GetNumberOfNodes())]
+    ui.segmentButton.click()
+    desk.qt.wait_until(lambda: ui.stepLabel.text.startswith("Segmenting"))
+    began = time.monotonic()
+    ui.cancelButton.click()
+    assert ui.stepLabel.text == "Cancelling"
+    wait_idle(desk)
+    assert time.monotonic() - began < 6
+    after = [desk.scene.GetNthNode(i).GetID() for i in range(desk.scene.GetNumberOfNodes())]
+    assert (after, texts_of(desk)) == (before, [])
+
+
+def test_a_failure_is_one_message_and_the_log_can_be_copied(desk):
+    import qt
+
+    ui = desk.open("failed")
+    add_scan("Doe^Jane")
+    desk.panel.enter()
+    ui.segmentButton.click()
+    wait_idle(desk)
+    assert texts_of(desk) == ["'Doe^Jane': needs 9 GiB, 2 GiB are free; close other programs"]
+    ui.logBox.collapsed = False
+    desk.panel.refresh()
+    assert "failed (1)" in ui.logText.plainText
+    ui.copyLogButton.click()
+    assert qt.QApplication.clipboard().text() == desk.session.run.log
+
+
+def test_replacing_a_segmentation_is_asked_by_name_and_no_starts_nothing(desk):
+    ui = run_once(desk)
+    old = desk.session.result.segmentation
+    ui.outputSelector.setCurrentNodeID(old.GetID())
+    desk.qt.dialogs.answer(False)
+    ui.segmentButton.click()
+    assert desk.session.run.phase == "idle"
+    assert f"'{old.GetName()}'" in texts_of(desk)[0]
+    ui.segmentButton.click()
+    wait_idle(desk)
+    assert desk.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
+    assert ui.outputSelector.currentNodeID == ""  # the next one is new again
+
+
+def test_closing_the_scene_while_running_ends_the_run_in_silence(desk, tmp_path):
+    import slicer
+
+    from Testing.slicer.host.scene import new_scene
+
+    ui = desk.open("gated", GATE=str(tmp_path / "never"))
+    add_scan()
+    desk.panel.enter()
+    ui.segmentButton.click()
+    process = desk.session.run._run.job._process
+    new_scene()
+    assert process.poll() is not None
+    slicer.app.processEvents()
+    assert desk.session.run.phase == "idle"
+    assert texts_of(desk) == []
+    assert not ui.segmentButton.enabled
+
+
+def test_leaving_slicer_or_loading_the_module_anew_ends_the_run(desk, tmp_path):
+    import slicer
+
+    ui = desk.open("deaf")
+    add_scan()
+    desk.panel.enter()
+    ui.segmentButton.click()
+    process, panel = desk.session.run._run.job._process, desk.panel
+    slicer.app.moduleManager().unload("DyCONSegmentation")
+    assert process.poll() is not None
+    add_scan("later")  # nobody listens any more
+    assert not panel._timer.active
+
+
+def test_what_is_chosen_is_kept_with_the_scene(desk, tmp_path):
+    import slicer
+
+    ui = desk.open()
+    add_scan("kept")
+    desk.panel.enter()
+    ui.kindSelector.currentIndex = 3
+    ui.overlapBox.value = 40
+    ui.largestBox.checked = True
+    ui.hideSlider.value = 0.7
+    assert desk.session.parameters.uncertainty_kind == "tta"
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    desk.scene.Clear(0)
+    slicer.app.processEvents()
+    assert (ui.kindSelector.currentIndex, ui.overlapBox.value) == (0, -10)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    slicer.app.processEvents()
+    assert (ui.kindSelector.currentIndex, ui.overlapBox.value) == (3, 40)
+    assert (ui.largestBox.checked, ui.hideSlider.value) == (True, 0.7)
+    assert ui.volumeSelector.currentNode().GetName() == "kept"
+
+
+def test_the_overlay_follows_its_controls(desk):
+    ui = run_once(desk)
+    view = desk.scene.GetNodeByID("vtkMRMLSliceCompositeNodeRed")
+    uncertainty = desk.session.result.uncertainty
+    assert view.GetForegroundVolumeID() == uncertainty.GetID()
+    ui.opacitySlider.value = 0.3
+    ui.hideSlider.value = 0.8
+    assert view.GetForegroundOpacity() == pytest.approx(0.3)
+    assert uncertainty.GetDisplayNode().GetLowerThreshold() == pytest.approx(0.8)
+    ui.overlayBox.checked = False
+    assert view.GetForegroundVolumeID() != uncertainty.GetID()
+    assert not ui.opacitySlider.enabled
+
+
+def test_review_by_mouse_and_keyboard(desk):
+    ui = run_once(desk, REGIONS=REGIONS)
+    assert not ui.acceptButton.enabled
+    red = desk.scene.GetNodeByID("vtkMRMLSliceNodeRed")
+    ui.regionTable.setCurrentCell(1, 0)
+    assert red.GetSliceOffset() == pytest.approx(2.0)
+    yellow = desk.scene.GetNodeByID("vtkMRMLSliceNodeYellow")
+    assert yellow.GetSliceOffset() == pytest.approx(-20.0)  # it counts to the left
+    ui.acceptButton.click()
+    assert ui.leftLabel.text == "2 of 3 regions left to review"
+    assert ui.regionTable.currentRow() == 2
+    ui.fixedButton.click()
+    assert ui.regionTable.currentRow() == 0
+    ui.acceptButton.click()
+    assert ui.leftLabel.text == "All 3 regions are reviewed."
+    assert not ui.nextButton.enabled
+    ui.reopenButton.click()
+    assert [row[4] for row in cells(ui.regionTable)] == ["open", "accepted", "fixed"]
+
+
+def test_editing_opens_segment_editor_with_the_mask(desk):
+    import slicer
+    from DyCONSegmentationLib.editing import editor_node, is_masked
+
+    ui = run_once(desk)
+    ui.editUncertainButton.click()
+    assert slicer.util.selectedModule() == "SegmentEditor"
+    assert is_masked(editor_node())
+    ui.editAllButton.click()
+    assert not is_masked(editor_node())
+
+
+def test_add_to_training_set_asks_where_and_under_which_name(desk, tmp_path):
+    ui = run_once(desk)
+    ui.trainingButton.click()  # answered with no folder
+    assert not desk.qt.failures()
+    desk.qt.dialogs.clear()
+    desk.qt.dialogs.answer(str(tmp_path / "set"), "case-001")
+    ui.trainingButton.click()
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["images", "labels"]
+    desk.qt.dialogs.clear()
+    desk.qt.dialogs.answer(str(tmp_path / "set"), "case-001")
+    ui.trainingButton.click()
+    assert "is in this data set already" in texts_of(desk)[-1]
+
+
+def test_the_export_menu_writes_what_it_says(desk, tmp_path):
+    ui = run_once(desk)
+    actions = {action.text: action for action in ui.exportButton.menu().actions()}
+    desk.qt.dialogs.answer(str(tmp_path / "r.html"))
+    actions["Report for people..."].trigger()
+    assert (tmp_path / "r.html").read_text() == "<html>the page</html>"
+    desk.qt.dialogs.answer(str(tmp_path / "absent" / "u.nrrd"))
+    actions["Uncertainty as file..."].trigger()
+    assert "cannot be written" in texts_of(desk)[-1]
+
+
+def test_a_model_of_two_channels_gets_two_selectors(desk):
+    ui = desk.open()
+    tiny_package.save(desk.models / "two.dycon", channels=2, name_patterns=("_0000", "_0001"))
+    second, first = add_scan("pt_0001"), add_scan("pt_0000")
+    desk.session.find_models()
+    names = [ui.modelSelector.itemText(index) for index in range(ui.modelSelector.count)]
+    ui.modelSelector.currentIndex = names.index("two")
+    assert desk.session.volumes == (first, second)
+    assert [ui.volumeLabel.text, ui.volumeSelector.currentNode()] == ["c0:", first]
+    ui.modelSelector.currentIndex = names.index("tiny")
+    assert ui.volumeLabel.text == "Vol&ume:"
+    assert len(desk.session.volumes) == 1
+
+
+def test_a_model_is_imported_from_the_menu_and_a_broken_one_is_refused(desk, package, tmp_path):
+    ui = desk.open()
+    action = ui.modelMenuButton.menu().actions()[0]
+    shutil.copy(package, tmp_path / "atrium.dycon")
+    desk.qt.dialogs.answer(str(tmp_path / "atrium.dycon"))
+    action.trigger()
+    assert ui.modelSelector.currentText == "atrium"
+    (tmp_path / "broken.dycon").write_bytes(b"no model")
+    desk.qt.dialogs.answer(str(tmp_path / "broken.dycon"))
+    action.trigger()
+    assert "'broken.dycon': not a usable DyCON model" in texts_of(desk)[-1]
+    assert ui.modelSelector.currentText == "atrium"
+
+
+def test_a_batch_from_the_panel(desk, tmp_path):
+    import slicer
+
+    ui = desk.open("many", FAIL="b")
+    (tmp_path / "scans").mkdir()
+    for name in ("a", "b"):
+        scan = add_scan(name)
+        slicer.util.exportNode(scan, str(tmp_path / "scans" / f"{name}.nrrd"))
+        desk.scene.RemoveNode(scan)
+    ui.batchSection.collapsed = False
+    ui.batchButton.click()
+    assert "choose the folder of the scans" in texts_of(desk)[-1]
+    ui.batchInputPath.currentPath = str(tmp_path / "scans")
+    ui.batchOutputPath.currentPath = str(tmp_path / "results")
+    ui.batchButton.click()
+    assert ui.batchCancelButton.isVisibleTo(ui.batchSection)
+    assert ui.batchProgressBar.isVisibleTo(ui.batchSection)
+    wait_idle(desk)
+    rows = cells(ui.batchTable)
+    assert rows[0] == ["a", "left atrium 84.6 ml, left ventricle 120 ml"]
+    assert rows[1] == ["b", "failed: the scan is cut short; copy it again"]
+    assert ui.batchLabel.text == "1 of 2 segmented, 1 failed"
+    assert not ui.batchCancelButton.isVisibleTo(ui.batchSection)
+
+
+def test_the_self_test_of_the_module_passes(desk):
+    import slicer
+
+    desk.open()
+    slicer.selfTests["DyCONSegmentation"]()
+    assert texts_of(desk)[-1] == "Test passed"
+
+
+def test_the_module_loads_where_only_numpy_is_installed():
+    code = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "scipy", "SimpleITK", "nibabel", "h5py", "safetensors"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+from Testing.slicer.host import qt as host
+host.start_qt()
+from Testing.slicer.host import modules
+panel = modules.load_module({str(MODULE)!r})
+assert panel.ui.segmentButton is not None
+assert not host.failures()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
