@@ -180,6 +180,10 @@ class DatasetLogic:
         """Take the person's mapping of segments to labels."""
         self.edit(replace(self.draft, mapping=mapping))
 
+    def can_dismiss(self, finding: Finding) -> bool:
+        """Return whether a finding is about the names of a folder's files only."""
+        return any(other is finding for other in self._listing)
+
     def dismiss(self, finding: Finding) -> None:
         """Forget what was said about the names of a folder's files."""
         self._listing = [other for other in self._listing if other is not finding]

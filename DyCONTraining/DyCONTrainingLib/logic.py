@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from dycon_engine.errors import InputError
@@ -75,7 +76,7 @@ class TrainingLogic:
             clock: Seconds since the epoch.
         """
         self.changed, self.failed = Signal(), Signal()
-        self.places, self.chosen = places, Parameters()
+        self.places, self.chosen, self._clock = places, Parameters(), clock
         tools = Tools(
             scene_write.export_image, scene_write.export_label, engine.job, places.temporary
         )
@@ -144,6 +145,10 @@ class TrainingLogic:
     def models(self) -> list[Model]:
         """Return the models that training can start from."""
         return starting.usable_models(self.places.models)
+
+    def now(self) -> datetime:
+        """Return the time on the clock."""
+        return datetime.fromtimestamp(self._clock())
 
     def probed(self) -> Probe | None:
         """Return what was measured for the choices, None where that was not yet."""

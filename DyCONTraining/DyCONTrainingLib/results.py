@@ -158,6 +158,14 @@ def is_published(run_dir: Path) -> bool:
     return (run_dir / PUBLISHED).is_file()
 
 
+def published_name(run_dir: Path) -> str:
+    """Return under which name the run's model was handed over, "" where it was not."""
+    try:
+        return (run_dir / PUBLISHED).read_text(encoding="utf-8").strip().removesuffix(".dycon")
+    except OSError:
+        return ""
+
+
 def model_name(structures: Sequence[str], run: str, taken: Sequence[str]) -> str:
     """Return a free file name for a model: what it segments and which run made it."""
     words = "-".join(structures[:2]) or "model"

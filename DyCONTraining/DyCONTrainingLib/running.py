@@ -186,6 +186,18 @@ class RunLogic:
             return f"Supervised only, for comparison: '{twin.name}' is {twin.standing}."
         return results.compared(report, other)
 
+    def offered(self, name: str) -> str:
+        """Return under which name DyCONSegmentation offers a run's model, in words."""
+        card = self.card(name)
+        model = results.published_name(card.path) if card is not None else ""
+        return f"DyCON Segmentation offers the model as '{model}'." if model else ""
+
+    def log(self) -> str:
+        """Return the log of the watched run, without names and paths."""
+        if self._runs is None or self.watch is None or not self.watch.name:
+            return ""
+        return self._runs.follow(self.watch.name).log()
+
     @property
     def progress(self) -> tuple[str, float]:
         """Return what is being written and how far it is, "" where nothing is."""

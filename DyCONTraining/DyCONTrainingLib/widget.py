@@ -1,0 +1,193 @@
+"""The panel: puts the sections together, owns the timer, watches the scene. It never computes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+
+from dycon_engine.errors import CancelledError, DyconError
+from DyCONLib.install import Installer, missing_packages
+from DyCONLib.models import models_folder
+from DyCONTrainingLib import parameters, texts
+from DyCONTrainingLib.data_section import DataSection
+from DyCONTrainingLib.labeling import Opened
+from DyCONTrainingLib.launching import Engine
+from DyCONTrainingLib.logic import Places, TrainingLogic
+from DyCONTrainingLib.mapping_section import MappingSection
+from DyCONTrainingLib.method_section import MethodSection
+from DyCONTrainingLib.result_section import LabelSection, ResultSection
+from DyCONTrainingLib.runs_section import RunsSection, WatchSection
+
+POLL_MS = 200
+RESOLUTION = 1000
+TITLE = "DyCON Training"
+
+
+class Panel:
+    """Everything between the widgets and the logic.
+
+    Attributes:
+        logic: What is shown.
+    """
+
+    def __init__(self, ui: Any, engine: Engine | None = None) -> None:
+        """Connect widgets and logic.
+
+        Args:
+            ui: The widgets by name.
+            engine: Starts processes; tests give their own.
+        """
+        self._ui = ui
+        engine = engine or Engine(environment=slicer.util.startupEnvironment())
+        self.logic = TrainingLogic(engine, places(), ask)
+        self._installer, self._missing = Installer(), missing_packages()
+        self._sections = (
+            DataSection(ui, self.logic, attempt),
+            MappingSection(ui, self.logic),
+            MethodSection(ui, self.logic, attempt),
+            RunsSection(ui, self.logic, attempt),
+            WatchSection(ui, self.logic, time.time),
+            ResultSection(ui, self.logic, attempt, open_segmentation),
+            LabelSection(ui, self.logic, attempt, open_editor),
+        )
+        ui.installButton.connect("clicked()", lambda: attempt(self._install))
+        ui.taskCancelButton.connect("clicked()", self.logic.stop)
+        self.logic.failed.connect(tell)
+        self.logic.changed.connect(self._on_changed)
+        self._stale = True
+        self._observed: list[int] = []
+        self._timer = qt.QTimer()
+        self._timer.setInterval(POLL_MS)
+        self._timer.connect("timeout()", self.poll)
+        self._watch_scene()
+        self._restore()
+        self.poll()
+
+    def enter(self) -> None:
+        """The panel is shown: ask what is not known yet, look at what a person edited."""
+        if not self._missing:
+            self.logic.catalog.request()
+        self.logic.dataset.check()
+        self._timer.start()
+        self.poll()
+
+    def exit(self) -> None:
+        """The panel is hidden: what runs is still followed, what is shown is not."""
+        if not self.logic.progress[0]:
+            self._timer.stop()
+
+    def poll(self) -> None:
+        """Go on with what is being done, and show what changed."""
+        self.logic.poll()
+        if self._stale:
+            self._stale = False
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Show what is."""
+        ui, (words, share) = self._ui, self.logic.progress
+        for section in self._sections:
+            section.refresh()
+        ui.setupFrame.visible = bool(self._missing)
+        ui.setupLabel.text = texts.setup_text(self._missing)
+        ui.taskFrame.visible = bool(words)
+        ui.taskLabel.text = f"{words} ..."
+        ui.taskProgressBar.maximum = RESOLUTION if share >= 0 else 0
+        ui.taskProgressBar.value = max(0, round(RESOLUTION * share))
+
+    def close(self) -> None:
+        """End what belongs to this Slicer; training goes on."""
+        self._timer.stop()
+        for tag in self._observed:
+            slicer.mrmlScene.RemoveObserver(tag)
+        self._observed.clear()
+        self.logic.changed.disconnect()
+        self.logic.failed.disconnect()
+        self.logic.close()
+
+    def _on_changed(self) -> None:
+        self._stale = True
+        parameters.write_parameters(parameters.parameter_node(), self.logic.chosen)
+
+    def _restore(self) -> None:
+        """Take the choices that came with the scene; its data set is opened again."""
+        chosen = parameters.read_parameters(parameters.parameter_node())
+        self.logic.chosen = chosen
+        if chosen.dataset and Path(chosen.dataset).is_dir():
+            attempt(lambda: self.logic.open(Path(chosen.dataset)))
+        self._stale = True
+
+    def _install(self) -> None:
+        try:
+            self._installer.ensure()
+        except CancelledError:
+            return
+        finally:
+            self._missing = missing_packages()
+            self._stale = True
+        self.enter()
+
+    def _watch_scene(self) -> None:
+        scene = slicer.mrmlScene
+        for event, action in (
+            (scene.StartCloseEvent, self.logic.close),
+            (scene.EndCloseEvent, self._restore),
+            (scene.EndImportEvent, self._restore),
+        ):
+            self._observed.append(scene.AddObserver(event, _observer(action)))
+
+
+def places() -> Places:
+    """Return where Slicer keeps the person's own things."""
+    settings_file = Path(slicer.app.slicerUserSettingsFilePath)
+    return Places(
+        settings=settings_file.parent / "DyCON-training",
+        models=models_folder(settings_file),
+        temporary=Path(slicer.app.temporaryPath),
+    )
+
+
+def ask(question: str) -> bool:
+    """Return whether the person agrees."""
+    return bool(slicer.util.confirmYesNoDisplay(question, windowTitle=TITLE))
+
+
+def attempt(action: Callable[[], Any]) -> Any:
+    """Return what `action` gives; where it fails, tell the person and return None."""
+    try:
+        return action()
+    except DyconError as error:
+        tell(str(error))
+        return None
+
+
+def tell(sentence: str) -> None:
+    """Show a failure."""
+    slicer.util.errorDisplay(sentence, windowTitle=TITLE)
+
+
+def open_segmentation() -> None:
+    """Show the module that uses the models."""
+    slicer.util.selectModule("DyCONSegmentation")
+
+
+def open_editor(opened: Opened) -> None:
+    """Show Segment Editor on an opened case."""
+    slicer.util.selectModule("SegmentEditor")
+    node = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
+    if node is None:
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+        node.UnRegister(None)
+        node.SetSingletonTag("SegmentEditor")
+        node = slicer.mrmlScene.AddNode(node)
+    node.SetAndObserveSegmentationNode(opened.segmentation)
+    node.SetAndObserveSourceVolumeNode(opened.volume)
+
+
+def _observer(action: Callable[[], None]) -> Callable[..., None]:
+    return lambda _caller, _event: action()
