@@ -225,6 +225,16 @@ def test_timers_run_while_waiting(slicer_qt):
         slicer_qt.wait_until(lambda: False, timeout_s=0.05)
 
 
+def test_a_python_thread_is_a_failure(slicer_qt):
+    import threading
+
+    thread = threading.Thread(target=lambda: None)
+    thread.start()
+    thread.join()
+    (failure,) = slicer_qt.failures()
+    assert "starves in Slicer" in failure
+
+
 def test_settings_are_slicers(slicer_qt):
     import qt
     import slicer

@@ -9,7 +9,9 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import threading
 import time
+import traceback
 from collections import deque
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -83,6 +85,7 @@ def start_qt() -> None:
     for kind in qmrml_widgets.WIDGETS:
         setattr(slicer, kind.__name__, class_of(kind))
     _answer_dialogs()
+    _watch_threads()
     window = qmrml_widgets.qSlicerMainWindow()
     slicer.app.topLevelWidgets = lambda: (wrap(window),)
     signals = wrap(_ApplicationSignals())
@@ -162,6 +165,18 @@ def failures() -> list[str]:
     slot_failures.clear()
     warnings.clear()
     return found
+
+
+def _watch_threads() -> None:
+    """Count every thread as a failure: under PythonQt they starve while Qt's loop runs."""
+    start = threading.Thread.start
+
+    def watched(thread: threading.Thread) -> None:
+        stack = "".join(traceback.format_stack(limit=8))
+        slot_failures.append(f"a Python thread was started, which starves in Slicer:\n{stack}")
+        start(thread)
+
+    threading.Thread.start = watched  # type: ignore[method-assign]
 
 
 # --- dialogs
