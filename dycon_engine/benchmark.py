@@ -56,6 +56,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         launcher=arguments.launcher,
         parallel=arguments.parallel,
         options={name: value for name, _, value in options},
+        leak_audit=arguments.leak_audit,
     )
 
 
@@ -78,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--profile", choices=sorted(PROFILES), default="paper", help="default: paper")
     add("--steps", type=int, help="optimizer steps of every run, instead of the profile's")
     add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="for all runs")
+    add(
+        "--leak-audit", action="store_true",
+        help="instead of the methods: DyCON with every fecl_scope, the oracle too",
+    )  # fmt: skip
     add("--reference", default="mean_teacher", help="compared with; default: mean_teacher")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--processes", type=int, default=1, help="training processes of a run (torchrun)")

@@ -12,8 +12,9 @@ from dycon_engine.benchmarking.launching import Launch, Watch, launch
 from dycon_engine.benchmarking.page import Benchmark, to_html, to_markdown
 from dycon_engine.benchmarking.protocol import Protocol, load_protocol, write_manifest
 from dycon_engine.benchmarking.running import RunSpec
-from dycon_engine.benchmarking.tables import compare, summarize, to_csv
+from dycon_engine.benchmarking.tables import compare, leak_share, summarize, to_csv
 from dycon_engine.config import DataConfig, resolve
+from dycon_engine.data.cases import Dataset
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import write_json, write_text
@@ -22,7 +23,17 @@ from dycon_engine.methods import METHODS
 from dycon_engine.settings import Table, known
 
 PLAN = "benchmark.json"
-REPORT = ("results.md", "results.html", "results.json", "cases.csv")
+ORACLE = "oracle"
+SCOPES = {
+    scope: f"dycon, FeCL {words}"
+    for scope, words in (
+        ("none", "off"),
+        ("labeled", "on labeled"),
+        ("pseudo", "on pseudo-labeled"),
+        ("both", "on both"),
+        (ORACLE, "on hidden labels"),
+    )
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +54,7 @@ class Request:
         launcher: here, local or slurm.
         parallel: Runs at a time with local or slurm.
         options: Of submitit.
+        leak_audit: Run DyCON with every `fecl_scope` instead of the methods.
     """
 
     data: Path
@@ -58,6 +70,7 @@ class Request:
     launcher: str
     parallel: int
     options: dict[str, str]
+    leak_audit: bool = False
 
 
 def benchmark(request: Request, reporter: Reporter) -> dict[str, Any]:
@@ -67,30 +80,13 @@ def benchmark(request: Request, reporter: Reporter) -> dict[str, Any]:
         InputError: An unknown name or setting, or a folder with another benchmark in it.
         DyconError: Runs failed, or a table that cannot be.
     """
-    methods = _methods(request.methods)
+    _methods(request.methods)
     _check_settings(request)
     protocol = load_protocol(request.protocol)
     dataset = find_cases(request.data, DataConfig())
-    manifest = request.out / "manifest.toml"
     request.out.mkdir(parents=True, exist_ok=True)
     _require_same(request, protocol)
-    write_manifest(manifest, protocol, dataset)
-    test = tuple(dataset.case(name) for name in protocol.test)
-    specs = [
-        RunSpec(
-            folder=request.out / f"{method}-seed{seed}",
-            manifest=manifest,
-            test=test,
-            method=method,
-            seed=seed,
-            profile=request.profile,
-            settings=request.settings,
-            device=request.device,
-            processes=request.processes,
-        )
-        for seed in request.seeds
-        for method in methods
-    ]
+    specs = _specs(request, protocol, dataset)
     done = sum(spec.result.exists() for spec in specs)
     reporter.stage("runs", len(specs), done=done)
 
@@ -111,6 +107,52 @@ def benchmark(request: Request, reporter: Reporter) -> dict[str, Any]:
     return {"runs": len(finished), "results": str(request.out / "results.json")}
 
 
+def _specs(request: Request, protocol: Protocol, dataset: Dataset) -> list[RunSpec]:
+    """Return the runs, all methods of a seed before the next seed, and write their manifests."""
+    manifest, audited = request.out / "manifest.toml", request.out / "manifest-oracle.toml"
+    write_manifest(manifest, protocol, dataset)
+    if request.leak_audit:
+        write_manifest(audited, protocol, dataset, oracle=True)
+    common: Table = {
+        "test": tuple(dataset.case(name) for name in protocol.test),
+        "profile": request.profile,
+        "device": request.device,
+        "processes": request.processes,
+    }
+    specs = []
+    for seed in request.seeds:
+        if not request.leak_audit:
+            for method in _methods(request.methods):
+                folder = request.out / f"{method}-seed{seed}"
+                specs.append(
+                    RunSpec(
+                        folder,
+                        manifest,
+                        method=method,
+                        seed=seed,
+                        settings=request.settings,
+                        **common,
+                    )
+                )
+            continue
+        for scope, title in SCOPES.items():
+            settings = (*request.settings, f"method.fecl_scope={scope}")
+            if scope == ORACLE:
+                settings = (*settings, "method.unlock_oracle=true")
+            specs.append(
+                RunSpec(
+                    request.out / f"dycon-{scope}-seed{seed}",
+                    audited if scope == ORACLE else manifest,
+                    method="dycon",
+                    seed=seed,
+                    settings=settings,
+                    title=title,
+                    **common,
+                )
+            )
+    return specs
+
+
 def write_tables(out: Path, content: Benchmark) -> None:
     """Write results.md, results.html, results.json and cases.csv into `out`."""
     write_text(out / "results.md", to_markdown(content))
@@ -129,13 +171,15 @@ def write_tables(out: Path, content: Benchmark) -> None:
 def _content(request: Request, protocol: Protocol, specs: Sequence[RunSpec]) -> Benchmark:
     results = tuple(json.loads(spec.result.read_text(encoding="utf-8")) for spec in specs)
     present = [str(result["method"]) for result in results]
-    reference = request.reference if request.reference in present else present[0]
+    wanted = SCOPES["both"] if request.leak_audit else request.reference
+    reference = wanted if wanted in present else present[0]
     return Benchmark(
         protocol=protocol,
         rows=summarize(results),
         comparisons=compare(results, reference),
         results=results,
         conditions=_conditions(request),
+        findings=leak_share(results, SCOPES) if request.leak_audit else (),
     )
 
 
@@ -159,7 +203,8 @@ def _check_settings(request: Request) -> None:
     """Refuse settings that no run could have, before the first of them starts."""
     resolve(request.profile, (), request.settings)
     for setting in request.settings:
-        if setting.startswith(("data.", "method.name", "training.seed")):
+        scope = request.leak_audit and setting.startswith("method.fecl_scope")
+        if scope or setting.startswith(("data.", "method.name", "training.seed")):
             raise InputError(
                 f"--set {setting}: the protocol and the command decide this; leave it out"
             )
@@ -174,6 +219,7 @@ def _require_same(request: Request, protocol: Protocol) -> None:
         "profile": request.profile,
         "settings": list(request.settings),
         "processes": request.processes,
+        "leak_audit": request.leak_audit,
     }
     path = request.out / PLAN
     if not path.exists():

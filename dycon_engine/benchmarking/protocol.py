@@ -103,8 +103,12 @@ def load_protocol(name: str) -> Protocol:
         ) from None
 
 
-def write_manifest(path: Path, protocol: Protocol, dataset: Dataset) -> None:
+def write_manifest(
+    path: Path, protocol: Protocol, dataset: Dataset, *, oracle: bool = False
+) -> None:
     """Write the manifest of what training may see: no test case, no label of an unlabeled case.
+
+    With `oracle`, for the audit of the label leak alone, those labels too.
 
     Raises:
         DatasetError: Cases of the protocol, the test cases too, or labels are not there.
@@ -115,7 +119,7 @@ def write_manifest(path: Path, protocol: Protocol, dataset: Dataset) -> None:
     bare = sorted(
         name
         for name, role in needed.items()
-        if name in found and role != "unlabeled" and found[name].label is None
+        if name in found and (oracle or role != "unlabeled") and found[name].label is None
     )
     problems = []
     if missing:
@@ -132,7 +136,7 @@ def write_manifest(path: Path, protocol: Protocol, dataset: Dataset) -> None:
         case = found[name]
         images = [str(image.absolute()) for image in case.images]
         entry: dict[str, Any] = {"name": name, "images": images, "role": role}
-        if role != "unlabeled" and case.label is not None:
+        if (oracle or role != "unlabeled") and case.label is not None:
             entry["label"] = str(case.label.absolute())
         rows = "".join(f"{key} = {json.dumps(value)}\n" for key, value in entry.items())
         lines.append(f"\n[[case]]\n{rows}")

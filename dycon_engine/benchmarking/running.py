@@ -49,6 +49,7 @@ class RunSpec:
         settings: `section.key=value` texts, the same for all runs.
         device: As of `train`.
         processes: Training processes; above 1 through torchrun.
+        title: Name in the tables; empty: the method's.
     """
 
     folder: Path
@@ -60,11 +61,12 @@ class RunSpec:
     settings: tuple[str, ...] = ()
     device: str = "auto"
     processes: int = 1
+    title: str = ""
 
     @property
     def name(self) -> str:
         """Method and seed."""
-        return f"{self.method}, seed {self.seed}"
+        return f"{self.title or self.method}, seed {self.seed}"
 
     @property
     def result(self) -> Path:
@@ -88,7 +90,7 @@ def run_one(spec: RunSpec) -> Path:
     scores = score_package(package, spec.test, device=spec.device)
     finished = _finished(spec.folder / "run")
     content = {
-        "method": spec.method,
+        "method": spec.title or spec.method,
         "seed": spec.seed,
         "train_minutes": _train_seconds(spec.folder / "run") / 60.0,
         "test_minutes": (time.monotonic() - began) / 60.0,

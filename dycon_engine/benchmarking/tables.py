@@ -136,6 +136,33 @@ def compare(results: Sequence[Result], reference: str) -> tuple[Comparison, ...]
     return _holm(found)
 
 
+def leak_share(results: Sequence[Result], titles: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what the leak audit found, in sentences; none where a scope has not run.
+
+    Args:
+        results: All runs.
+        titles: `fecl_scope` -> name in the tables: none, both and oracle at least.
+    """
+    means = dice_by_case(results)
+    if any(titles[scope] not in means for scope in ("none", "both", "oracle")):
+        return ()
+    none, both, oracle = (
+        statistics.fmean(means[titles[scope]].values()) for scope in ("none", "both", "oracle")
+    )
+    figures = (
+        f"Leak audit, mean Dice: without FeCL {none:.4f}, with pseudo-labels {both:.4f}, with the "
+        f"hidden labels {oracle:.4f}."
+    )
+    gain, leak = oracle - none, oracle - both
+    if gain <= 0.0:
+        return figures, "FeCL gains nothing even with the hidden labels, so there is no share."
+    share = (
+        f"Of FeCL's gain of {gain:+.4f} with the hidden labels, {leak:+.4f} is the leak: "
+        f"{100.0 * leak / gain:.0f} %. With few seeds this share is uncertain."
+    )
+    return figures, share
+
+
 def dice_by_case(
     results: Sequence[Result], kind: str = PLAIN, metric: str = "dice"
 ) -> dict[str, dict[str, float]]:

@@ -147,6 +147,26 @@ def test_a_cancelled_benchmark_starts_nothing_more_and_goes_on_later(
     assert json.loads((out / "results.json").read_text())["rows"][0]["seeds"] == 2
 
 
+def test_the_leak_audit_runs_every_scope_and_marks_the_oracle(data, tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    assert run(data, out, "--leak-audit", "--seeds", "1", "--set", "network.filters=[4, 8, 8]") == 0
+    table = json.loads((out / "results.json").read_text())
+    marks = {row["method"]: row["oracle"] for row in table["rows"]}
+    assert [title for title, oracle in marks.items() if oracle] == ["dycon, FeCL on hidden labels"]
+    assert len(marks) == 5
+    assert table["findings"][0].startswith("Leak audit, mean Dice: without FeCL")
+    assert "ORACLE run is an audit" in table["notes"][0]
+    for name in ("results.md", "results.html"):
+        assert "dycon, FeCL on hidden labels (ORACLE)" in (out / name).read_text()
+    plain, audited = ((out / f"manifest{end}.toml").read_text() for end in ("", "-oracle"))
+    assert "labels/scan2" not in plain
+    assert "labels/scan2" in audited
+    assert "scan4" not in audited
+    for folder in out.glob("dycon-*"):
+        stored = json.loads((folder / "run" / "config.json").read_text())
+        assert ("ORACLE AUDIT" in json.dumps(stored)) == ("oracle" in folder.name)
+
+
 def test_runs_go_through_submitit(data, tmp_path) -> None:
     out = tmp_path / "out"
     assert run(data, out, "--methods", "supervised", "--seeds", "1", "--launcher", "local") == 0

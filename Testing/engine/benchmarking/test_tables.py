@@ -11,7 +11,7 @@ from scipy.stats import wilcoxon
 from dycon_engine.benchmarking.page import Benchmark, to_html, to_markdown
 from dycon_engine.benchmarking.protocol import load_protocol
 from dycon_engine.benchmarking.running import LARGEST, PLAIN
-from dycon_engine.benchmarking.tables import compare, dice_by_case, summarize, to_csv
+from dycon_engine.benchmarking.tables import compare, dice_by_case, leak_share, summarize, to_csv
 from dycon_engine.errors import DyconError
 
 LABEL = "left atrium"
@@ -84,6 +84,16 @@ def test_seeds_are_averaged_per_case_before_the_test() -> None:
     assert means == {"a": {"c0": pytest.approx(0.6), "c1": pytest.approx(0.8)}}
 
 
+def test_the_share_of_the_leak() -> None:
+    titles = {"none": "off", "both": "soft", "oracle": "hidden"}
+    runs = [result("off", 0, [0.6, 0.6]), result("soft", 0, [0.64, 0.66])]
+    assert leak_share(runs, titles) == ()
+    first, share = leak_share([*runs, result("hidden", 0, [0.7, 0.7])], titles)
+    assert "without FeCL 0.6000, with pseudo-labels 0.6500, with the hidden labels 0.7000" in first
+    assert "gain of +0.1000 with the hidden labels, +0.0500 is the leak: 50 %" in share
+    assert "no share" in leak_share([*runs, result("hidden", 0, [0.5, 0.6])], titles)[1]
+
+
 def test_every_case_is_in_the_csv() -> None:
     lines = to_csv([result("a", 0, [0.5, 0.7], hd95=None)]).splitlines()
     assert len(lines) == 1 + 2 * 2
@@ -109,4 +119,4 @@ def test_the_page_and_the_markdown_say_what_was_compared() -> None:
         assert "0.7525 ± 0.0035" in text
         assert "Every method: the same." in text
     assert "<svg" in to_html(found)
-    assert "src=\"http" not in to_html(found)
+    assert 'src="http' not in to_html(found)
