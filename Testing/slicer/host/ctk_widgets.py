@@ -17,8 +17,6 @@ from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QGroupBox,
     QHBoxLayout,
-    QMessageBox,
-    QPushButton,
     QSizePolicy,
     QSlider,
     QStyle,
@@ -208,74 +206,6 @@ class ctkPathLineEdit(StandIn, QWidget):
     showBrowseButton = Property(bool, lambda self: not self._button.isHidden(), _show_button)
 
 
-class ctkDirectoryButton(StandIn, QWidget):
-    """A button that shows a folder and lets choose another."""
-
-    _signals = ("directoryChanged(QString)", "directorySelected(QString)")
-    _slots = ("browse()",)
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        self._button = QPushButton(self)
-        row.addWidget(self._button)
-        self._button.clicked.connect(self._browse)
-        self._folder = ""
-
-    def _set(self, folder: str) -> None:
-        changed = folder != self._folder
-        self._folder = folder
-        self._button.setText(folder)
-        if changed:
-            self._send("directoryChanged(QString)", folder)
-
-    def browse(self) -> str:
-        dialog = pythonqt.STATIC_DIALOGS["QFileDialog", "getExistingDirectory"]
-        folder = str(dialog(self, self.caption, self._folder))
-        if folder:
-            self._set(folder)
-            self._send("directorySelected(QString)", folder)
-        return folder
-
-    def _browse(self, _checked: bool = False) -> None:
-        self.browse()
-
-    directory = Property(str, lambda self: self._folder, _set)
-    caption = stored(str, "caption", "")
-    text = stored(str, "text", "")
-    options = stored(int, "options", 0)
-
-
-class ctkComboBox(StandIn, QComboBox):
-    """A list whose text for "nothing chosen" can be set."""
-
-    _signals = ("returnRelease()",)
-    NeverScroll, AlwaysScroll, ScrollWithFocus, ScrollWithNoVScrollBar = range(4)
-
-    def _show_default(self, text: str) -> None:
-        self.setPlaceholderText(text)
-
-    defaultText = Property(str, lambda self: self.placeholderText(), _show_default)
-    forceDefault = stored(bool, "forceDefault", False)
-    scrollWheelEffect = stored(int, "scrollWheelEffect", 1)
-
-    def setCurrentUserDataAsString(self, data: str) -> None:
-        self.setCurrentIndex(self.findData(data))
-
-    currentUserDataAsString = Property(
-        str, lambda self: str(self.currentData() or ""), setCurrentUserDataAsString
-    )
-
-
-class ctkMessageBox(StandIn, QMessageBox):
-    """A message box that may offer not to be shown again."""
-
-    dontShowAgain = stored(bool, "dontShowAgain", False)
-    dontShowAgainVisible = stored(bool, "dontShowAgainVisible", False)
-    dontShowAgainSettingsKey = stored(str, "dontShowAgainSettingsKey", "")
-
-
 def _spin_box(parent: QWidget) -> QDoubleSpinBox:
     box = QDoubleSpinBox(parent)
     box.setKeyboardTracking(False)
@@ -352,84 +282,9 @@ class ctkSliderWidget(StandIn, QWidget):
     spinBoxVisible = Property(bool, lambda self: not self._box.isHidden(), setSpinBoxVisible)
 
 
-class ctkRangeWidget(StandIn, QWidget):
-    """Two spin boxes for a lowest and a highest number (CTK's slider between them is left out)."""
-
-    _signals = (
-        "minimumValueChanged(double)",
-        "maximumValueChanged(double)",
-        "valuesChanged(double,double)",
-        "rangeChanged(double,double)",
-    )
-    _slots = (
-        "setMinimumValue(double)",
-        "setMaximumValue(double)",
-        "setValues(double,double)",
-        "setDecimals(int)",
-    )
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        self._low, self._high = _spin_box(self), _spin_box(self)
-        self._high.setValue(99)
-        self._line = QSlider(Qt.Horizontal, self)
-        for widget in (self._low, self._line, self._high):
-            row.addWidget(widget)
-        self._low.valueChanged.connect(self._changed)
-        self._high.valueChanged.connect(self._changed)
-        self._last = (0.0, 99.0)
-
-    def _changed(self, _: float) -> None:
-        values = (self._low.value(), max(self._low.value(), self._high.value()))
-        before, self._last = self._last, values
-        if values[0] != before[0]:
-            self._send("minimumValueChanged(double)", values[0])
-        if values[1] != before[1]:
-            self._send("maximumValueChanged(double)", values[1])
-        if values != before:
-            self._send("valuesChanged(double,double)", *values)
-
-    def setMinimumValue(self, value: float) -> None:
-        self._low.setValue(value)
-
-    def setMaximumValue(self, value: float) -> None:
-        self._high.setValue(value)
-
-    def setValues(self, low: float, high: float) -> None:
-        self._low.setValue(low)
-        self._high.setValue(high)
-
-    def setRange(self, low: float, high: float) -> None:
-        self._low.setRange(low, high)
-        self._high.setRange(low, high)
-        self._send("rangeChanged(double,double)", low, high)
-
-    def setDecimals(self, decimals: int) -> None:
-        self._low.setDecimals(decimals)
-        self._high.setDecimals(decimals)
-
-    minimumValue = Property(float, lambda self: self._low.value(), setMinimumValue)
-    maximumValue = Property(float, lambda self: self._high.value(), setMaximumValue)
-    minimum = Property(
-        float, lambda self: self._low.minimum(), lambda self, v: self.setRange(v, self.maximum)
-    )
-    maximum = Property(
-        float, lambda self: self._low.maximum(), lambda self, v: self.setRange(self.minimum, v)
-    )
-    decimals = Property(int, lambda self: self._low.decimals(), setDecimals)
-    singleStep = stored(float, "singleStep", 1.0)
-    suffix = stored(str, "suffix", "")
-
-
 ALL = (
     ctkCollapsibleButton,
     ctkCollapsibleGroupBox,
-    ctkComboBox,
-    ctkDirectoryButton,
-    ctkMessageBox,
     ctkPathLineEdit,
-    ctkRangeWidget,
     ctkSliderWidget,
 )

@@ -11,21 +11,17 @@ from typing import TYPE_CHECKING, Any
 import slicer
 import vtk
 from PySide6.QtCore import Property, Qt
-from PySide6.QtGui import QColor, QIcon, QPixmap, QStandardItem, QStandardItemModel
+from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
     QComboBox,
     QHBoxLayout,
-    QHeaderView,
     QMainWindow,
     QSizePolicy,
-    QTableWidget,
-    QTableWidgetItem,
     QToolBar,
-    QVBoxLayout,
     QWidget,
 )
 
-from Testing.slicer.host.ctk_widgets import ctkSliderWidget, stored
+from Testing.slicer.host.ctk_widgets import stored
 from Testing.slicer.host.pythonqt import StandIn
 
 if TYPE_CHECKING:
@@ -264,145 +260,6 @@ def _has(node: Any, node_class: str, attribute: str, value: Any) -> bool:
     return not node.IsA(node_class) or (found is not None and value in (None, "", found))
 
 
-class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
-    """A list of nodes, each with a check mark."""
-
-    _signals = (*qMRMLNodeComboBox._signals, "checkedNodesChanged()")
-    _slots = (*qMRMLNodeComboBox._slots, "check(vtkMRMLNode*)", "uncheck(vtkMRMLNode*)")
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self._checked: set[str] = set()
-
-    def setCheckState(self, node: Any, state: Any) -> None:
-        before = set(self._checked)
-        change = self._checked.add if state == Qt.Checked else self._checked.discard
-        change(node.GetID())
-        if before != self._checked:
-            self._send("checkedNodesChanged()")
-
-    def checkState(self, node: Any) -> Any:
-        return Qt.Checked if node.GetID() in self._checked else Qt.Unchecked
-
-    def check(self, node: Any) -> None:
-        self.setCheckState(node, Qt.Checked)
-
-    def uncheck(self, node: Any) -> None:
-        self.setCheckState(node, Qt.Unchecked)
-
-    def checkedNodes(self) -> tuple[Any, ...]:
-        nodes = (self.nodeFromIndex(i) for i in range(self.nodeCount()))
-        return tuple(n for n in nodes if n.GetID() in self._checked)
-
-    def uncheckedNodes(self) -> tuple[Any, ...]:
-        nodes = (self.nodeFromIndex(i) for i in range(self.nodeCount()))
-        return tuple(n for n in nodes if n.GetID() not in self._checked)
-
-    def allChecked(self) -> bool:
-        return not self.uncheckedNodes()
-
-    def noneChecked(self) -> bool:
-        return not self.checkedNodes()
-
-
-class qMRMLSliderWidget(ctkSliderWidget):
-    """A slider that may take the unit of a quantity from the scene."""
-
-    _slots = (*ctkSliderWidget._slots, "setMRMLScene(vtkMRMLScene*)", "setQuantity(QString)")
-
-    def setMRMLScene(self, scene: Any) -> None:
-        self.__dict__["_scene"] = scene
-
-    def mrmlScene(self) -> Any:
-        return self.__dict__.get("_scene")
-
-    def setQuantity(self, quantity: str) -> None:
-        """Set the quantity, such as length."""
-        self.__dict__["_quantity"] = quantity
-
-    quantity = Property(str, lambda self: self.__dict__.get("_quantity", ""), setQuantity)
-
-
-class qMRMLSegmentsTableView(qMRMLWidget):
-    """The segments of a segmentation, with their colors."""
-
-    _signals = (
-        *qMRMLWidget._signals,
-        "selectionChanged(QItemSelection,QItemSelection)",
-        "segmentAboutToBeModified(QString)",
-    )
-    _slots = (*qMRMLWidget._slots, "setSegmentationNode(vtkMRMLNode*)", "setReadOnly(bool)")
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        self._table = QTableWidget(0, 1, self)
-        self._table.setHorizontalHeaderLabels(["Name"])
-        self._table.horizontalHeader().setSectionResizeMode(QHeaderView.Stretch)
-        self._table.verticalHeader().hide()
-        column.addWidget(self._table)
-        self._node: Any = None
-        self._tag = 0
-        self._table.selectionModel().selectionChanged.connect(
-            lambda a, b: self._send("selectionChanged(QItemSelection,QItemSelection)", a, b)
-        )
-
-    def setSegmentationNode(self, node: Any) -> None:
-        """Show the segments of that node; None for none."""
-        if self._node is not None:
-            self._node.RemoveObserver(self._tag)
-        self._node = node
-        if node is not None:
-            self._tag = node.AddObserver(vtk.vtkCommand.AnyEvent, lambda *_: self._fill())
-        self._fill()
-
-    def _fill(self) -> None:
-        segments = self._node.GetSegmentation() if self._node is not None else None
-        count = segments.GetNumberOfSegments() if segments else 0
-        if self._table.rowCount() != count:
-            self._table.setRowCount(count)
-        for row in range(count):
-            segment = segments.GetNthSegment(row)
-            item = self._table.item(row, 0)
-            if item is None or item.text() != segment.GetName():
-                item = QTableWidgetItem(segment.GetName())
-                self._table.setItem(row, 0, item)
-            swatch = QPixmap(12, 12)
-            swatch.fill(QColor.fromRgbF(*segment.GetColor()))
-            item.setIcon(QIcon(swatch))
-
-    def setReadOnly(self, read_only: bool) -> None:
-        triggers = QTableWidget.NoEditTriggers if read_only else QTableWidget.DoubleClicked
-        self._table.setEditTriggers(triggers)
-        self.__dict__["_readOnly"] = read_only
-
-    def segmentationNode(self) -> Any:
-        return self._node
-
-    def tableWidget(self) -> QTableWidget:
-        return self._table
-
-    def selectedSegmentIDs(self) -> list[str]:
-        rows = {index.row() for index in self._table.selectedIndexes()}
-        return [self._node.GetSegmentation().GetNthSegmentID(row) for row in sorted(rows)]
-
-    def setSelectedSegmentIDs(self, ids: list[str]) -> None:
-        self._table.clearSelection()
-        for row in range(self._table.rowCount()):
-            if self._node.GetSegmentation().GetNthSegmentID(row) in ids:
-                self._table.selectRow(row)
-
-    readOnly = Property(bool, lambda self: self.__dict__.get("_readOnly", False), setReadOnly)
-    segmentCount = Property(int, lambda self: self._table.rowCount())
-    headerVisible = stored(bool, "headerVisible", True)
-    visibilityColumnVisible = stored(bool, "visibilityColumnVisible", True)
-    colorColumnVisible = stored(bool, "colorColumnVisible", True)
-    opacityColumnVisible = stored(bool, "opacityColumnVisible", True)
-    statusColumnVisible = stored(bool, "statusColumnVisible", False)
-    filterBarVisible = stored(bool, "filterBarVisible", False)
-
-
 class qMRMLSubjectHierarchyComboBox(StandIn, QComboBox):
     """A list of the items of the subject hierarchy."""
 
@@ -562,11 +419,8 @@ class qSlicerMainWindow(StandIn, QMainWindow):
 
 
 WIDGETS = (
-    qMRMLCheckableNodeComboBox,
     qMRMLNodeComboBox,
     qMRMLSegmentEditorWidget,
-    qMRMLSegmentsTableView,
-    qMRMLSliderWidget,
     qMRMLSubjectHierarchyComboBox,
     qMRMLWidget,
 )
