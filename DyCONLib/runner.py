@@ -80,7 +80,7 @@ class Job:
 
         Args:
             job: train, predict, ...
-            arguments: Its command line without --run-dir.
+            arguments: Its command line without --run-dir; a `Path` may be relative.
             run_dir: Folder of the job; made if it is not there.
             python: Interpreter; without it `processes.default_python()`.
             environment: What the child inherits; without it this process's own environment. In
@@ -99,7 +99,7 @@ class Job:
             ) from error
         tail = EventTail(run_dir / "events.jsonl")
         earlier = tail.read()
-        words = [*arguments, "--run-dir", run_dir.resolve()]
+        words = [*map(_absolute, arguments), "--run-dir", run_dir.resolve()]
         line = client.command(python or processes.default_python(), job, words)
         process = processes.start(
             line.argv if detached else lifeline.with_lifeline(line.argv, job),
@@ -119,8 +119,7 @@ class Job:
         code = self._exit_code()
         events = self._tail.read()
         for event in events:
-            if isinstance(event, TERMINAL):
-                self._ended_at = time.monotonic()
+            self._ended_at = time.monotonic() if isinstance(event, TERMINAL) else None
             if not isinstance(event, Progress | StepDone):
                 self._noted.append(event)
             self._last = event
@@ -222,7 +221,8 @@ class Job:
         if self._state is not RunState.RUNNING:
             return
         now, pid = time.monotonic(), self.pid
-        lingers = self._ended_at is not None and now - self._ended_at > LINGER_S
+        ended = self._ended_at if self._process is not None else None
+        lingers = ended is not None and now - ended > LINGER_S
         waited = now - self._cancelled_at if self._cancelled_at is not None else -1.0
         if pid is None:
             return
@@ -231,3 +231,8 @@ class Job:
         elif waited >= self._grace_s and not self._terminated:
             self._terminated = True
             processes.terminate_tree(pid)
+
+
+def _absolute(argument: str | Path) -> str | Path:
+    """Return a path as the child finds it, which works in another folder; other words as is."""
+    return argument.absolute() if isinstance(argument, Path) else argument

@@ -314,6 +314,34 @@ def test_an_attached_job_that_was_killed_is_dead_and_can_be_killed(tmp_path):
     assert "resume" in other.error
 
 
+def test_a_run_that_goes_on_after_it_was_stopped_is_not_taken_for_ended(
+    start, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(runner, "LINGER_S", 0.3)
+    stopped = start("locked")
+    until_said(stopped, Stage)
+    stopped.cancel()
+    follow(stopped)
+    process, pid = parent(tmp_path, "locked", "detached")
+    until = time.monotonic() + 1.5
+    job = Job.attach(tmp_path / "run")
+    follow(job, until=lambda job: time.monotonic() > until)
+    assert living(pid)
+    assert job.state is RunState.RUNNING
+    job.kill()
+    process.kill()
+    process.wait()
+
+
+def test_a_relative_path_means_the_same_to_the_child(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["--package", Path("m.dycon"), "--input", Path("scan.nii"), "--output", Path("o.nii")]
+    job = Job.start("predict", words, run_dir=Path("run"))
+    follow(job, limit_s=90)
+    assert f"'{tmp_path / 'm.dycon'}': cannot be read" in job.error
+    assert (tmp_path / "run" / "events.jsonl").exists()
+
+
 def test_a_second_job_in_a_folder_speaks_for_itself_and_knows_what_was_before(start):
     follow(start("bad-input"))
     job = start("quick")
