@@ -19,9 +19,10 @@ class Export(NamedTuple):
     Attributes:
         title: Of the entry and the dialog.
         tip: What it gives.
-        suffix: Of the suggested file; '' where a folder is asked for.
+        suffix: Of the suggested file.
         pattern: Of the files in the dialog.
-        write: Writes the result to the file or folder.
+        write: Writes the result to the file.
+        is_dicom: Whether it needs a scan that comes from DICOM.
     """
 
     title: str
@@ -29,6 +30,7 @@ class Export(NamedTuple):
     suffix: str
     pattern: str
     write: Callable[[Result, Path], Any]
+    is_dicom: bool = False
 
     def file_name(self, result: Result) -> str:
         """Return the suggested name; the scan's name is in it, as in Slicer's own dialogs."""
@@ -71,7 +73,58 @@ def write_page(result: Result, path: Path) -> None:
     write_text(path, node.GetText())
 
 
+def write_dicom_segmentation(result: Result, path: Path) -> None:
+    """Write a DICOM Segmentation that refers to the series of the scan.
+
+    Raises:
+        DyconError: The scan does not come from DICOM, or it cannot be written.
+    """
+    from DyCONLib.dicom_export import export_dicom_segmentation  # noqa: PLC0415 - needs pydicom
+
+    export_dicom_segmentation(result.segmentation, result.volume, path)
+
+
+def write_dicom_map(result: Result, path: Path) -> None:
+    """Write the uncertainty as a DICOM Parametric Map that refers to the series of the scan.
+
+    Raises:
+        DyconError: The scan does not come from DICOM, or it cannot be written.
+    """
+    from DyCONLib.dicom_export import export_dicom_map  # noqa: PLC0415 - needs pydicom
+
+    if result.uncertainty is None:
+        raise InputError("the uncertainty volume was removed from the scene; segment again")
+    export_dicom_map(result.uncertainty, result.volume, path)
+
+
+def dicom_trouble(result: Result) -> str:
+    """Return why this result cannot become DICOM, as what to do; '' where it can."""
+    if result.volume is None:
+        return "the scan of this result is not in the scene any more"
+    try:
+        from DyCONLib.dicom_export import dicom_problem  # noqa: PLC0415 - needs pydicom
+    except ImportError as error:
+        return f"this Slicer lacks {error.name}; update Slicer"
+    return dicom_problem(result.volume)
+
+
 EXPORTS = (
+    Export(
+        "Segmentation as DICOM...",
+        "A DICOM Segmentation object that belongs to the series of the scan",
+        " segmentation.dcm",
+        "DICOM (*.dcm)",
+        write_dicom_segmentation,
+        is_dicom=True,
+    ),
+    Export(
+        "Uncertainty as DICOM...",
+        "A DICOM Parametric Map that belongs to the series of the scan",
+        " uncertainty.dcm",
+        "DICOM (*.dcm)",
+        write_dicom_map,
+        is_dicom=True,
+    ),
     Export(
         "Uncertainty as file...",
         "The uncertainty volume, NRRD or NIfTI, on the grid of the scan",

@@ -11,7 +11,7 @@ import slicer
 
 from DyCONSegmentationLib import tables, texts
 from DyCONSegmentationLib.binding import Binding, Tie
-from DyCONSegmentationLib.exporting import EXPORTS
+from DyCONSegmentationLib.exporting import EXPORTS, Export, dicom_trouble
 from DyCONSegmentationLib.results import Result
 from DyCONSegmentationLib.session import Session
 from DyCONSegmentationLib.tables import Cell
@@ -105,23 +105,30 @@ class ResultSection:
 
     def _add_export_menu(self) -> None:
         self._menu = qt.QMenu(self._ui.exportButton)
-        for export in EXPORTS:
-            action = self._menu.addAction(export.title)
+        self._menu.toolTipsVisible = True
+        self._actions = [(self._menu.addAction(export.title), export) for export in EXPORTS]
+        for action, export in self._actions:
             action.toolTip = export.tip
             action.connect("triggered()", self._exporter(export))
+        self._menu.connect("aboutToShow()", self._on_export_menu)
         self._ui.exportButton.setMenu(self._menu)
 
-    def _exporter(self, export: Any) -> Callable[[], None]:
+    def _on_export_menu(self) -> None:
+        result = self._session.result
+        trouble = dicom_trouble(result) if result is not None else ""
+        for action, export in self._actions:
+            action.enabled = not (export.is_dicom and trouble)
+            action.toolTip = trouble if export.is_dicom and trouble else export.tip
+
+    def _exporter(self, export: Export) -> Callable[[], None]:
         def run() -> None:
-            window, result = slicer.util.mainWindow(), self._session.result
+            result = self._session.result
             if result is None:
                 return
-            if export.suffix:
-                path = qt.QFileDialog.getSaveFileName(
-                    window, export.title, export.file_name(result), export.pattern
-                )
-            else:
-                path = qt.QFileDialog.getExistingDirectory(window, export.title)
+            name = export.file_name(result)
+            path = qt.QFileDialog.getSaveFileName(
+                slicer.util.mainWindow(), export.title, name, export.pattern
+            )
             if path:
                 self._attempt(lambda: export.write(result, Path(path)))
 

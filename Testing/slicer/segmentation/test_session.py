@@ -310,3 +310,15 @@ def test_exports_are_whole_files_and_nothing_of_the_scene_changes(desk, tmp_path
     ):
         with pytest.raises(InputError, match=words):
             named[name].write(desk.session.result, tmp_path / "x")
+
+
+def test_dicom_is_offered_only_for_a_scan_from_dicom_and_says_why_not(desk, tmp_path):
+    from DyCONSegmentationLib.exporting import EXPORTS, dicom_trouble
+
+    add_result()
+    assert "was not loaded with Slicer's DICOM module" in dicom_trouble(desk.session.result)
+    for export in EXPORTS:
+        if export.is_dicom:
+            with pytest.raises(InputError, match="was not loaded with Slicer's DICOM module"):
+                export.write(desk.session.result, tmp_path / "x.dcm")
+    assert not list(tmp_path.glob("*.dcm"))

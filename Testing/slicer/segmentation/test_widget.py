@@ -442,6 +442,10 @@ def test_add_to_training_set_asks_where_and_under_which_name(desk, tmp_path):
 def test_the_export_menu_writes_what_it_says(desk, tmp_path):
     ui = run_once(desk)
     actions = {action.text: action for action in ui.exportButton.menu().actions()}
+    ui.exportButton.menu().aboutToShow.emit()
+    assert not actions["Segmentation as DICOM..."].enabled
+    assert "DICOM module" in actions["Segmentation as DICOM..."].toolTip
+    assert actions["Report for people..."].enabled
     desk.qt.dialogs.answer(str(tmp_path / "r.html"))
     actions["Report for people..."].trigger()
     assert (tmp_path / "r.html").read_text() == "<html>the page</html>"

@@ -1,0 +1,169 @@
+"""`python -m Testing.slicer.segmentation.pictures` makes the pictures of docs/tutorial/segment.md.
+
+Panel and slice views are those of the module on the test host, the results those of the real engine
+on the sample scan. With a model and a scan of one's own, e.g. of a left atrium, two pictures more:
+`--model la.dycon --scan scan.nii.gz`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[3]
+FOLDER = ROOT / "docs" / "tutorial" / "images"
+MODULE = ROOT / "DyCONSegmentation" / "DyCONSegmentation.py"
+PATIENCE_S = 900
+LARGEST_BYTES = 300_000
+VIEW = (420, 420)
+
+
+def main() -> None:
+    """Make them all."""
+    line = argparse.ArgumentParser(description=__doc__)
+    line.add_argument("--model", type=Path, help="a package for the pictures of a real scan")
+    line.add_argument("--scan", type=Path, help="the real scan")
+    line.add_argument("--output", type=Path, default=FOLDER)
+    options = line.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    sys.path.insert(0, str(MODULE.parent))
+    from Testing.slicer.host import qt as host
+
+    host.start_qt()
+    studio = Studio(options.output)
+    studio.setup()
+    studio.sample()
+    studio.warning()
+    if options.model and options.scan:
+        studio.real(options.model, options.scan)
+    found = host.failures()
+    assert not found, found
+
+
+class Studio:
+    """The panel on an empty scene, and where its pictures go."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.open()
+
+    def open(self) -> None:
+        """Open the module on an empty scene."""
+        from Testing.slicer.host import modules
+        from Testing.slicer.host.scene import new_scene
+
+        new_scene()
+        self.module = modules.load_module(MODULE)
+        self.ui, self.session = self.module.ui, self.module.panel.session
+
+    def panel(self, name: str, *, dark: bool = False) -> None:
+        """Take a picture of the panel as it is."""
+        from Testing.slicer.host import qt as host
+
+        path = self.folder / f"{name}.png"
+        host.grab(self.module, path, dark=dark)
+        shrink(path)
+
+    def views(self, name: str) -> None:
+        """Take a picture of the three slice views."""
+        from Testing.slicer.host import views
+
+        path = self.folder / f"{name}.png"
+        views.layout(path, size=VIEW)
+        shrink(path)
+
+    def setup(self) -> None:
+        """The panel before anything is installed, and before anything is chosen."""
+        panel = self.module.panel
+        panel.setup.missing = ["torch>=2.6", "nibabel>=5.2", "h5py>=3.10", "safetensors>=0.4.3"]
+        panel.refresh()
+        self.panel("panel-setup")
+        panel.setup.missing = []
+        panel.refresh()
+        self.panel("panel-idle")
+
+    def sample(self) -> None:
+        """The way of the tutorial: run, result, review, dark."""
+        self.ui.sampleButton.click()
+        self.panel("panel-ready")
+        self.run(lambda: self.session.run.progress.share > 0.4, "panel-running")
+        self.only("segmentSection", "resultSection")
+        self.panel("panel-result")
+        self.views("views-result")
+        self.ui.regionTable.setCurrentCell(0, 0)
+        self.ui.acceptButton.click()
+        self.only("resultSection", "reviewSection")
+        self.panel("panel-review")
+        self.panel("panel-dark", dark=True)
+        self.views("views-review")
+        self.only("batchSection")
+        self.panel("panel-batch")
+
+    def warning(self) -> None:
+        """A scan that the model was not trained for."""
+        import slicer
+
+        self.open()
+        self.ui.sampleButton.click()
+        scan = self.session.volumes[0]
+        scan.SetName("Another protocol")
+        array = slicer.util.arrayFromVolume(scan)
+        slicer.util.updateVolumeFromArray(scan, (array.max() - array).astype(np.int16))
+        self.run(lambda: False, "")
+        self.only("resultSection")
+        self.panel("panel-warning")
+
+    def real(self, model: Path, scan: Path) -> None:
+        """The slice views of a real scan."""
+        import slicer
+
+        self.open()
+        self.session.import_model(model)
+        node = slicer.util.loadVolume(str(scan), {"name": "Left atrium"})
+        self.session.choose_volume(0, node.GetID())
+        self.run(lambda: False, "")
+        self.views("views-real")
+        self.session.jump(1)
+        self.views("views-real-review")
+
+    def only(self, *names: str) -> None:
+        """Unfold these sections and fold the others."""
+        for name in ("segment", "result", "review", "batch", "computer"):
+            section = getattr(self.ui, f"{name}Section")
+            section.collapsed = f"{name}Section" not in names
+        self.module.panel.refresh()
+
+    def run(self, moment: Callable[[], bool], name: str) -> None:
+        """Segment as chosen; take a picture at the moment."""
+        import slicer
+
+        self.ui.segmentButton.click()
+        end, taken = time.monotonic() + PATIENCE_S, not name
+        while self.session.run.phase != "idle":
+            assert time.monotonic() < end
+            self.module.panel.poll()
+            slicer.app.processEvents()
+            if not taken and moment():
+                taken = True
+                self.panel(name)
+            time.sleep(0.05)
+        assert self.session.result is not None
+
+
+def shrink(path: Path) -> Any:
+    """Reduce a picture to 256 colors; one that is still too large is an error."""
+    with Image.open(path) as picture:
+        reduced = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    reduced.save(path, optimize=True)
+    assert path.stat().st_size < LARGEST_BYTES, f"{path}: {path.stat().st_size} bytes"
+
+
+if __name__ == "__main__":
+    main()
