@@ -239,7 +239,7 @@ PROFILES: dict[str, Table] = {
         "preprocessing": {"spacing_mm": [1.25, 1.25, 1.25]},
         "network": {"name": "unet3d", "filters": [16, 32, 64, 128], "stem": 2},
         "training": {
-            "steps": 1500,
+            "steps": 4000,
             "patch_size": [48, 64, 64],
             "foreground": 0.25,
             "weight_decay": 0.01,
@@ -268,6 +268,14 @@ PROFILES: dict[str, Table] = {
 }
 
 
+# What a profile sets for one method, chosen by measurement: docs/decisions/0003-laptop-profile.md.
+RECIPES: dict[str, dict[str, Table]] = {
+    "laptop": {
+        "dycon": {"fecl_scope": "none", "pseudo_label_weight": 1.0, "start": 0.1, "rampup": 0.4},
+    },
+}
+
+
 def resolve(
     profile: str | None = None,
     tables: Sequence[Mapping[str, Any]] = (),
@@ -283,11 +291,12 @@ def resolve(
     Raises:
         InputError: An unknown name (naming the nearest known one), a wrong type or value.
     """
-    merged: Table = {}
-    if profile is not None:
-        merged = merge(merged, PROFILES[known(profile, PROFILES, "profile")])
-    for table in tables:
-        merged = merge(merged, table)
-    for assignment in assignments:
-        merged = merge(merged, parse_assignment(assignment))
-    return build(RunConfig, merged)
+    own: Table = {}
+    for table in (*tables, *map(parse_assignment, assignments)):
+        own = merge(own, table)
+    if profile is None:
+        return build(RunConfig, own)
+    under = PROFILES[known(profile, PROFILES, "profile")]
+    chosen = build(RunConfig, own).method.name
+    recipe = RECIPES.get(profile, {}).get(chosen, {})
+    return build(RunConfig, merge(merge(under, {"method": {"settings": recipe}}), own))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
 
-from dycon_engine.config import PROFILES, MethodSelection, RunConfig, TrainingConfig, resolve
+from dycon_engine.config import (
+    PROFILES,
+    RECIPES,
+    MethodSelection,
+    RunConfig,
+    TrainingConfig,
+    resolve,
+)
 from dycon_engine.errors import InputError
+from dycon_engine.methods import METHODS
 from dycon_engine.settings import as_table, build, read_toml, schema
 
 
@@ -26,6 +35,24 @@ def test_later_values_win_over_earlier_ones(tmp_path):
 def test_every_profile_is_valid_and_survives_json(profile):
     config = resolve(profile)
     assert build(RunConfig, json.loads(json.dumps(as_table(config)))) == config
+
+
+def test_a_profile_brings_settings_of_the_method_that_is_chosen():
+    """Only of that one, since another method may not know them; what is set by hand wins."""
+    recipe = RECIPES["laptop"]["dycon"]
+    assert resolve("laptop").method.settings == recipe
+    assert resolve("laptop", [], ["method.name=supervised"]).method.settings == {}
+    assert resolve("laptop", [{"method": {"name": "ua_mt"}}]).method.settings == {}
+    assert resolve("gpu").method.settings == {}
+    assert resolve().method.settings == {}
+    changed = resolve("laptop", [{"method": {"tau": 0.2}}], ["method.rampup=0.25"])
+    assert changed.method.settings == recipe | {"tau": 0.2, "rampup": 0.25}
+
+
+@pytest.mark.parametrize(("profile", "name"), [(p, m) for p, made in RECIPES.items() for m in made])
+def test_every_recipe_is_one_that_its_method_takes(profile, name):
+    assert profile in PROFILES
+    assert dataclasses.is_dataclass(build(METHODS[name].Config, RECIPES[profile][name]))
 
 
 def test_method_settings_are_kept_for_the_method_to_check():
