@@ -20,7 +20,8 @@ from dycon_engine.errors import DatasetError, InputError, OutOfMemoryError
 from dycon_engine.jobs.lock import RunLock
 from dycon_engine.jobs.reporter import Reporter, run_job
 
-SLEEPER = "import time; time.sleep(600)"
+LIMIT_S = 120.0
+SLEEPER = f"import time; time.sleep({LIMIT_S})"
 
 
 def install(folder: Path) -> dict[str, str]:
@@ -39,9 +40,11 @@ def install(folder: Path) -> dict[str, str]:
 def polite(reporter: Reporter) -> dict[str, object]:
     """Stop when asked."""
     reporter.stage("training", 1000)
-    while True:
+    end = time.monotonic() + LIMIT_S  # where a test failed and nobody stops it
+    while time.monotonic() < end:
         reporter.check_cancelled()
         time.sleep(0.02)
+    return {}
 
 
 def stubborn(reporter: Reporter) -> dict[str, object]:
@@ -49,7 +52,7 @@ def stubborn(reporter: Reporter) -> dict[str, object]:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     child = subprocess.Popen([sys.executable, "-c", SLEEPER])
     reporter.stage(f"child {child.pid}", 1)
-    time.sleep(600)
+    time.sleep(LIMIT_S)
     return {}
 
 
@@ -63,7 +66,7 @@ def workers(reporter: Reporter) -> dict[str, object]:
 
 def lingering(reporter: Reporter) -> dict[str, object]:
     """Be done, but do not end."""
-    atexit.register(time.sleep, 600)
+    atexit.register(time.sleep, LIMIT_S)
     return {"cases": 1}
 
 

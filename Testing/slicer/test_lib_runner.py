@@ -323,8 +323,9 @@ def test_a_run_that_goes_on_after_it_was_stopped_is_not_taken_for_ended(
     stopped.cancel()
     follow(stopped)
     process, pid = parent(tmp_path, "locked", "detached")
-    until = time.monotonic() + 1.5
     job = Job.attach(tmp_path / "run")
+    follow(job, until=lambda job: job.state is RunState.RUNNING)
+    until = time.monotonic() + 1.5
     follow(job, until=lambda job: time.monotonic() > until)
     assert living(pid)
     assert job.state is RunState.RUNNING
