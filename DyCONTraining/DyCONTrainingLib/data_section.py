@@ -16,7 +16,7 @@ from DyCONTrainingLib.tables import Cell
 
 Attempt = Callable[[Callable[[], Any]], Any]
 FOLDER_OF_SCANS = "Folder of scans"
-MOST_FINDINGS_SHOWN = 6
+MOST_CASES, MOST_FINDINGS = 8, 6  # lines shown at once
 
 
 class DataSection:
@@ -51,6 +51,7 @@ class DataSection:
             self._action("Leave out", lambda: dataset.remove(self._rows())),
         )
         ui.moreButton.setMenu(self._menu)
+        ui.itemSelector.connect("currentItemChanged(vtkIdType)", lambda _item: self.refresh())
         ui.casesTable.connect("itemSelectionChanged()", self._show_buttons)
         ui.findingsTable.connect("itemSelectionChanged()", self._show_fixes)
         ui.fixButton.connect("clicked()", lambda: self._fix(0))
@@ -68,6 +69,7 @@ class DataSection:
             ui.folderPath.blockSignals(blocked)
         for button in (ui.addSceneButton, ui.addFolderButton, ui.addItemButton):
             button.enabled = has_folder and not busy
+        ui.addItemButton.enabled = has_folder and not busy and bool(ui.itemSelector.currentItem())
         rows = dataset.draft.rows
         tables.fill(
             ui.casesTable,
@@ -80,6 +82,8 @@ class DataSection:
                 for row in rows
             ],
         )
+        tables.fit(ui.casesTable, MOST_CASES)
+        ui.casesTable.visible = ui.roleFrame.visible = bool(rows)
         ui.countsLabel.text = texts.counts_text(rows) if rows else self._hint()
         ui.saveButton.enabled = bool(rows) and has_folder and not busy and not dataset.is_saved
         ui.savedLabel.text = "Saved." if dataset.is_saved else ""
@@ -107,8 +111,9 @@ class DataSection:
         if [f.text for f in found] != [f.text for f in self._shown]:
             cells = [(Cell(each.text, color=texts.LEVELS[each.level]),) for each in found]
             tables.fill(ui.findingsTable, cells)
-            ui.findingsTable.resizeRowsToContents()
             ui.findingsTable.clearSelection()
+        ui.findingsTable.resizeRowsToContents()  # the panel may have another width now
+        tables.fit(ui.findingsTable, MOST_FINDINGS)
         self._shown = found
         self._show_fixes()
 

@@ -23,6 +23,16 @@ TITLES = {
     "ua_mt": "UA-MT",
     "ug_mcl": "UG-MCL",
 }
+ABOUT = {
+    "dycon": "Learns from labeled scans and, where student and teacher agree too little, from "
+    "unlabeled ones, each voxel weighed by how sure the two are.",
+    "dec_seg": "Two decoders at two scales that have to agree on unlabeled scans.",
+    "dual_network": "Two networks that teach each other on unlabeled scans.",
+    "mean_teacher": "A student that has to agree with its own moving average on unlabeled scans.",
+    "supervised": "Learns from the labeled scans alone; what the other methods are compared with.",
+    "ua_mt": "Mean Teacher that listens to the teacher only where it is sure.",
+    "ug_mcl": "Segmentation and signed distance that have to agree, guided by uncertainty.",
+}
 PROFILES = {
     "laptop": "Laptop (no GPU needed)",
     "gpu": "GPU",
@@ -112,7 +122,8 @@ def _method(name: str, table: Mapping[str, Any]) -> MethodForm:
     marked = [key for key, entry in settings.items() if entry.get("main")]
     wanted: Sequence[str] = marked or MAIN.get(name, COMMON)
     fields = tuple(_field(settings[key]) for key in wanted if key in settings)
-    return MethodForm(name, title_of(name), str(table.get("about", "")), fields)
+    about = ABOUT.get(name) or str(table.get("about", ""))
+    return MethodForm(name, title_of(name), about, fields)
 
 
 def _field(entry: Mapping[str, Any]) -> Field:

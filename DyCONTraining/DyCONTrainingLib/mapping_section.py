@@ -13,6 +13,7 @@ from DyCONTrainingLib.logic import TrainingLogic
 from DyCONTrainingLib.tables import Cell
 
 LEFT_OUT = "left out"
+MOST_SEGMENTS = 8  # shown at once
 SEGMENT, CASES, LABEL = range(3)
 
 
@@ -43,6 +44,7 @@ class MappingSection:
         for number, (segment, _, value, _) in enumerate(rows):
             choice = self._choice(segment, value, classes)
             self._ui.mappingTable.setCellWidget(number, LABEL, choice)
+        tables.fit(self._ui.mappingTable, MOST_SEGMENTS)
 
     def _choice(self, segment: str, value: int, classes: tuple[LabelClass, ...]) -> Any:
         box = qt.QComboBox()

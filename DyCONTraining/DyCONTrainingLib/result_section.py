@@ -16,6 +16,7 @@ from DyCONTrainingLib.run_card import RunCard, Standing
 from DyCONTrainingLib.tables import Cell
 
 PICTURE = 72  # pixels
+MOST_SCORES, MOST_RANKED = 8, 13  # lines shown at once
 Attempt = Callable[[Callable[[], Any]], Any]
 
 
@@ -53,6 +54,7 @@ class ResultSection:
             for score in scores
         ]
         tables.fill(ui.resultTable, rows, right=(2, 3))
+        tables.fit(ui.resultTable, MOST_SCORES)
         comparison = running.comparison(card.name) if report and card else ""
         ui.comparisonLabel.text = comparison
         ui.comparisonLabel.visible = bool(comparison)
@@ -109,7 +111,8 @@ class LabelSection:
                 for each in found
             ]
             tables.fill(ui.rankTable, rows)
-            ui.rankTable.resizeRowsToContents()
+        ui.rankTable.resizeRowsToContents()  # the panel may have another width now
+        tables.fit(ui.rankTable, MOST_RANKED)
         ui.rankTable.visible = bool(found)
         ui.labelLabel.text = self._words(card)
         ui.labelLabel.visible = bool(ui.labelLabel.text)

@@ -40,6 +40,7 @@ class RunLogic:
         self._runs: Runs | None = None
         self._looked_at = 0.0
         self._export: transfer.Export | None = None
+        self._handed: set[Path] = set()
         self.cards: list[RunCard] = []
         self.watch: Watch | None = None
 
@@ -54,9 +55,6 @@ class RunLogic:
         self.watch = Watch(self._runs, self._clock)
         self.look()
         usable = [card for card in self.cards if card.standing is not Standing.UNREADABLE]
-        for card in usable:
-            if card.standing is Standing.FINISHED:
-                self._publish(card)
         best = next((card for card in usable if card.is_alive), next(iter(usable), None))
         if best is not None:
             self.watch.follow(best.name)
@@ -161,9 +159,6 @@ class RunLogic:
         runs = self._open_runs()
         run = transfer.import_result(chosen, runs.folder, runs.new_name)
         self.look()
-        card = self.card(run.name)
-        if card is not None and card.standing is Standing.FINISHED:
-            self._publish(card)
         self.follow(run.name)
         return run.name
 
@@ -214,9 +209,6 @@ class RunLogic:
         ended = self.watch.take(self._runs.poll())
         if ended or self._clock() - self._looked_at >= CARDS_EVERY_S:
             self.look()
-        for card in self.cards:
-            if card.name in ended and card.standing is Standing.FINISHED:
-                self._publish(card)
 
     def stop(self) -> None:
         """Stop writing a job; what was written of it is removed."""
@@ -234,7 +226,7 @@ class RunLogic:
         self.cards = []
 
     def look(self) -> None:
-        """Bring the list up to date; the oldest queued run starts where no other goes on."""
+        """Bring the list up to date, hand on new models, start the oldest queued run in its turn."""
         self._looked_at = self._clock()
         if self._runs is None:
             return
@@ -244,10 +236,14 @@ class RunLogic:
                 self.cards = self._runs.cards()
         except DyconError as error:
             self.failed.emit(str(error))
+        for card in self.cards:
+            if card.standing is Standing.FINISHED and card.path not in self._handed:
+                self._publish(card)
         self.changed.emit()
 
     def _publish(self, card: RunCard) -> None:
         """Hand a finished run's model to DyCONSegmentation; a comparison's is not for use."""
+        self._handed.add(card.path)
         is_twin = card.request is not None and bool(card.request.compare_with)
         if is_twin or not card.packages or results.is_published(card.path):
             return

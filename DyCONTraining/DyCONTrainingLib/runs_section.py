@@ -17,6 +17,7 @@ from DyCONTrainingLib.run_card import RunCard
 from DyCONTrainingLib.tables import Cell
 
 CHARTS = (LOSS_CHART, DICE_CHART, SCHEDULE_CHART)
+MOST_RUNS = 6  # shown at once
 RESULT_FOLDER = "Result folder of the other computer"
 Attempt = Callable[[Callable[[], Any]], Any]
 
@@ -45,6 +46,8 @@ class RunsSection:
         cards = running.cards
         self._names = [card.name for card in cards]
         tables.fill(ui.runsTable, [_cells(card) for card in cards], right=(2, 3))
+        tables.fit(ui.runsTable, MOST_RUNS)
+        ui.runsTable.visible = bool(cards)
         card = running.watched
         if card is not None and tables.selected(ui.runsTable) != [self._names.index(card.name)]:
             tables.select(ui.runsTable, self._names.index(card.name))

@@ -46,6 +46,15 @@ def fill(table: Any, rows: Sequence[Sequence[Cell]], right: Sequence[int] = ()) 
     table.blockSignals(blocked)
 
 
+def fit(table: Any, most: int) -> None:
+    """Make the table as high as its rows, up to `most` lines; then it scrolls."""
+    header = 0 if table.horizontalHeader().isHidden() else table.horizontalHeader().height
+    rows = sum(table.rowHeight(row) for row in range(table.rowCount))
+    height = header + min(rows, most * LINE) + MARGIN // 2
+    if table.minimumHeight != height:
+        table.setFixedHeight(height)
+
+
 def selected(table: Any) -> list[int]:
     """Return the rows that are selected, in order."""
     return sorted({index.row() for index in table.selectionModel().selectedRows()})
@@ -66,6 +75,6 @@ def _show(item: Any, cell: Cell, *, to_right: bool) -> None:
     elif cell.color is not None:
         item.setData(qt.Qt.DecorationRole, qt.QColor(*cell.color))
     else:
-        item.setData(qt.Qt.DecorationRole, None)
+        item.setIcon(qt.QIcon())
     side = qt.Qt.AlignRight if to_right else qt.Qt.AlignLeft
     item.setTextAlignment(side | qt.Qt.AlignVCenter)

@@ -39,10 +39,8 @@ def where_text(row: Row) -> str:
 
 
 def segments_text(row: Row) -> str:
-    """Return what there is of a segmentation, short."""
-    if row.label is None:
-        return "-"
-    return "new" if isinstance(row.label, FromScene | FromFile) else "yes"
+    """Return whether there is a segmentation, short."""
+    return "-" if row.label is None else "yes"
 
 
 def counts_text(table: Table) -> str:

@@ -44,7 +44,8 @@ class Watch:
         self.name = name
         if name not in self._histories:
             history = self._histories[name] = History()
-            history.add(job.earlier)
+            history.add([*job.earlier, *job.poll()])
+            self._states[name] = job.state
         self._charts = Charts(name)
         self._previews = Previews(self._runs.path / name)
         self._heard = True

@@ -10,31 +10,13 @@ import pytest
 
 from Testing.faults.test_b17_phi import contents, plant_nifti
 from Testing.slicer.training import loop, scenes
-from Testing.slicer.training.inline import InlineJob
+from Testing.slicer.training.inline import InlineEngine
 from Testing.tiny_files import dicom_folder
 from Testing.tiny_scans import write_scan
 
 TOKENS = [f"PHI{number:02d}QX" for number in range(1, 11)]
 NODE, DRAWN, PATIENT, UID, ATTRIBUTE, FOLDER, FILE, SERIES, WHERE, BESIDE = TOKENS
 IN_FILES = ("PHI04QX", "Doe", "MRN-4711", "1.2.3.4")  # plant_nifti's descrip; DICOM tags
-
-
-class InlineEngine:
-    """The engine in this process, training too."""
-
-    def job(self, name, arguments, run_dir):
-        """Run a short job."""
-        return InlineJob(name, arguments, run_dir)
-
-    def start(self, arguments, run_dir):
-        """Train."""
-        return InlineJob("train", arguments, run_dir)
-
-    def attach(self, run_dir):
-        """Not needed: nothing runs on."""
-        raise AssertionError(run_dir)
-
-    ask = None
 
 
 def load_people():

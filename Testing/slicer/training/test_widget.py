@@ -1,0 +1,441 @@
+"""The panel on Qt with PythonQt's manners: what a person sees, presses and is told."""
+
+from __future__ import annotations
+
+import re
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from Testing import tiny_package
+from Testing.slicer.training import loop, scenes
+from Testing.slicer.training import run_folders as folders
+from Testing.slicer.training.inline import InlineEngine
+
+ROOT = Path(__file__).resolve().parents[3]
+MODULE = ROOT / "DyCONTraining" / "DyCONTraining.py"
+UI = ROOT / "DyCONTraining" / "Resources" / "UI" / "DyCONTraining.ui"
+WIDTH = 380
+INTERACTIVE = ("QPushButton", "QToolButton", "QComboBox", "QSpinBox", "QCheckBox", "QSlider")
+
+
+@pytest.fixture
+def desk(slicer_qt, slicer_scene, tmp_path, monkeypatch):
+    """The module as Slicer opens it, the engine in this process."""
+    from DyCONTrainingLib import widget
+    from DyCONTrainingLib.logic import Places
+
+    from Testing.slicer.host import modules
+
+    for name in ("models", "temporary"):
+        (tmp_path / name).mkdir()
+    loop.remember_methods(tmp_path / "settings" / "methods.json")
+    places = Places(tmp_path / "settings", tmp_path / "models", tmp_path / "temporary")
+    monkeypatch.setattr(widget, "places", lambda: places)
+    monkeypatch.setattr(widget, "missing_packages", list)
+    monkeypatch.setattr(widget, "Engine", lambda **_: InlineEngine())
+    desk = SimpleNamespace(qt=slicer_qt, scene=slicer_scene, path=tmp_path, widget=widget)
+
+    def open_panel():
+        desk.module = modules.load_module(MODULE)
+        desk.ui, desk.panel = desk.module.ui, desk.module.panel
+        desk.logic = desk.panel.logic
+        desk.module.enter()
+        return desk.ui
+
+    desk.open = open_panel
+    return desk
+
+
+def settle(desk):
+    """Poll until nothing is read, written or checked."""
+    for _ in range(400):
+        desk.panel.poll()
+        dataset = desk.logic.dataset
+        if not desk.logic.progress[0] and not dataset.is_busy and dataset.is_audited:
+            desk.panel.refresh()
+            return
+        desk.qt.wait_until(lambda: True)
+        dataset._audit_at = 0.0 if dataset._audit_at is not None else None
+    raise AssertionError(desk.logic.progress)
+
+
+def press(desk, button):
+    """Press a button as a person can: only while it works, and the panel shows what came of it."""
+    desk.panel.refresh()
+    assert button.enabled
+    button.click()
+    desk.panel.refresh()
+
+
+def build(desk, labeled=2, unlabeled=1):
+    """Open a data set, add scans of the scene, save it."""
+    scenes.scans(labeled, unlabeled)
+    ui = desk.open()
+    ui.folderPath.currentPath = str(desk.path / "set")
+    press(desk, ui.addSceneButton)
+    press(desk, ui.saveButton)
+    settle(desk)
+    return ui
+
+
+def cells(table):
+    return [
+        [table.item(row, column).text() for column in range(table.columnCount)]
+        for row in range(table.rowCount)
+    ]
+
+
+def told(desk):
+    return [shown.text for shown in desk.qt.dialogs.shown]
+
+
+# --- the file
+
+
+def widgets():
+    return list(ET.parse(UI).getroot().iter("widget"))  # noqa: S314 - our own file
+
+
+def prop(widget, name):
+    found = widget.find(f"property[@name='{name}']")
+    return "".join(found.itertext()).strip() if found is not None else ""
+
+
+def test_every_control_explains_itself_and_no_key_is_taken_twice():
+    silent = [
+        widget.get("name")
+        for widget in widgets()
+        if widget.get("class") in INTERACTIVE and not prop(widget, "toolTip")
+    ]
+    assert silent == []
+    keys = [re.search(r"&(\w)", prop(widget, "text")) for widget in widgets()]
+    taken = [key[1].lower() for key in keys if key]
+    assert sorted(taken) == sorted(set(taken)), sorted(taken)
+
+
+def test_every_widget_of_the_code_is_in_the_file_and_the_other_way_round():
+    named = {widget.get("name") for widget in widgets()} | {
+        layout.get("name")
+        for layout in ET.parse(UI).getroot().iter("layout")  # noqa: S314
+    }
+    code = "".join(path.read_text() for path in UI.parents[2].glob("DyCONTrainingLib/*.py"))
+    used = set(re.findall(r"\bui\.(\w+)", code))
+    assert used - named == set()
+    controls = {w.get("name") for w in widgets() if w.get("class") in INTERACTIVE}
+    assert controls - used == set()
+
+
+def test_the_panel_fits_into_slicers_narrow_column(desk):
+    ui = build(desk)
+    for name in ("method", "runs", "watch", "result", "label"):
+        getattr(ui, f"{name}Section").collapsed = False
+    desk.panel.refresh()
+    assert desk.module.parent.minimumSizeHint.width() <= WIDTH
+
+
+# --- data set
+
+
+def test_an_empty_panel_says_what_to_do(desk):
+    ui = desk.open()
+    assert ui.countsLabel.text.startswith("Choose an empty folder for a new data set")
+    assert not ui.addSceneButton.enabled
+    assert not ui.startButton.enabled
+    assert ui.whyLabel.text == "Choose a folder for the data set first."
+    assert ui.casesTable.isHidden()
+
+
+def test_from_scans_to_a_saved_data_set(desk):
+    scenes.scans(2, 1)
+    ui = desk.open()
+    ui.folderPath.currentPath = str(desk.path / "set")
+    assert ui.addSceneButton.enabled
+    press(desk, ui.addSceneButton)
+    desk.panel.refresh()
+    assert cells(ui.casesTable) == [
+        ["scan 0", "yes", "labeled"],
+        ["scan 1", "yes", "labeled"],
+        ["scan 2", "-", "unlabeled"],
+    ]
+    assert ui.countsLabel.text == "2 labeled, 1 unlabeled; 3 not saved yet"
+    assert cells(ui.mappingTable)[0][:2] == ["ball", "2"]
+    ui.casesTable.selectRow(1)
+    press(desk, ui.heldOutButton)
+    desk.panel.refresh()
+    assert cells(ui.casesTable)[1][2] == "held-out"
+    assert ui.whyLabel.text == "Save the data set first."
+    press(desk, ui.saveButton)
+    settle(desk)
+    assert (desk.path / "set/manifest.toml").is_file()
+    assert ui.savedLabel.text == "Saved."
+    assert not ui.saveButton.enabled
+    assert ui.findingsFrame.isHidden()
+    assert told(desk) == []
+
+
+def test_a_finding_is_shown_and_its_button_solves_it(desk):
+    scenes.scans(2, 1)
+    scenes.volume("copy", scenes.ball(2)[0])
+    ui = desk.open()
+    ui.folderPath.currentPath = str(desk.path / "set")
+    press(desk, ui.addSceneButton)
+    desk.panel.refresh()
+    ((text,),) = cells(ui.findingsTable)
+    assert text.startswith("cases 'scan 2', 'copy': hold the same voxels")
+    assert ui.fixButton.isHidden()
+    ui.findingsTable.selectRow(0)
+    assert ui.fixButton.text == "Leave it out"
+    press(desk, ui.fixButton)
+    desk.panel.refresh()
+    assert [row[0] for row in cells(ui.casesTable)] == ["scan 0", "scan 1", "scan 2"]
+    assert ui.findingsFrame.isHidden()
+
+
+def test_overlap_offers_both_answers(desk):
+    image, mask = scenes.ball(3)
+    ui = desk.open()
+    scan = scenes.volume("both", image)
+    scenes.segmentation(scan, {"a": mask, "b": np.roll(mask, 2, axis=0)})
+    ui.folderPath.currentPath = str(desk.path / "set")
+    press(desk, ui.addSceneButton)
+    desk.panel.refresh()
+    row = next(i for i, (text,) in enumerate(cells(ui.findingsTable)) if "overlap" in text)
+    ui.findingsTable.selectRow(row)
+    assert (ui.fixButton.text, ui.otherFixButton.text) == ("'a' on top", "'b' on top")
+    press(desk, ui.otherFixButton)
+    assert desk.logic.dataset.draft.mapping.on_top == (2, 1)
+
+
+def test_the_label_of_a_segment_is_chosen_in_the_table(desk):
+    image, mask = scenes.ball(3)
+    ui = desk.open()
+    scenes.segmentation(scenes.volume("s", image), {"LA": mask})
+    scenes.segmentation(scenes.volume("t", scenes.ball(4)[0]), {"atrium": scenes.ball(4)[1]})
+    ui.folderPath.currentPath = str(desk.path / "set")
+    press(desk, ui.addSceneButton)
+    desk.panel.refresh()
+    ui.mappingTable.cellWidget(1, 2).setCurrentIndex(0)
+    desk.panel.refresh()
+    assert desk.logic.dataset.draft.mapping.values == {"LA": 1, "atrium": 1}
+
+
+def test_a_folder_that_is_no_data_set_is_told_and_nothing_changes(desk):
+    (desk.path / "letters").mkdir()
+    (desk.path / "letters/dear.txt").write_text("x")
+    ui = desk.open()
+    ui.folderPath.currentPath = str(desk.path / "letters")
+    (sentence,) = told(desk)
+    assert "is not empty and no data set" in sentence
+    assert ui.folderPath.currentPath == ""
+
+
+# --- method, runs
+
+
+def test_methods_and_their_settings_come_from_the_engine(desk):
+    ui = build(desk)
+    titles = [ui.methodSelector.itemText(i) for i in range(ui.methodSelector.count)]
+    assert titles[0] == "DyCON (recommended)"
+    assert len(titles) >= 4
+    assert ui.settingsLayout.rowCount() == len(desk.logic.catalog.form("dycon").fields)
+    ui.methodSelector.currentIndex = titles.index("Supervised only (labeled scans)")
+    desk.panel.refresh()
+    assert desk.logic.chosen.method == "supervised"
+    assert ui.compareCheckBox.isHidden()
+    assert ui.settingsLayout.rowCount() == len(desk.logic.catalog.form("supervised").fields)
+
+
+def test_a_changed_setting_reaches_the_run(desk):
+    ui = build(desk)
+    import qt
+
+    box = ui.settingsLayout.itemAt(0, qt.QFormLayout.FieldRole).widget()
+    box.setValue(0.25)
+    name = desk.logic.catalog.form("dycon").fields[0].name
+    assert desk.logic.request(5).settings == {f"method.{name}": 0.25}
+
+
+def test_training_from_the_button_to_the_figures(desk):
+    scenes.scans(3, 1)
+    ui = desk.open()
+    ui.folderPath.currentPath = str(desk.path / "set")
+    press(desk, ui.addSceneButton)
+    ui.casesTable.selectRow(2)
+    desk.panel.refresh()
+    press(desk, ui.heldOutButton)
+    press(desk, ui.saveButton)
+    settle(desk)
+    ui.budgetSelector.currentIndex = 1
+    ui.budgetSpinBox.value = 4
+    loop.choose_tiny(desk.logic, 4)
+    desk.panel.refresh()
+    assert ui.startButton.enabled
+    press(desk, ui.startButton)
+    for _ in range(3):
+        desk.panel.poll()
+        desk.panel.refresh()
+    assert cells(ui.runsTable)[0][:3] == ["01-dycon", "finished", "4 / 4"]
+    assert ui.adviceLabel.text.startswith("Done: 4 steps, Dice 0.")
+    assert ui.resultLabel.text.startswith("Trained on 2 labeled and 1 unlabeled scans.")
+    assert cells(ui.resultTable)[0][:2] == ["validation 1", "ball"]
+    assert ui.modelLabel.text == "DyCON Segmentation offers the model as 'ball-01-dycon'."
+    press(desk, ui.chartButton)
+    press(desk, ui.rankButton)
+    settle(desk)
+    assert cells(ui.rankTable)[0][0] == "1. scan 3"
+    assert told(desk) == []
+
+
+def runs(desk, *names_and_events):
+    """Write runs into the data set's folder, and open it."""
+    for name, events in names_and_events:
+        folders.write_run(desk.path / "set", name, events)
+    desk.logic.running.close()
+    desk.logic.open(desk.path / "set")
+    desk.panel.refresh()
+
+
+def test_runs_of_every_kind_are_listed_and_the_right_buttons_work(desk):
+    ui = build(desk)
+    runs(
+        desk,
+        ("01-dycon", [*folders.steps(1, 40), folders.SCORED, folders.DONE]),
+        ("02-dycon", [*folders.steps(1, 5), folders.STOPPED]),
+        ("03-dycon", [*folders.steps(1, 5), folders.FAILED]),
+        ("04-dycon", folders.steps(1, 7)),
+    )
+    assert [row[:2] for row in cells(ui.runsTable)] == [
+        ["04-dycon", "interrupted"],
+        ["03-dycon", "failed"],
+        ["02-dycon", "stopped"],
+        ["01-dycon", "finished"],
+    ]
+    assert "'Resume' goes on from the last checkpoint" in ui.adviceLabel.text
+    assert (ui.stopButton.enabled, ui.resumeButton.enabled) == (False, True)
+    ui.runsTable.selectRow(1)
+    desk.panel.refresh()
+    assert ui.watchSection.text == "4. Watch: 03-dycon"
+    assert ui.adviceLabel.text == "the disk is full; make room"
+    ui.runsTable.selectRow(3)
+    desk.panel.refresh()
+    assert (ui.resumeButton.enabled, ui.deleteButton.enabled) == (False, True)
+
+
+def test_deleting_a_run_asks_with_its_name(desk):
+    ui = build(desk)
+    runs(desk, ("01-dycon", [*folders.steps(1, 40), folders.DONE]))
+    desk.qt.dialogs.answer(False)
+    press(desk, ui.deleteButton)
+    assert "Delete the run '01-dycon'" in told(desk)[0]
+    assert (desk.path / "set/runs/01-dycon").is_dir()
+    press(desk, ui.deleteButton)
+    desk.panel.refresh()
+    assert not (desk.path / "set/runs/01-dycon").exists()
+    assert ui.runLabel.text == "No run on this data set yet."
+    assert ui.adviceLabel.text == "Start a run, or select one in the list."
+
+
+def test_the_chart_is_shown_in_the_plot_view(desk):
+    import slicer
+
+    ui = build(desk)
+    runs(desk, ("01-dycon", [*folders.steps(1, 40), folders.SCORED]))
+    press(desk, ui.chartButton)
+    view = slicer.app.layoutManager().plotWidget(0).mrmlPlotViewNode()
+    assert view.GetPlotChartNode().GetTitle() == "01-dycon: Loss terms"
+    ui.chartSelector.currentIndex = 1
+    assert view.GetPlotChartNode().GetTitle() == "01-dycon: Dice"
+    assert slicer.app.layoutManager().layout == (
+        slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView
+    )
+
+
+def test_models_to_start_from_are_offered(desk):
+    tiny_package.save(desk.path / "models/atrium.dycon")
+    ui = build(desk)
+    titles = [ui.startSelector.itemText(i) for i in range(ui.startSelector.count)]
+    assert titles == ["Scratch", "The model of the last run", "atrium"]
+    ui.startSelector.currentIndex = 2
+    assert desk.logic.package() == desk.path / "models/atrium.dycon"
+
+
+def test_a_job_for_another_computer_is_written(desk):
+    ui = build(desk)
+    loop.choose_tiny(desk.logic, 4)
+    desk.panel.refresh()
+    desk.qt.dialogs.answer(str(desk.path / "job"))
+    press(desk, ui.exportButton)
+    settle(desk)
+    assert (desk.path / "job/README.md").is_file()
+    assert told(desk)[1:] == []
+
+
+# --- the life of the panel
+
+
+def test_what_is_missing_is_said_before_anything_else(desk, monkeypatch):
+    monkeypatch.setattr(desk.widget, "missing_packages", lambda: ["torch>=2.6"])
+    ui = desk.open()
+    assert not ui.setupFrame.isHidden()
+    assert "torch>=2.6" in ui.setupLabel.text
+    assert ui.aboutLabel.text != ""
+
+
+def test_choices_come_back_with_the_scene(desk):
+    build(desk)
+    desk.logic.choose(method="ua_mt", minutes=7, profile="gpu")
+    desk.panel.poll()
+    desk.panel.close()
+    ui = desk.open()
+    assert desk.logic.chosen.method == "ua_mt"
+    assert ui.folderPath.currentPath == str(desk.path / "set")
+    assert ui.budgetSpinBox.value == 7
+    assert cells(ui.casesTable)[0][0] == "scan 0"
+
+
+def test_closing_the_scene_and_the_panel_leaves_nothing(desk):
+    import slicer
+
+    build(desk)
+    runs(desk, ("01-dycon", [*folders.steps(1, 40), folders.SCORED]))
+    slicer.mrmlScene.Clear(0)
+    assert desk.logic.dataset.folder is None
+    assert desk.logic.running.cards == []
+    desk.panel.poll()
+    desk.module.cleanup()
+    assert not desk.panel._timer.active
+    assert desk.panel._observed == []
+    assert list((desk.path / "temporary").iterdir()) == []
+
+
+def test_reloading_the_module_makes_everything_anew(desk):
+    build(desk)
+    before = desk.panel
+    desk.module.onReload()
+    assert "DyCONTrainingLib.widget" in sys.modules
+    assert not before._timer.active
+
+
+def test_without_a_main_window_charts_are_not_shown(desk, monkeypatch):
+    import slicer
+
+    ui = build(desk)
+    runs(desk, ("01-dycon", [*folders.steps(1, 40)]))
+    monkeypatch.setattr(slicer.app, "layoutManager", lambda: None)
+    press(desk, ui.chartButton)
+    assert told(desk) == []
+
+
+def test_the_self_test_passes(desk):
+    desk.open()
+    import slicer
+    from DyCONTrainingLib import self_test
+
+    for test in self_test.TESTS:
+        slicer.mrmlScene.Clear(0)
+        test()
