@@ -7,6 +7,7 @@ checked.
 
 from __future__ import annotations
 
+import functools
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING, Any
 
@@ -76,10 +77,21 @@ class UiLoader(QUiLoader):
             native = next(k for k in kind.__mro__ if k.__module__.startswith("PySide6"))
             for item in element.findall("property"):
                 key = item.get("name", "")
-                if native.staticMetaObject.indexOfProperty(key) < 0:
+                if key not in _native_properties(native):
                     taken.append((element.get("name", ""), key, _value(kind, item[0])))
                     element.remove(item)
         return taken
+
+
+@functools.cache
+def _native_properties(native: Any) -> frozenset[str]:
+    """Names of the Qt properties of a class, asked once.
+
+    PySide6 loses a class's meta object when Qt deletes widgets of that class, as those in the
+    cells of a table.
+    """
+    meta = native.staticMetaObject
+    return frozenset(meta.property(index).name() for index in range(meta.propertyCount()))
 
 
 def _value(kind: type, element: ET.Element) -> Any:
