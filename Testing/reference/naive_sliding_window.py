@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dycon_engine.inference.sliding_window import AIR_LOGIT
+from dycon_engine.inference.blending import AIR_LOGIT
 from dycon_engine.inference.windows import SIGMA, axis_starts
 
 

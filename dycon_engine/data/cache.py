@@ -35,7 +35,7 @@ from dycon_engine.data.survey import voxel_hash
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import atomic_write, sha256_of, write_text
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 HALF_MAX = 60_000.0  # larger prepared values do not fit float16
 
 

@@ -1,13 +1,14 @@
 """From a scan to the network's input and exactly back: axes, spacing, intensities.
 
 The network sees every scan closest to axial LPS (array z to S, y to P, x to L), at one spacing,
-with normalised intensities. Axes are only permuted and flipped, never rotated.
+with normalised intensities. Axes are permuted and flipped; they are turned (straightened) only for
+a model that has never seen scans that lie as askew.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 
 from dycon_engine.config import PreprocessingConfig
 from dycon_engine.data import resampling, restoring
+from dycon_engine.data.blank import blank_voxels
 from dycon_engine.data.geometry import Geometry, Spacing
 from dycon_engine.data.orientation import axial_orientation
+from dycon_engine.data.straightening import straight_geometry, straighten
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 
@@ -32,13 +35,19 @@ class Prepared:
         array: (C, D, H, W) float32 normalised intensities.
         geometry: The network's grid.
         source: The scan's own grid, to which results are restored.
-        air: (D, H, W) bool: only voxels at the scan's lowest value (in every channel) lie here.
+        air: (D, H, W) bool: only voxels at the scan's lowest value, or blank ones, lie here (in
+            every channel).
+        blank: (D, H, W) bool: only voxels that are blank (`data.blank`) in every channel lie here;
+            None where there are none.
+        blank_source: The same on the scan's own grid.
     """
 
     array: NDArray[np.float32]
     geometry: Geometry
     source: Geometry
     air: NDArray[np.bool_]
+    blank: NDArray[np.bool_] | None = None
+    blank_source: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,28 +135,51 @@ class Preprocessing:
                 f"preprocessing table is incomplete or damaged ({error!r}); make it again"
             ) from error
 
-    def network_geometry(self, source: Geometry) -> Geometry:
+    def network_geometry(self, source: Geometry, *, straight: bool = False) -> Geometry:
         """Return the network's grid for a scan on `source`."""
+        if straight:
+            return straight_geometry(source, self.spacing_mm)
         oriented = axial_orientation(source).geometry(source)
         return resampling.resampled_geometry(oriented, self.spacing_mm)
 
-    def prepare(self, image: Volume) -> Prepared:
-        """Return `image` (C, D, H, W; finite) on the network's grid, normalised."""
+    def prepare(self, image: Volume, *, straight: bool = False) -> Prepared:
+        """Return `image` (C, D, H, W; finite) on the network's grid, normalised.
+
+        Blank voxels count for nothing: unless intensities are left as they are, they get the lowest
+        value of the others.
+
+        Args:
+            image: The scan.
+            straight: Whether to turn it onto the axes of the world; blank is then also what lies
+                around it.
+        """
         orientation = axial_orientation(image.geometry)
         oriented = orientation.geometry(image.geometry)
-        target = resampling.resampled_geometry(oriented, self.spacing_mm)
-        matrices = resampling.axis_matrices(oriented, target)
+        target = self.network_geometry(image.geometry, straight=straight)
+        moved = _mover(oriented, target, straight=straight)
         channels = []
         tissue = np.zeros(oriented.size_zyx, dtype=bool)
+        scanned = np.zeros(oriented.size_zyx, dtype=bool)
         for raw in image.array:
             channel = np.ascontiguousarray(orientation.apply(raw), dtype=np.float32)
+            blank = blank_voxels(channel, oriented.voxel_mm3)
+            scanned |= True if blank is None else ~blank
+            if blank is not None and self.normalization != "none":
+                channel = np.where(blank, channel[~blank].min(), channel)
             above = channel > channel.min()
             tissue |= above
             channel = self._normalized(channel, above)  # one copy of a large scan at a time
-            channels.append(resampling.apply_matrices(channel[None], matrices)[0])
+            channels.append(moved(channel, float(channel.min())))
             del channel, above
-        touched = resampling.apply_matrices(tissue[None].astype(np.float32), matrices)[0]
-        return Prepared(np.stack(channels), target, image.geometry, touched == 0.0)
+        whole = bool(scanned.all())
+        return Prepared(
+            np.stack(channels),
+            target,
+            image.geometry,
+            moved(tissue.astype(np.float32), 0.0) == 0.0,
+            None if whole and not straight else moved(scanned.astype(np.float32), 0.0) == 0.0,
+            None if whole else orientation.undo(~scanned),
+        )
 
     def prepare_label(self, label: Volume, classes: int) -> NDArray[np.uint8]:
         """Return the (D, H, W) class indices of `label` on the network's grid."""
@@ -186,6 +218,16 @@ class Preprocessing:
         normalized -= np.float32(mean)
         normalized /= np.float32(deviation)
         return normalized
+
+
+def _mover(
+    source: Geometry, target: Geometry, *, straight: bool
+) -> Callable[[NDArray[np.float32], float], NDArray[np.float32]]:
+    """Return what brings (D, H, W) from one grid to the other, given what lies around it."""
+    if straight:
+        return lambda array, fill: straighten(array[None], source, target, fill=fill)[0]
+    matrices = resampling.axis_matrices(source, target)
+    return lambda array, _fill: resampling.apply_matrices(array[None], matrices)[0]
 
 
 def strided(values: NDArray[Any], limit: int = MAX_SAMPLES) -> NDArray[Any]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from dycon_engine.data.orientation import axial_orientation
 from dycon_engine.data.preprocessing import Prepared, strided
+from dycon_engine.data.straightening import turn_deg
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 
@@ -37,6 +38,7 @@ class ScanFacts:
     Attributes:
         spacing_mm: Voxel size of the scan's own grid.
         size_mm: Field of view.
+        turn_deg: Largest angle between an axis of the grid and the nearest axis of the world.
         percentiles: Per channel the 1st, 50th and 99th of the raw intensities above the lowest.
         minimum: Lowest raw intensity per channel.
         non_air: Share of voxels above the scan's lowest value.
@@ -45,6 +47,7 @@ class ScanFacts:
 
     spacing_mm: tuple[float, ...]
     size_mm: tuple[float, ...]
+    turn_deg: float
     percentiles: tuple[tuple[float, ...], ...]
     minimum: tuple[float, ...]
     non_air: float
@@ -59,6 +62,7 @@ class Seen:
         cases: Scans counted.
         spacing_mm: Range per axis (z, y, x).
         size_mm: Range of the field of view per axis (z, y, x).
+        turn_deg: Range of the turn; None in older packages.
         percentiles: Per channel the ranges of the 1st, 50th and 99th raw percentile.
         non_air: Range of the share of voxels above the lowest value.
         histogram: Per channel the mean intensity histogram.
@@ -70,6 +74,7 @@ class Seen:
     cases: int
     spacing_mm: tuple[Range, ...]
     size_mm: tuple[Range, ...]
+    turn_deg: Range | None
     percentiles: tuple[tuple[Range, ...], ...]
     non_air: Range
     histogram: Histogram
@@ -87,6 +92,7 @@ class Seen:
             cases=len(scans),
             spacing_mm=tuple(_range([scan.spacing_mm[a] for scan in scans]) for a in range(3)),
             size_mm=tuple(_range([scan.size_mm[a] for scan in scans]) for a in range(3)),
+            turn_deg=_range([scan.turn_deg for scan in scans]),
             percentiles=tuple(
                 tuple(
                     _range([scan.percentiles[c][p] for scan in scans])
@@ -116,6 +122,7 @@ class Seen:
                 cases=int(table["cases"]),
                 spacing_mm=tuple(_read_range(pair) for pair in table["spacing_mm"]),
                 size_mm=tuple(_read_range(pair) for pair in table["size_mm"]),
+                turn_deg=_read_range(table["turn_deg"]) if table.get("turn_deg") else None,
                 percentiles=tuple(
                     tuple(_read_range(pair) for pair in channel) for channel in table["percentiles"]
                 ),
@@ -139,6 +146,7 @@ def scan_facts(image: Volume, prepared: Prepared) -> ScanFacts:
     return ScanFacts(
         spacing_mm=tuple(source.spacing_mm[a] for a in axes),
         size_mm=tuple(source.spacing_mm[a] * source.size_zyx[a] for a in axes),
+        turn_deg=turn_deg(source),
         percentiles=tuple(
             _tissue_percentiles(channel, low) for channel, low in zip(flat, minimum, strict=True)
         ),
@@ -169,6 +177,7 @@ def facts_from_table(table: Mapping[str, Any]) -> ScanFacts:
     return ScanFacts(
         spacing_mm=tuple(float(value) for value in table["spacing_mm"]),
         size_mm=tuple(float(value) for value in table["size_mm"]),
+        turn_deg=float(table["turn_deg"]),
         percentiles=_floats(table["percentiles"]),
         minimum=tuple(float(value) for value in table["minimum"]),
         non_air=float(table["non_air"]),

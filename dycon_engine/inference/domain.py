@@ -11,6 +11,7 @@ SPACING_FACTOR = 1.3  # that far beyond the training scans is still called the s
 SIZE_FACTOR = 1.3
 INTENSITY_SLACK = 0.5  # of the training scans' whole intensity range
 NON_AIR_SLACK = 0.15
+TURN_SLACK_DEG = 5.0  # LA scans turned by 12 lose 0.08 of Dice at most if not straightened
 NEIGHBOR_FACTOR = 2.0  # with the lowest bound: false flags on 2 to 4 % of unseen LA scans
 LOWEST_BOUND = 0.04
 AXES = ("z", "y", "x")
@@ -28,7 +29,13 @@ def domain_flags(facts: ScanFacts, seen: Seen | None) -> tuple[Flag, ...]:
     if seen is None:
         text = "it is not known what scans this model was trained on; check the result with care"
         return (Flag("range-unknown", text),)
-    return (*_grid(facts, seen), *_intensity(facts, seen))
+    return (*_turn(facts, seen), *_grid(facts, seen), *_intensity(facts, seen))
+
+
+def is_askew(turn_deg: float, seen: Seen | None) -> bool:
+    """Return whether a scan lies further askew than a model is known to have seen."""
+    known = None if seen is None else seen.turn_deg
+    return known is not None and turn_deg > known.high + TURN_SLACK_DEG
 
 
 def empty_flags(voxels: dict[str, int]) -> tuple[Flag, ...]:
@@ -40,6 +47,15 @@ def empty_flags(voxels: dict[str, int]) -> tuple[Flag, ...]:
         text = "the segmentation is empty: none of the labels was found in this scan"
         return (Flag("empty-result", text),)
     return tuple(Flag("empty-label", f"'{name}' was not found in this scan") for name in missing)
+
+
+def _turn(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:
+    if is_askew(facts.turn_deg, seen) and seen.turn_deg is not None:
+        yield Flag(
+            "orientation",
+            f"the scan's axes are turned by {facts.turn_deg:.0f} degrees, those of training scans "
+            f"by at most {seen.turn_deg.high:.0f}; it was straightened before segmentation",
+        )
 
 
 def _grid(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,15 +14,22 @@ from dycon_engine.config import InferenceConfig
 from dycon_engine.data.geometry import Box, Geometry
 from dycon_engine.data.preprocessing import Prepared
 from dycon_engine.data.seen import scan_facts
+from dycon_engine.data.straightening import turn_deg
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 from dycon_engine.inference import uncertainty as kinds
-from dycon_engine.inference.domain import domain_flags
-from dycon_engine.inference.memory import available_bytes, check_fits, needed_bytes
+from dycon_engine.inference.blending import Slab, Watch
+from dycon_engine.inference.domain import domain_flags, is_askew
+from dycon_engine.inference.memory import (
+    FLOAT_BYTES,
+    available_bytes,
+    check_fits,
+    needed_bytes,
+)
 from dycon_engine.inference.probabilities import restored
 from dycon_engine.inference.progress import MEASURING
 from dycon_engine.inference.result import Prediction, Result, Wishes
-from dycon_engine.inference.sliding_window import Slab, Watch, slide_slabs
+from dycon_engine.inference.sliding_window import slide_slabs
 from dycon_engine.networks.devices import move
 from dycon_engine.package import Package
 from dycon_engine.settings import known
@@ -63,7 +71,8 @@ class Predictor:
             OutOfMemoryError: Naming what is needed and what is available.
         """
         info = self.package.info
-        target = info.preprocessing.network_geometry(source)
+        straight = self._straightens(source)
+        target = info.preprocessing.network_geometry(source, straight=straight)
         needed = needed_bytes(
             source.size_zyx,
             target.size_zyx,
@@ -72,7 +81,14 @@ class Predictor:
             patch_size=info.patch_size,
             probabilities=probabilities,
         )
+        if straight:  # probabilities on the whole network grid, of up to three sets
+            needed += 3 * FLOAT_BYTES * (info.classes - 1) * math.prod(target.size_zyx)
         check_fits(needed, available_bytes(), what)
+
+    def prepare(self, image: Volume) -> Prepared:
+        """Return `image` (C, D, H, W) as the network sees it."""
+        straight = self._straightens(image.geometry)
+        return self.package.info.preprocessing.prepare(image, straight=straight)
 
     def predict(
         self,
@@ -104,16 +120,26 @@ class Predictor:
                 f"{len(info.channels)}: {', '.join(info.channels)}; name one file per channel"
             )
         result = Result(info.classes, image.geometry, wishes)
-        prepared = info.preprocessing.prepare(image)
+        prepared = self.prepare(image)
+        result.exclude(prepared.blank_source)
         flags = domain_flags(scan_facts(image, prepared), info.seen)
         passes = self._passes(wishes)
         slabs = self._slabs(prepared, passes, wishes.roi, watch)
-        spacing_mm = info.preprocessing.spacing_mm
-        for place, likely in restored(slabs, image.geometry, spacing_mm, sets=passes.sets):
+        pieces = restored(
+            slabs,
+            image.geometry,
+            info.preprocessing.spacing_mm,
+            sets=passes.sets,
+            straight=prepared.geometry if self._straightens(image.geometry) else None,
+        )
+        for place, likely in pieces:
             result.add(place, likely)
         if watch is not None:
             watch.on_stage(MEASURING, 1)
         return result.finish([label.name for label in info.labels], self._values(), flags)
+
+    def _straightens(self, source: Geometry) -> bool:
+        return is_askew(turn_deg(source), self.package.info.seen)
 
     def _passes(self, wishes: Wishes) -> kinds.Passes:
         temperature = self.package.info.calibration.temperature
@@ -140,6 +166,7 @@ class Predictor:
             background=tuple(range(0, passes.sets * classes, classes)),
             config=self.inference,
             air=prepared.air,
+            blank=prepared.blank,
             outside=outside,
             device=self.device,
             watch=watch,

@@ -13,14 +13,20 @@ from torch import Tensor
 
 from dycon_engine.data.geometry import Geometry, Spacing
 from dycon_engine.data.restoring import Restorer
+from dycon_engine.data.straightening import StraightRestorer
 from dycon_engine.errors import NonFiniteError
-from dycon_engine.inference.sliding_window import Slab
+from dycon_engine.inference.blending import Slab
 
 Place = Callable[[NDArray[Any]], NDArray[Any]]  # an array on the scan's grid -> the view of a piece
 
 
 def restored(
-    slabs: Iterable[Slab], source: Geometry, spacing_mm: Spacing, *, sets: int = 1
+    slabs: Iterable[Slab],
+    source: Geometry,
+    spacing_mm: Spacing,
+    *,
+    sets: int = 1,
+    straight: Geometry | None = None,
 ) -> Iterator[tuple[Place, Tensor]]:
     """Yield the foreground probabilities (sets x (K - 1), d, h, w) as their rows are finished.
 
@@ -31,10 +37,14 @@ def restored(
         source: The scan's own grid.
         spacing_mm: Voxel size of the network's grid.
         sets: How many times K classes the logits hold.
+        straight: The network's grid where the scan was straightened; all rows then come at the end.
 
     Raises:
         NonFiniteError: There is NaN or infinity among the logits.
     """
+    if straight is not None:
+        yield from _turned_back(slabs, source, straight, sets)
+        return
     restorer: Restorer | None = None
     for axis, rows, logits in slabs:
         restorer = restorer or Restorer(source, spacing_mm, axis=axis)
@@ -44,6 +54,23 @@ def restored(
             if finished is not None:
                 place = functools.partial(restorer.place, rows=finished[0])
                 yield place, torch.from_numpy(finished[1])
+
+
+def _turned_back(
+    slabs: Iterable[Slab], source: Geometry, straight: Geometry, sets: int
+) -> Iterator[tuple[Place, Tensor]]:
+    restorer: StraightRestorer | None = None
+    for axis, rows, logits in slabs:
+        restorer = restorer or StraightRestorer(source, straight, axis=axis)
+        restorer.add(rows, _foreground(logits, sets))
+    if restorer is not None:
+        for rows, values in restorer.finish():
+            yield functools.partial(_rows_of, rows=rows), values
+
+
+def _rows_of(array: NDArray[Any], rows: slice) -> NDArray[Any]:
+    """Return the view of some rows (z) of `array` (..., D, H, W)."""
+    return array[..., rows, :, :]
 
 
 def complete(foreground: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from dycon_engine.inference.sliding_window import SEGMENTING, Watch
+from dycon_engine.inference.blending import Watch
+from dycon_engine.inference.sliding_window import SEGMENTING
 from dycon_engine.jobs.progress import Part
 from dycon_engine.jobs.reporter import Reporter
 

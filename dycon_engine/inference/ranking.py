@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dycon_engine.data.volume import Volume
+from dycon_engine.inference.blending import Watch
 from dycon_engine.inference.predictor import Predictor
-from dycon_engine.inference.sliding_window import Watch, slide_slabs
+from dycon_engine.inference.sliding_window import slide_slabs
 from dycon_engine.inference.uncertainty import entropy
 
 FOREGROUND = 0.05  # voxels at least so likely foreground are looked at
@@ -68,7 +69,7 @@ def impression(
         OutOfMemoryError: The scan does not fit.
     """
     info = predictor.package.info
-    prepared = info.preprocessing.prepare(image)
+    prepared = predictor.prepare(image)
     pooled: list[Tensor] = []
 
     def apply(patches: Tensor) -> Tensor:
@@ -83,6 +84,7 @@ def impression(
         classes=info.classes,
         config=predictor.inference,
         air=prepared.air,
+        blank=prepared.blank,
         device=predictor.device,
         watch=watch,
     )
@@ -90,6 +92,11 @@ def impression(
     total = 0.0
     for slab in slabs:
         probabilities = (slab.logits / info.calibration.temperature).softmax(0)
+        if prepared.blank is not None:
+            rows = torch.from_numpy(prepared.blank).to(probabilities.device)
+            nothing = rows.narrow(slab.axis, slab.rows.start, slab.rows.stop - slab.rows.start)
+            probabilities[0].masked_fill_(nothing, 1.0)
+            probabilities[1:].masked_fill_(nothing, 0.0)
         values = entropy(probabilities)[probabilities[0] <= 1.0 - FOREGROUND]
         looked_at += values.numel()
         uncertain += int((values >= UNCERTAIN).sum())

@@ -84,12 +84,17 @@ class Result:
             np.zeros((classes, *size), dtype=np.float32) if wishes.probabilities else None
         )
         self.tally = Tally(classes - 1)
-        self.wanted = None if wishes.roi is None else _wanted(geometry, wishes.roi)
+        self._wanted = None if wishes.roi is None else _wanted(geometry, wishes.roi)
+
+    def exclude(self, blank: NDArray[np.bool_] | None) -> None:
+        """Make the voxels `blank` (D, H, W) background without doubt; None = no voxel."""
+        if blank is not None:
+            self._wanted = ~blank if self._wanted is None else self._wanted & ~blank
 
     def add(self, place: Place, foreground: Tensor) -> None:
         """Take the foreground probabilities (sets x (K - 1), d, h, w) of some rows."""
-        if self.wanted is not None:
-            foreground = foreground * torch.from_numpy(np.ascontiguousarray(place(self.wanted)))
+        if self._wanted is not None:
+            foreground = foreground * torch.from_numpy(np.ascontiguousarray(place(self._wanted)))
         sets = foreground.view(-1, self.classes - 1, *foreground.shape[1:])
         plain, other = sets[0], sets[-1]
         place(self.labels)[:] = most_likely(plain).numpy()

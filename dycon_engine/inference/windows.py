@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dycon_engine.data.geometry import Size
+from dycon_engine.data.volume import bounding_box
 
 Inner = tuple[slice, slice, slice]  # where a volume lies in its padded one
 SIGMA = 0.125  # of the patch; as in nnU-Net (Isensee et al., Nature Methods 2021)
@@ -55,22 +56,46 @@ def long_axis(size: Size, patch_size: Size) -> int:
     return parts.index(min(parts))
 
 
-def windows(size: Size, patch_size: Size, overlap: float) -> list[list[Window]]:
-    """Return all windows over a volume of `size`, each axis at least as long as the patch.
+def windows(
+    size: Size, patch_size: Size, overlap: float, box: Inner | None = None
+) -> list[list[Window]]:
+    """Return all windows over a volume of `size`, or over `box` in it, in rows.
 
     Each inner list holds those that start together on `long_axis`; starts rise from list to list.
+
+    Args:
+        size: Each axis at least as long as the patch.
+        patch_size: Window (z, y, x).
+        overlap: Of neighbors.
+        box: What to cover, each side at least as long as the patch; None = everything.
     """
     axes = []
-    for length, patch in zip(size, patch_size, strict=True):
+    for part, patch in zip(box or (slice(0, n) for n in size), patch_size, strict=True):
+        length = part.stop - part.start
         starts = axis_starts(length, patch, overlap)
         shares = axis_weights(starts, length, patch)
-        axes.append([(slice(s, s + patch), w) for s, w in zip(starts, shares, strict=True)])
+        places = (slice(part.start + s, part.start + s + patch) for s in starts)
+        axes.append(list(zip(places, shares, strict=True)))
     along = long_axis(size, patch_size)
     rows = []
     for place in axes[along]:
         z, y, x = ([place] if axis == along else axes[axis] for axis in range(3))
         rows.append([Window(*zip(*three, strict=True)) for three in itertools.product(z, y, x)])
     return rows
+
+
+def box_around(inside: NDArray[np.bool_], patch_size: Size) -> Inner:
+    """Return the smallest box that holds all of `inside` (D, H, W) and is as large as the patch.
+
+    The whole volume where nothing is inside.
+    """
+    box = bounding_box(inside) or tuple(slice(0, n) for n in inside.shape)
+    parts = []
+    for part, patch, n in zip(box, patch_size, inside.shape, strict=True):
+        missing = max(0, patch - (part.stop - part.start))
+        start = min(max(0, part.start - missing // 2), n - max(patch, part.stop - part.start))
+        parts.append(slice(start, max(start + patch, part.stop)))
+    return (parts[0], parts[1], parts[2])
 
 
 def pad_image(image: Tensor, patch_size: Size) -> tuple[Tensor, Inner]:
@@ -87,10 +112,10 @@ def pad_image(image: Tensor, patch_size: Size) -> tuple[Tensor, Inner]:
     return padded, (z, y, x)
 
 
-def pad_air(air: NDArray[np.bool_], inner: Inner, size: Size) -> NDArray[np.bool_]:
-    """Return `air` (D, H, W) of `size`, with air around it."""
-    if air.shape == size:
-        return air
+def pad_mask(mask: NDArray[np.bool_], inner: Inner, size: Size) -> NDArray[np.bool_]:
+    """Return `mask` (D, H, W) of `size`: where the volume is padded there is nothing, True."""
+    if mask.shape == size:
+        return mask
     padded = np.ones(size, dtype=bool)
-    padded[inner] = air
+    padded[inner] = mask
     return padded

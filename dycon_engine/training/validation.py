@@ -13,7 +13,6 @@ from torch import nn
 
 from dycon_engine.config import RunConfig
 from dycon_engine.data.cases import Case, Label, read_case_image, read_case_label
-from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.preprocessing import Prepared, Preprocessing
 from dycon_engine.errors import NonFiniteError
 from dycon_engine.evaluation.calibration import (
@@ -23,8 +22,9 @@ from dycon_engine.evaluation.calibration import (
     risk_coverage,
 )
 from dycon_engine.evaluation.metrics import Scores, dice_per_class, score
+from dycon_engine.inference.blending import Slab, Watch
 from dycon_engine.inference.probabilities import most_likely, restored
-from dycon_engine.inference.sliding_window import Slab, Watch, slide
+from dycon_engine.inference.sliding_window import slide
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.package import Calibration
 from dycon_engine.training.distributed import Process
@@ -113,10 +113,10 @@ class Validator:
         reference = read_case_label(case, self.labels, self.config.data)
         prepared = self.preprocessing.prepare(read_case_image(case, self.config.data))
         logits = self._logits(predictor, prepared, case)
-        found = self._label_map(logits, prepared.source)
+        found = self._label_map(logits, prepared)
         student_dice = None
         if student is not None:
-            second = self._label_map(self._logits(student, prepared, case), prepared.source)
+            second = self._label_map(self._logits(student, prepared, case), prepared)
             student_dice = dice_per_class(second, reference.array, classes=classes)
         target = self.preprocessing.prepare_label(reference, len(self.labels))
         spacing = reference.geometry.spacing_mm
@@ -144,6 +144,7 @@ class Validator:
             classes=len(self.labels),
             config=self.config.inference,
             air=prepared.air,
+            blank=prepared.blank,
             device=self.process.device,
             watch=watch,
         )
@@ -154,12 +155,15 @@ class Validator:
             )
         return logits.numpy()
 
-    def _label_map(self, logits: NDArray[np.float32], source: Geometry) -> NDArray[np.uint8]:
-        """Return the class indices (D, H, W) on the scan's own grid."""
+    def _label_map(self, logits: NDArray[np.float32], prepared: Prepared) -> NDArray[np.uint8]:
+        """Return the class indices (D, H, W) on the scan's own grid, as `predict` gives them."""
+        source = prepared.source
         whole = Slab(0, slice(0, logits.shape[1]), torch.from_numpy(logits))
         labels = np.empty(source.size_zyx, dtype=np.uint8)
         for place, foreground in restored((whole,), source, self.preprocessing.spacing_mm):
             place(labels)[:] = most_likely(foreground).numpy()
+        if prepared.blank_source is not None:
+            labels[prepared.blank_source] = 0
         return labels
 
 

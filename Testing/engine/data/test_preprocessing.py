@@ -198,3 +198,46 @@ def test_a_real_label_survives_half_resolution(la2018):
         volumes.append(back.sum() / (label.array == 1).sum())
     assert np.mean(scores) >= 0.97
     assert 0.99 <= np.mean(volumes) <= 1.01
+
+
+@pytest.mark.parametrize("normalization", ["zscore", "window"])
+@pytest.mark.parametrize("fill", [0.0, -3000.0])
+def test_filled_in_voxels_count_for_nothing(normalization, fill):
+    """The scan is prepared as it is without the filling, whatever value was filled in."""
+    spacing = (2.0, 1.5, 1.0)
+    tissue = np.random.default_rng(0).normal(60.0, 50.0, (20, 24, 30)).astype(np.float32)
+    whole = np.full((20, 24, 48), fill, dtype=np.float32)
+    whole[:, :, :30] = tissue
+    before = whole.copy()
+    preprocessing = Preprocessing(spacing, normalization)
+    plain = preprocessing.prepare(image(tissue, spacing))
+    filled = preprocessing.prepare(image(whole, spacing))
+    assert np.allclose(filled.array[..., :30], plain.array, atol=1e-5)
+    assert np.allclose(filled.array[..., 30:], plain.array.min(), atol=1e-5)
+    assert filled.blank_source[:, :, 30:].all()
+    assert not filled.blank_source[:, :, :30].any()
+    assert filled.air[:, :, 31:].all()
+    assert filled.blank[:, :, 31:].all()
+    assert not filled.blank[:, :, :30].any()
+    assert plain.blank is plain.blank_source is None
+    assert np.array_equal(whole, before)
+
+
+def test_a_voxel_is_blank_where_every_channel_is():
+    both = np.random.default_rng(0).normal(60.0, 50.0, (2, 14, 14, 14)).astype(np.float32)
+    both[0, :, :, :8] = both[1, :, :, :6] = 0.0
+    prepared = Preprocessing(UNIT).prepare(image(both))
+    assert prepared.blank_source[:, :, :6].all()
+    assert not prepared.blank_source[:, :, 6:].any()
+    both[1] += 1e-3
+    both[1, 0, 0, 0] = -5.0
+    both[1, :, :, :6] = np.random.default_rng(1).normal(60.0, 50.0, (14, 14, 6))
+    assert Preprocessing(UNIT).prepare(image(both)).blank is None
+
+
+def test_a_blank_part_of_a_turned_array_is_found_in_its_own_axes():
+    array = np.random.default_rng(0).normal(60.0, 50.0, (12, 14, 16)).astype(np.float32)
+    array[:, :7] = 0.0
+    prepared = Preprocessing(UNIT).prepare(image(array, direction=SIGNED[29]))
+    assert np.array_equal(prepared.blank_source, array == 0.0)
+    assert prepared.blank.sum() == prepared.blank_source.sum()

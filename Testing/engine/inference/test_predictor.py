@@ -17,9 +17,10 @@ from dycon_engine.data.volume import Volume
 from dycon_engine.errors import CancelledError, InputError, NonFiniteError, OutOfMemoryError
 from dycon_engine.inference import predictor as module
 from dycon_engine.inference import uncertainty as kinds
+from dycon_engine.inference.blending import Watch
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.result import Wishes
-from dycon_engine.inference.sliding_window import Watch, slide
+from dycon_engine.inference.sliding_window import slide
 from dycon_engine.networks.base import Features
 from dycon_engine.package import load_package
 from Testing import tiny_package
@@ -245,11 +246,13 @@ def test_slab_by_slab_equals_the_whole_volume_at_once(package, kind, labels, mon
             classes=labels,
             config=info.inference,
             air=prepared.air,
+            blank=prepared.blank,
         )
         near = (logits / info.calibration.temperature).softmax(0).numpy()
-        return torch.from_numpy(
-            restoring.restore(near, image.geometry, info.preprocessing.spacing_mm)
-        )
+        own = restoring.restore(near, image.geometry, info.preprocessing.spacing_mm)
+        own[1:, prepared.blank_source] = 0.0
+        own[0, prepared.blank_source] = 1.0
+        return torch.from_numpy(own)
 
     plain = at_once(lambda x: soft(x).logits)
     assert np.abs(found.probabilities - plain.numpy()).max() < 1e-5

@@ -12,7 +12,8 @@ from torch import nn
 
 from dycon_engine.config import InferenceConfig
 from dycon_engine.errors import CancelledError, OutOfMemoryError
-from dycon_engine.inference.sliding_window import AIR_LOGIT, Watch, slide, slide_slabs
+from dycon_engine.inference.blending import AIR_LOGIT, Watch, trust
+from dycon_engine.inference.sliding_window import slide, slide_slabs
 from dycon_engine.inference.windows import axis_starts, axis_weights, long_axis
 
 REFERENCE = Path(__file__).resolve().parents[2] / "reference" / "naive_sliding_window.py"
@@ -239,3 +240,70 @@ def test_several_sets_of_logits_have_their_own_background_in_air(network):
     assert torch.allclose(both[:3], one, atol=1e-6)
     assert torch.allclose(both[3:, :, :, 20:], one[:, :, :, 20:], atol=1e-6)
     assert torch.allclose(both[3:, :, :, :4], 2 * one[:, :, :, :4], atol=1e-5)
+
+
+def filled(size=(9, 24, 40)):
+    """A volume of which only a box in the middle was scanned."""
+    image, blank = volume(*size), np.ones(size, dtype=bool)
+    blank[1:, 5:17, 11:30] = False
+    image[:, torch.from_numpy(blank)] = 0.0
+    return image, blank
+
+
+@pytest.mark.parametrize("skip_air", [True, False])
+def test_windows_stand_on_what_was_scanned(network, skip_air):
+    """As on the scanned box alone; all around is background."""
+    image, blank = filled()
+    calls, alone = Moody(network, ()), Moody(network, ())
+    options = {"patch_size": (8, 8, 8), "classes": 3, "config": InferenceConfig(skip_air=skip_air)}
+    found = slide(calls, image, blank=blank, air=blank, **options)
+    expected = slide(alone, image[:, 1:, 5:17, 11:30], **options)
+    assert torch.allclose(found[:, 1:, 5:17, 11:30], expected, atol=1e-5)
+    assert calls.calls == alone.calls
+    found[:, 1:, 5:17, 11:30] = 0
+    found[0, 1:, 5:17, 11:30] = AIR_LOGIT
+    assert (found[0] == AIR_LOGIT).all()
+    assert (found[1:] == 0).all()
+
+
+def test_slabs_of_a_partly_blank_volume_come_without_gaps(network):
+    image, blank = filled((9, 8, 90))
+    end = 0
+    for slab in slide_slabs(
+        network, image, patch_size=(8, 8, 8), classes=3, config=InferenceConfig(), blank=blank
+    ):
+        assert (slab.axis, slab.rows.start) == (2, end)
+        assert slab.logits.shape == (3, 9, 8, slab.rows.stop - end)
+        end = slab.rows.stop
+    assert end == 90
+
+
+def test_a_box_smaller_than_the_patch_and_padding_together(network):
+    image, blank = volume(3, 20, 30), np.ones((3, 20, 30), dtype=bool)
+    blank[:, 17:, 2:5] = False
+    found = slide(
+        network, image, patch_size=(8, 8, 8), classes=3, config=InferenceConfig(), blank=blank
+    )
+    assert tuple(found.shape) == (3, 3, 20, 30)
+    assert torch.isfinite(found).all()
+    assert (found[0, :, :12] == AIR_LOGIT).all()
+    assert not (found[:, ~torch.from_numpy(blank)] == AIR_LOGIT).any()
+
+
+def test_a_window_counts_the_less_the_more_of_it_is_blank():
+    """Each window says its own share of scanned voxels; the blend lies near the best one."""
+    image, blank = torch.ones(1, 8, 8, 24), np.zeros((8, 8, 24), dtype=bool)
+    blank[:, :4, 12:] = True
+    image[:, torch.from_numpy(blank)] = 0.0
+
+    def scanned(patches):
+        return patches.mean((2, 3, 4), keepdim=True).expand(-1, 2, *patches.shape[2:])
+
+    options = {"patch_size": (8, 8, 8), "classes": 2, "config": InferenceConfig()}
+    plain = slide(scanned, image, **options)
+    wary = slide(scanned, image, blank=blank, **options)
+    between = (0, 0, 6, slice(9, 12))
+    assert (wary[between] > plain[between]).all()
+    assert torch.allclose(wary[0, 0, 6, :4], plain[0, 0, 6, :4])
+    assert trust(blank[:, :, :8]) == 1.0
+    assert trust(blank[:, :, 8:16]) > trust(blank[:, :, 16:]) > 0.0

@@ -1,0 +1,47 @@
+"""What programs fill in is told from what scanners measure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from dycon_engine.data.blank import blank_voxels
+
+
+def noise(size=(14, 16, 18)) -> np.ndarray:
+    return np.random.default_rng(0).normal(100.0, 20.0, size).astype(np.float32)
+
+
+@pytest.mark.parametrize(("fill", "found"), [(0.0, True), (-1000.0, True), (90.0, False)])
+def test_a_filled_corner_of_zero_or_the_lowest_value_is_blank(fill, found):
+    scan, corner = noise(), np.zeros((14, 16, 18), dtype=bool)
+    corner[:8, :9, 5:] = True
+    scan[corner] = fill
+    blank = blank_voxels(scan, 1.5)
+    assert np.array_equal(blank, corner) if found else blank is None
+
+
+def test_an_oblique_border_is_blank_but_for_slivers():
+    z, y, x = np.indices((30, 30, 30))
+    outside = x + y + z < 30
+    scan = np.where(outside, 0.0, noise((30, 30, 30)))
+    blank = blank_voxels(scan, 1.0)
+    assert not blank[~outside].any()
+    assert blank.sum() > 0.95 * outside.sum()
+
+
+def test_small_blocks_blocks_inside_and_scattered_voxels_are_not_blank():
+    scan = noise()
+    scan[np.random.default_rng(1).random(scan.shape) < 0.3] = 0.0  # dark noise
+    assert blank_voxels(scan, 1.0) is None
+    inside = noise((30, 30, 30))
+    inside[5:25, 5:25, 5:25] = 0.0
+    assert blank_voxels(inside, 1.0) is None
+    small = noise()
+    small[:5, :5, :5] = 0.0
+    assert blank_voxels(small, 1.0) is None
+    assert blank_voxels(small, 20.0) is not None
+
+
+def test_a_volume_of_one_value_has_no_blank_voxels():
+    assert blank_voxels(np.zeros((20, 20, 20)), 1.0) is None
