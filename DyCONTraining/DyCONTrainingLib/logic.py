@@ -85,6 +85,7 @@ class TrainingLogic:
         self.probing = Probing(engine.job, places.temporary)
         self.running = RunLogic(engine, places.models, ask, clock)
         self.labels = LabelLogic(self.dataset, engine.job, places.temporary)
+        self._models = starting.ModelList(places.models)
         for part in (self.dataset, self.probing, self.running, self.labels):
             part.changed.connect(self.changed.emit)
             part.failed.connect(self.failed.emit)
@@ -144,7 +145,7 @@ class TrainingLogic:
 
     def models(self) -> list[Model]:
         """Return the models that training can start from."""
-        return starting.usable_models(self.places.models)
+        return self._models.look()
 
     def now(self) -> datetime:
         """Return the time on the clock."""

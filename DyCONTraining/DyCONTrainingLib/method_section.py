@@ -46,6 +46,8 @@ class MethodSection:
 
     def refresh(self) -> None:
         """Show the choices."""
+        if self._ui.methodSection.collapsed:
+            return
         ui, logic = self._ui, self._logic
         chosen = logic.chosen
         self._show_methods()

@@ -35,18 +35,20 @@ class ResultSection:
 
     def refresh(self) -> None:
         """Show the figures."""
+        if self._ui.resultSection.collapsed:
+            return
         ui, running = self._ui, self._logic.running
         card = running.watched
         report = self._report(card)
-        ui.resultSection.text = f"5. Result: {card.name}" if report and card else "5. Result"
         ui.resultLabel.text = (
             summary_text(report) if report else "The figures of a run come when it is done."
         )
         scores = report.scores if report is not None else ()
+        titles = {row.alias: row.title for row in self._logic.dataset.draft.rows}
         ui.resultTable.visible = bool(scores)
         rows = [
             (
-                Cell(score.case),
+                Cell(titles.get(score.case, score.case), score.case),
                 Cell(score.structure),
                 Cell(texts.dice_text(score.dice)),
                 Cell("-" if score.hd95_mm is None else f"{score.hd95_mm:.1f}"),
@@ -96,6 +98,8 @@ class LabelSection:
 
     def refresh(self) -> None:
         """Show the list."""
+        if self._ui.labelSection.collapsed:
+            return
         card = self._logic.running.watched
         found = self._logic.labels.candidates(card.path if card is not None else None)
         ui = self._ui

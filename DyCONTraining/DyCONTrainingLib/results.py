@@ -26,7 +26,7 @@ UNSCORED = (
 
 
 class Score(NamedTuple):
-    """One structure in one held-out case; None where a figure is not defined."""
+    """One structure in one held-out case, by its name in the data set; None = not defined."""
 
     case: str
     structure: str
@@ -83,7 +83,7 @@ def read_report(run_dir: Path) -> Report | None:
     return Report(
         run=run_dir.name,
         method=str(config.get("config", {}).get("method", {}).get("name", "")),
-        scores=tuple(_scores(validation.get("cases", ()))),
+        scores=tuple(_scores(validation.get("cases", ()), _held_out(run_dir))),
         dice=validation.get("dice"),
         ece_before=calibration.get("ece_before"),
         ece_after=calibration.get("ece_after"),
@@ -190,12 +190,19 @@ def _per_case(report: Report) -> dict[str, float]:
     return {case: statistics.fmean(values) for case, values in found.items()}
 
 
-def _scores(cases: Sequence[Mapping[str, Any]]) -> list[Score]:
+def _scores(cases: Sequence[Mapping[str, Any]], aliases: Sequence[str]) -> list[Score]:
+    names = aliases if len(aliases) == len(cases) else [str(case["case"]) for case in cases]
     return [
-        Score(str(case["case"]), name, _number(table.get("dice")), _number(table.get("hd95_mm")))
-        for case in cases
-        for name, table in case["classes"].items()
+        Score(name, structure, _number(table.get("dice")), _number(table.get("hd95_mm")))
+        for name, case in zip(names, cases, strict=True)
+        for structure, table in case["classes"].items()
     ]
+
+
+def _held_out(run_dir: Path) -> list[str]:
+    """Return the held-out cases of a run in the order of its report, which names none."""
+    names = _table(run_dir / "split.json").get("validation", ())
+    return [str(name) for name in names]
 
 
 def _number(value: Any) -> float | None:

@@ -122,6 +122,18 @@ def look(run_dir: Path) -> RunCard:
     )
 
 
+def last_change(run_dir: Path) -> object:
+    """Return what differs whenever the run's card may differ, but for a process that died."""
+    stamps = []
+    for name in ("", REQUEST, STARTED, STDERR, "events.jsonl", "lock", "config.json", "package"):
+        try:
+            found = (run_dir / name).stat()
+            stamps.append((found.st_mtime_ns, found.st_size))
+        except OSError:
+            stamps.append((0, 0))
+    return stamps
+
+
 def mark_started(run_dir: Path, pid: int) -> None:
     """Note the process of a run that has not said anything yet: it reads the data first."""
     (run_dir / STARTED).write_text(f"{pid} {start_time(pid) or ''}", encoding="ascii")

@@ -64,6 +64,11 @@ class RunLogic:
         return next((card for card in self.cards if card.name == name), None)
 
     @property
+    def is_waiting(self) -> bool:
+        """Return whether a run goes on or waits for its turn."""
+        return any(card.is_alive or card.standing is Standing.QUEUED for card in self.cards)
+
+    @property
     def watched(self) -> RunCard | None:
         """Return the run that is looked at."""
         return self.card(self.watch.name) if self.watch is not None else None
@@ -226,7 +231,7 @@ class RunLogic:
         self.cards = []
 
     def look(self) -> None:
-        """Bring the list up to date, hand on new models, start the oldest queued run in its turn."""
+        """Bring the list up to date, hand on new models, start the oldest queued run."""
         self._looked_at = self._clock()
         if self._runs is None:
             return

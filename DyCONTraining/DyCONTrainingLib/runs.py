@@ -20,7 +20,7 @@ from dycon_engine.jobs.events import Event
 from dycon_engine.jobs.files import write_error
 from DyCONTrainingLib.folder import Folder
 from DyCONTrainingLib.request import DATA, START, TrainRequest, frozen_data, write_request
-from DyCONTrainingLib.run_card import RunCard, Standing, look, mark_started
+from DyCONTrainingLib.run_card import RunCard, Standing, last_change, look, mark_started
 
 DELETED = ".deleted-"
 SUPERVISED = "supervised"
@@ -76,6 +76,7 @@ class Runs:
         self.folder = folder
         self._launcher, self._ask = launcher, ask
         self._jobs: dict[str, TrainingJob] = {}
+        self._known: dict[Path, tuple[object, RunCard]] = {}
 
     @property
     def path(self) -> Path:
@@ -92,7 +93,7 @@ class Runs:
             raise DyconError(
                 f"runs of the data set: cannot be read ({error.strerror}); check the folder"
             ) from error
-        return sorted(map(look, folders), key=_number, reverse=True)
+        return sorted(map(self._look, folders), key=_number, reverse=True)
 
     def card(self, name: str) -> RunCard:
         """Return how one run stands."""
@@ -230,6 +231,14 @@ class Runs:
         """Return a free name that says the method."""
         numbers = [number for number, _ in map(_number, self.cards())]
         return f"{1 + max(numbers, default=0):02d}-{method}"
+
+    def _look(self, run_dir: Path) -> RunCard:
+        """Return how a run stands; one that ended is read again only where its files changed."""
+        stamp = last_change(run_dir)
+        known = self._known.get(run_dir)
+        if known is None or known[0] != stamp or known[1].is_alive:
+            self._known[run_dir] = known = (stamp, look(run_dir))
+        return known[1]
 
     def _prepare(
         self, run_dir: Path, request: TrainRequest, data: str, package: Path | None

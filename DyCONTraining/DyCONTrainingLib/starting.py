@@ -62,9 +62,24 @@ def start_package(chosen: Parameters, cards: Sequence[RunCard], models: Path) ->
     return package
 
 
-def usable_models(folder: Path) -> list[Model]:
-    """Return the models that training can start from."""
-    return [model for model in find_models([folder]) if not isinstance(model, Broken)]
+class ModelList:
+    """The models that training can start from; files that did not change are not read again."""
+
+    def __init__(self, folder: Path) -> None:
+        """List the models of `folder`."""
+        self._folder = folder
+        self._stamp: object = None
+        self._found: list[Model] = []
+
+    def look(self) -> list[Model]:
+        """Return the models."""
+        files = sorted(self._folder.glob("*.dycon"))
+        stamp = [(path.name, path.stat().st_mtime_ns) for path in files if path.exists()]
+        if stamp != self._stamp:
+            found = find_models([self._folder])
+            self._found = [model for model in found if not isinstance(model, Broken)]
+            self._stamp = stamp
+        return self._found
 
 
 def steps_of(chosen: Parameters, probe: Probe | None) -> int | None:

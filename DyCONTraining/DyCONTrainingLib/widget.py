@@ -26,6 +26,7 @@ from DyCONTrainingLib.runs_section import RunsSection, WatchSection
 POLL_MS = 200
 RESOLUTION = 1000
 TITLE = "DyCON Training"
+FOLDED = ("methodSection", "resultSection", "labelSection")
 
 
 class Panel:
@@ -55,6 +56,8 @@ class Panel:
             ResultSection(ui, self.logic, attempt, open_segmentation),
             LabelSection(ui, self.logic, attempt, open_editor),
         )
+        for name in FOLDED:
+            getattr(ui, name).connect("contentsCollapsed(bool)", self._on_folded)
         ui.installButton.connect("clicked()", lambda: attempt(self._install))
         ui.taskCancelButton.connect("clicked()", self.logic.stop)
         self.logic.failed.connect(tell)
@@ -78,7 +81,7 @@ class Panel:
 
     def exit(self) -> None:
         """The panel is hidden: what runs is still followed, what is shown is not."""
-        if not self.logic.progress[0]:
+        if not self.logic.progress[0] and not self.logic.running.is_waiting:
             self._timer.stop()
 
     def poll(self) -> None:
@@ -109,6 +112,10 @@ class Panel:
         self.logic.changed.disconnect()
         self.logic.failed.disconnect()
         self.logic.close()
+
+    def _on_folded(self, _collapsed: bool) -> None:
+        """What is folded away is not looked up; it is when it is opened."""
+        self._stale = True
 
     def _on_changed(self) -> None:
         self._stale = True

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[3]
 MODULE = ROOT / "DyCONTraining" / "DyCONTraining.py"
 UI = ROOT / "DyCONTraining" / "Resources" / "UI" / "DyCONTraining.ui"
 WIDTH = 380
+SECTIONS = ("dataset", "method", "runs", "watch", "result", "label")
 INTERACTIVE = ("QPushButton", "QToolButton", "QComboBox", "QSpinBox", "QCheckBox", "QSlider")
 
 
@@ -44,6 +45,8 @@ def desk(slicer_qt, slicer_scene, tmp_path, monkeypatch):
         desk.module = modules.load_module(MODULE)
         desk.ui, desk.panel = desk.module.ui, desk.module.panel
         desk.logic = desk.panel.logic
+        for name in SECTIONS:
+            getattr(desk.ui, f"{name}Section").collapsed = False
         desk.module.enter()
         return desk.ui
 
@@ -132,9 +135,7 @@ def test_every_widget_of_the_code_is_in_the_file_and_the_other_way_round():
 
 def test_the_panel_fits_into_slicers_narrow_column(desk):
     ui = build(desk)
-    for name in ("method", "runs", "watch", "result", "label"):
-        getattr(ui, f"{name}Section").collapsed = False
-    desk.panel.refresh()
+    assert not ui.labelSection.collapsed
     assert desk.module.parent.minimumSizeHint.width() <= WIDTH
 
 
@@ -282,7 +283,7 @@ def test_training_from_the_button_to_the_figures(desk):
     assert cells(ui.runsTable)[0][:3] == ["01-dycon", "finished", "4 / 4"]
     assert ui.adviceLabel.text.startswith("Done: 4 steps, Dice 0.")
     assert ui.resultLabel.text.startswith("Trained on 2 labeled and 1 unlabeled scans.")
-    assert cells(ui.resultTable)[0][:2] == ["validation 1", "ball"]
+    assert cells(ui.resultTable)[0][:2] == ["scan 2", "ball"]
     assert ui.modelLabel.text == "DyCON Segmentation offers the model as 'ball-01-dycon'."
     press(desk, ui.chartButton)
     press(desk, ui.rankButton)
