@@ -12,6 +12,7 @@ from typing import Any
 from dycon_engine.errors import DyconError
 
 SCHEMA_VERSION = 1
+LONGEST_VALUE = 400  # characters; what is longer is for programs
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,11 +67,24 @@ def _lines(content: Mapping[str, Any], depth: int = 0) -> list[str]:
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             lines.append(f"{lead}{name}:")
             lines += [f"{lead}  {_row(item)}" for item in value]
-        elif isinstance(value, list):
-            lines.append(f"{lead}{name}: {', '.join(map(str, value)) or '-'}")
         else:
-            lines.append(f"{lead}{name}: {'-' if value is None else value}")
+            lines.append(f"{lead}{name}: {_value(value)}")
     return lines
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "-"
+    if not isinstance(value, list | tuple) or hasattr(value, "_fields"):
+        return _item(value)
+    text = ", ".join(map(_item, value)) or "-"
+    return text if len(text) <= LONGEST_VALUE else f"{len(value)} values, in --json"
+
+
+def _item(value: Any) -> str:
+    if getattr(value, "_fields", ()) == ("low", "high"):
+        return f"{value.low} to {value.high}"
+    return f"({', '.join(map(_item, value))})" if isinstance(value, list | tuple) else str(value)
 
 
 def _row(item: Mapping[str, Any]) -> str:

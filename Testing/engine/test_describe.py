@@ -68,6 +68,10 @@ def test_text_for_people_names_the_settings(capsys, package):
     assert "consistency_weight = " in text
     assert "Not a medical device" in text
     assert "ball" in text
+    assert "non_air: 0." in text
+    assert "Range(" not in text
+    assert "values, in --json" in text
+    assert max(map(len, text.splitlines())) < 500
 
 
 @pytest.mark.parametrize("option", ["--package", "--data"])
