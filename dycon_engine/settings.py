@@ -23,7 +23,7 @@ T = TypeVar("T")
 Table = dict[str, Any]
 
 
-def setting(
+def setting(  # noqa: PLR0913 - what a form needs to know
     default: Any,
     help: str,  # noqa: A002 - the word a form uses
     *,
@@ -31,10 +31,14 @@ def setting(
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[str] = (),
+    main: bool = False,
 ) -> Any:
-    """Return a dataclass field that carries its own documentation and limits."""
+    """Return a dataclass field that carries its own documentation and limits.
+
+    `main` settings are the few that a form shows first.
+    """
     metadata = {"help": help, "unit": unit, "low": low, "high": high, "choices": tuple(choices)}
-    return field(default=default, metadata=metadata)
+    return field(default=default, metadata=metadata | {"main": main})
 
 
 def read_toml(path: Path) -> Table:

@@ -39,6 +39,13 @@ def test_every_method_shows_its_settings_as_a_form(describe):
             assert entry["help"]
 
 
+def test_every_method_marks_the_few_settings_that_a_form_shows_first(describe):
+    for method in describe("--methods")["methods"].values():
+        assert 1 <= sum(entry["main"] for entry in method["settings"]) <= 6
+    dycon = describe("--methods")["methods"]["dycon"]["settings"]
+    assert {"consistency_weight", "rampup"} <= {e["name"] for e in dycon if e["main"]}
+
+
 def test_the_machine_says_what_really_runs(describe):
     machine = describe("--machine")["machine"]
     assert machine["devices"]["cpu"]["works"] is True

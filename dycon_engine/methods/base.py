@@ -52,6 +52,11 @@ class Method(nn.Module, ABC):
         """Whether this is an audit that must be given an `AuditBatch`; no method of a paper is."""
         return False
 
+    @property
+    def dice_scale(self) -> float:
+        """How many times the Dice loss of its outputs the term `dice` is; 0 where there is none."""
+        return float(getattr(self.config, "dice_weight", 0.0))
+
     def student(self) -> nn.Module:
         """Return the module that gradients train, image -> logits; the predictor by default."""
         return self.predictor()

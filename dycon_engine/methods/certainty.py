@@ -22,7 +22,10 @@ class CertaintyConfig(TeachingConfig):
     """Settings of a teacher and of where it counts."""
 
     passes: int = setting(
-        8, "T, random teacher passes whose mean gives the uncertainty. Paper: 8.", low=1
+        8,
+        "T, random teacher passes whose mean gives the uncertainty. Paper: 8.",
+        low=1,
+        main=True,
     )
     pass_noise: float = setting(
         0.1, "sd of the noise on each of these passes, clipped at 2 sd. Paper: 0.1.", low=0.0

@@ -53,7 +53,10 @@ class DecSegConfig(MethodConfig):
         1.0, "Weight of the Dice loss beside the cross-entropy. Paper: 1.", low=0.0
     )
     consistency_weight: float = setting(
-        1.0, "w, largest weight of the terms below. Released code: 1, constant.", low=0.0
+        1.0,
+        "w, largest weight of the terms below. Released code: 1, constant.",
+        low=0.0,
+        main=True,
     )
     rampup: float = setting(
         0.3,
@@ -61,6 +64,7 @@ class DecSegConfig(MethodConfig):
         unit="share",
         low=0.0,
         high=1.0,
+        main=True,
     )
     scale_weight: float = setting(
         1.0, "Share of w for the agreement of full and half scale. Paper: 1.", low=0.0
@@ -72,6 +76,7 @@ class DecSegConfig(MethodConfig):
         1.0,
         "Share of w for drawing x' from the output of x, and x from that of x'. Paper: 1.",
         low=0.0,
+        main=True,
     )
     strong_intensity: float = setting(
         1.0, "Strength of the intensity changes that make x'.", low=0.0, high=2.0
@@ -150,6 +155,12 @@ class DecSeg(Method):
             name: config.supervised_weight * torch.stack([terms[name] for terms in each]).sum()
             for name in each[0]
         }
+
+    @property
+    def dice_scale(self) -> float:
+        """The weight of all outputs together."""
+        outputs = 3 if self.config.use_fusion else 2
+        return float(outputs * self.config.supervised_weight * self.config.dice_weight)
 
     def predictor(self) -> nn.Module:
         """Return the network as image -> logits."""

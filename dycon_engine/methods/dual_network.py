@@ -68,7 +68,10 @@ class DualNetworkConfig(MethodConfig):
         0.6, "Both are sure above this probability. Paper: 0.6.", low=0.0, high=1.0
     )
     consistency_weight: float = setting(
-        0.1, "w, largest weight of the unlabeled terms. Released code: 0.1 or 1.", low=0.0
+        0.1,
+        "w, largest weight of the unlabeled terms. Released code: 0.1 or 1.",
+        low=0.0,
+        main=True,
     )
     rampup: float = setting(
         0.3,
@@ -76,6 +79,7 @@ class DualNetworkConfig(MethodConfig):
         unit="share",
         low=0.0,
         high=1.0,
+        main=True,
     )
     cross_weight: float = setting(
         1.0, "Share of w for the cross pseudo supervision. Paper: 1.", low=0.0
@@ -87,7 +91,10 @@ class DualNetworkConfig(MethodConfig):
         1.0, "Share of w for the entropy-filtered supervision. Paper: 1.", low=0.0
     )
     contrast_weight: float = setting(
-        1.0, "Share of w for the contrast with class prototypes. Released code: 1.", low=0.0
+        1.0,
+        "Share of w for the contrast with class prototypes. Released code: 1.",
+        low=0.0,
+        main=True,
     )
     kept_start: float = setting(
         0.8,
@@ -193,6 +200,11 @@ class DualNetwork(Method):
             sure = low_entropy(one, other, share)
         mean = 0.5 * (one.p + other.p)
         return prototype_loss(view.decoded, mean, sure, temperature=self.config.temperature)
+
+    @property
+    def dice_scale(self) -> float:
+        """The weight of both networks together."""
+        return float(2.0 * self.config.dice_weight)
 
     def predictor(self) -> nn.Module:
         """Return the mean of both as image -> logits."""

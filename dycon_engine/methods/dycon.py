@@ -51,7 +51,12 @@ class DyconConfig(LateConfig):
 
     use_uncl: bool = setting(True, "UnCL, the uncertainty-aware consistency.")
     use_fecl: bool = setting(True, "FeCL, the contrast between embedding cells.")
-    contrast_weight: float = setting(0.5, "u, weight of L_FeCL + L_UnCL. Paper: 0.5.", low=0.0)
+    contrast_weight: float = setting(
+        0.5,
+        "u, weight of L_FeCL + L_UnCL. Paper: 0.5.",
+        low=0.0,
+        main=True,
+    )
     contrast_rampup: bool = setting(
         True, "u rises like the consistency weight. Paper: false, u is constant."
     )
@@ -60,6 +65,7 @@ class DyconConfig(LateConfig):
         "beta(t) of UnCL at the start, falling exponentially to beta_min; equal = fixed. "
         "Paper: 1.0 -> 0.1 or fixed 0.5, released code: 5.0 -> 0.5.",
         low=0.0,
+        main=True,
     )
     beta_min: float = setting(0.1, "beta(t) at the end.", low=0.0)
     entropy_coefficient: float | None = setting(
@@ -67,12 +73,14 @@ class DyconConfig(LateConfig):
         "lambda_H, weight of the mean entropy in UnCL; none = beta(t) as in the paper, which can "
         "empty small foregrounds.",
         low=0.0,
+        main=True,
     )
     pseudo_label_weight: float = setting(
         0.0,
         "v, largest weight of cross-entropy and Dice against the teacher's soft labels, each voxel "
         "weighed by exp(-beta H); rises like the consistency weight. Paper: not there, 0.",
         low=0.0,
+        main=True,
     )
     detach_weights: bool = setting(
         True, "No gradient through the weights of UnCL and FeCL. Paper: false for UnCL."

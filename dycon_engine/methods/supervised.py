@@ -21,7 +21,10 @@ class SupervisedConfig(MethodConfig):
     """Settings of the supervised baseline."""
 
     dice_weight: float = setting(
-        1.0, "Weight of the Dice loss beside the cross-entropy. Paper: 1.", low=0.0
+        1.0,
+        "Weight of the Dice loss beside the cross-entropy. Paper: 1.",
+        low=0.0,
+        main=True,
     )
 
 

@@ -32,7 +32,10 @@ class TeachingConfig(MethodConfig):
         1.0, "Weight of the Dice loss beside the cross-entropy. Paper: 1.", low=0.0
     )
     consistency_weight: float = setting(
-        0.1, "w, largest weight of the consistency MSE(p_s, p_t). Paper: 0.1.", low=0.0
+        0.1,
+        "w, largest weight of the consistency MSE(p_s, p_t). Paper: 0.1.",
+        low=0.0,
+        main=True,
     )
     rampup: float = setting(
         0.3,
@@ -41,6 +44,7 @@ class TeachingConfig(MethodConfig):
         unit="share",
         low=0.0,
         high=1.0,
+        main=True,
     )
     ema_decay: float = setting(
         0.99,

@@ -47,13 +47,19 @@ class UgMclConfig(CertaintyConfig):
         0.5, "Weight of CE + Dice and of the Dice of T^-1(d). Paper: 0.5.", low=0.0
     )
     distance_weight: float = setting(
-        0.3, "Weight of MSE(d, d_gt). Paper: 0.3, released code: 0.", low=0.0
+        0.3,
+        "Weight of MSE(d, d_gt). Paper: 0.3, released code: 0.",
+        low=0.0,
+        main=True,
     )
     intra_weight: float = setting(
         0.5, "Share of w(t) for the consistency with the teacher. Paper: 0.5.", low=0.0
     )
     cross_weight: float = setting(
-        1.0, "Share of w(t) for the agreement of both tasks. Paper: 1.", low=0.0
+        1.0,
+        "Share of w(t) for the agreement of both tasks. Paper: 1.",
+        low=0.0,
+        main=True,
     )
     steepness: float = setting(1500.0, "k of T^-1(d) = sigmoid(-k d). Paper: 1500.", low=1.0)
     distance_head: bool = setting(
@@ -135,6 +141,11 @@ class UgMcl(TeacherMethod):
             "confident": sure.mask.float().mean(),
         }
         return terms
+
+    @property
+    def dice_scale(self) -> float:
+        """The weight of the task that segments."""
+        return float(self.config.supervised_weight * self.config.dice_weight)
 
     def _supervised(
         self, known: Posterior, distance: Tensor, shape: Tensor, label: Tensor

@@ -40,7 +40,8 @@ class Outcome(NamedTuple):
     Attributes:
         loss: The sum of `terms`, which was minimised.
         terms: Weighted loss terms by name.
-        diagnostics: What the method watches, not minimised.
+        diagnostics: What the method watches, not minimised, and the soft Dice of the labeled
+            patches.
         gradient_norm: Before clipping.
         learning_rate: Of this step.
         faults: Names of the terms that were NaN or infinite, or `gradient`.
@@ -156,10 +157,13 @@ class Trainer:
         if bad and not faults:
             faults = ["another rank"]
         weighted = {name: numbers[name] for name in terms}
+        diagnostics = {name: numbers[name] for name in watched}
+        if self.method.dice_scale > 0.0 and "dice" in weighted:
+            diagnostics["labeled_dice"] = 1.0 - weighted["dice"] / self.method.dice_scale
         return Outcome(
             loss=sum(weighted.values()),
             terms=weighted,
-            diagnostics={name: numbers[name] for name in watched},
+            diagnostics=diagnostics,
             gradient_norm=values[-1],
             learning_rate=rate,
             faults=tuple(faults),

@@ -10,6 +10,8 @@ import torch
 from dycon_engine.config import TrainingConfig
 from dycon_engine.data.batch import Batch
 from dycon_engine.errors import NonFiniteError
+from dycon_engine.losses.segmentation import dice_loss
+from dycon_engine.methods import METHODS
 from dycon_engine.training.distributed import Process
 from dycon_engine.training.trainer import GRADIENT, Trainer, seed_step
 from Testing.engine.methods.tiny import tiny_batch, tiny_method
@@ -125,3 +127,29 @@ def test_bf16_autocast_on_cpu_trains():
     outcome = trainer.step(tiny_batch())
     assert not outcome.faults
     assert all(p.dtype is torch.float32 for p in trainer.method.parameters())
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_says_the_soft_dice_of_the_labeled_patches(name):
+    """Twice the Dice weight doubles the term and leaves the Dice as it is."""
+    found = []
+    for weight in (1.0, 2.0):
+        config = TrainingConfig(steps=20, learning_rate=1e-2)
+        trainer = Trainer(tiny_method(name, dice_weight=weight), config, CPU)
+        outcome = trainer.step(tiny_batch(unlabeled=2 if METHODS[name].needs_unlabeled else 0))
+        found.append((outcome.diagnostics["labeled_dice"], outcome.terms["dice"]))
+    (first, term), (second, doubled) = found
+    assert 0.0 < first < 1.0
+    assert second == pytest.approx(first, abs=1e-6)
+    assert doubled == pytest.approx(2.0 * term, rel=1e-5)
+
+
+def test_the_soft_dice_is_one_minus_the_dice_loss():
+    trainer = make_trainer("supervised")
+    twin = tiny_method("supervised")
+    twin.load_state_dict(copy_of(trainer.method.state_dict()))
+    batch = tiny_batch(unlabeled=0)
+    seed_step(0, 0, 0)
+    belief = twin.train().network(batch.image).logits.softmax(1)
+    expected = 1.0 - float(dice_loss(belief, batch.label))
+    assert trainer.step(batch).diagnostics["labeled_dice"] == pytest.approx(expected, abs=1e-5)
