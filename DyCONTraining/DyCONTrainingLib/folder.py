@@ -1,8 +1,8 @@
 """A data-set folder: what lies in it, and the names of new files.
 
     manifest.toml            who is what; the engine reads this
-    images/case001.nrrd     a second channel: case001-ch2.nrrd
-    labels/case001.nii.gz   a corrected label gets a new file: case001-v2.nii.gz
+    images/case-001.nrrd     a second channel: case-001-ch2.nrrd
+    labels/case-001.nii.gz   a corrected label gets a new file: case-001-v2.nii.gz
     runs/                    one folder per training run
 
 A folder with `images/` and `labels/` alone is a data set too; scans that somebody put beside a
@@ -87,7 +87,7 @@ def new_aliases(folder: Path, rows: Iterable[Row], count: int) -> list[str]:
             taken += [each.name for each in (folder / part).iterdir()]
     numbers = [int(found[1]) for name in taken if (found := re.match(r"case-?(\d+)", name))]
     first = 1 + max(numbers, default=0)
-    return [f"case{number:03d}" for number in range(first, first + count)]
+    return [f"case-{number:03d}" for number in range(first, first + count)]
 
 
 def image_file(alias: str, channel: int, suffix: str) -> InDataset:

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 PREFERRED = "dycon"
 SUPERVISED = "supervised"
-COMMON = ("consistency_weight", "rampup")
-MAIN = {  # names that a version of the engine lacks are left out; others follow under their method
-    "dycon": ("consistency_weight", "contrast_weight", "entropy_coefficient", "beta_max"),
-    "supervised": ("dice_weight",),
-    "ua_mt": (*COMMON, "passes"),
-}
 TITLES = {
     "dycon": "DyCON (recommended)",
     "dec_seg": "DEC-Seg",
@@ -118,10 +112,7 @@ def title_of(method: str) -> str:
 
 
 def _method(name: str, table: Mapping[str, Any]) -> MethodForm:
-    settings = {entry["name"]: entry for entry in table.get("settings", ())}
-    marked = [key for key, entry in settings.items() if entry.get("main")]
-    wanted: Sequence[str] = marked or MAIN.get(name, COMMON)
-    fields = tuple(_field(settings[key]) for key in wanted if key in settings)
+    fields = tuple(_field(entry) for entry in table.get("settings", ()) if entry.get("main"))
     about = ABOUT.get(name) or str(table.get("about", ""))
     return MethodForm(name, title_of(name), about, fields)
 

@@ -25,7 +25,6 @@ STUDENT_DICE = "held-out cases, student"
 WATCHED = {  # diagnostics of a step -> name of the curve
     "beta": BETA,
     "labeled_dice": LABELED_DICE,
-    "dice_labeled": LABELED_DICE,
     "foreground_labeled": "foreground of the labels",
     "foreground_unlabeled": "foreground on unlabeled",
 }

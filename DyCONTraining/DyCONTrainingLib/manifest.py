@@ -141,7 +141,7 @@ def _row(case: Mapping[str, Any], number: int, path: Path) -> Row:
     if not listed:
         raise InputError(f"manifest '{path.name}', entry {number}: names no image; add one")
     label = case.get("label")
-    alias = str(case.get("name", case.get("case", f"case{number:03d}")))
+    alias = str(case.get("name", case.get("case", f"case-{number:03d}")))
     return Row(
         title=alias,
         images=tuple(InDataset(str(image)) for image in listed),

@@ -42,8 +42,8 @@ def data_set() -> None:
             logic.poll()
         _expect(logic.is_saved, "the data set is saved")
         logic.open(Path(folder) / "set")
-        _expect([row.alias for row in logic.draft.rows] == ["case001", "case002"], "aliases")
-        path = Path(folder) / "set" / "labels" / "case001.nii.gz"
+        _expect([row.alias for row in logic.draft.rows] == ["case-001", "case-002"], "aliases")
+        path = Path(folder) / "set" / "labels" / "case-001.nii.gz"
         volume = slicer.util.getNode("scan 0")
         _expect(int((mrml.read_array(path, volume) > 0).sum()) == _block().sum(), "the label")
         logic.close()

@@ -1,6 +1,6 @@
 """The list of who is who: it stays with the person, never in a data set.
 
-A data set knows `case003` and `p2`; this file, in the person's own settings folder, knows which
+A data set knows `case-003` and `p2`; this file, in the person's own settings folder, knows which
 scan and which patient that was, so that a second scan of the patient gets the same number.
 """
 

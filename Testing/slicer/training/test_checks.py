@@ -201,7 +201,7 @@ def test_overlapping_segments_are_asked_about_and_the_answer_is_written(made, tm
     made.save()
     while made.is_busy:
         made.poll()
-    stored = read_label(tmp_path / "set/labels/case004.nii.gz").array
+    stored = read_label(tmp_path / "set/labels/case-004.nii.gz").array
     assert (stored == 2).sum() == wall.sum()
     assert (stored == 1).sum() == (inside & ~wall).sum()
 

@@ -47,18 +47,18 @@ def test_what_is_written_is_what_was_loaded(built, tmp_path):
 
     root = tmp_path / "set"
     assert files(root) == [
-        *(f"images/case00{n}.nrrd" for n in range(1, 6)),
-        *(f"labels/case00{n}.nii.gz" for n in range(1, 4)),
+        *(f"images/case-00{n}.nrrd" for n in range(1, 6)),
+        *(f"labels/case-00{n}.nii.gz" for n in range(1, 4)),
         "manifest.toml",
     ]
     for number in range(3):
         image, mask = scenes.ball(number)
-        stored = read_image(root / f"images/case00{number + 1}.nrrd")
+        stored = read_image(root / f"images/case-00{number + 1}.nrrd")
         assert stored.array[0].sum() == pytest.approx(image.sum(), rel=1e-6)
         assert sorted(np.round(stored.geometry.spacing_mm, 4)) == [1.5, 1.5, 2.0]
-        label = read_label(root / f"labels/case00{number + 1}.nii.gz")
+        label = read_label(root / f"labels/case-00{number + 1}.nii.gz")
         assert label.array.sum() == mask.sum()
-        back = slicer.util.loadVolume(str(root / f"images/case00{number + 1}.nrrd"), {})
+        back = slicer.util.loadVolume(str(root / f"images/case-00{number + 1}.nrrd"), {})
         np.testing.assert_allclose(scenes.world_of(back), scenes.IJK_TO_RAS, atol=1e-5)
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(back), image)
     assert built.findings == []
@@ -86,7 +86,7 @@ def test_it_grows_and_no_file_is_written_twice(built, slicer_scene, tmp_path):
     after = snapshot(root / "images") | snapshot(root / "labels")
     assert {path: after[path] for path in before} == before
     assert len(after) == len(before) + 3
-    assert [row.alias for row in built.draft.rows] == [f"case00{n}" for n in range(1, 8)]
+    assert [row.alias for row in built.draft.rows] == [f"case-00{n}" for n in range(1, 8)]
 
 
 def test_it_is_the_same_when_it_is_opened_again_and_titles_come_from_the_persons_own_list(
@@ -100,23 +100,23 @@ def test_it_is_the_same_when_it_is_opened_again_and_titles_come_from_the_persons
     assert again.is_saved
     stranger, _ = scenes.logic(tmp_path / "set", clock=ready)
     stranger.open(tmp_path / "set")
-    assert stranger.draft.rows[0].title == "case001"
+    assert stranger.draft.rows[0].title == "case-001"
 
 
 def test_cases_that_somebody_put_beside_the_manifest_are_found(built, tmp_path):
     from DyCONTrainingLib.cases import Role
 
     root = tmp_path / "set"
-    for part, name in (("images", "case004.nrrd"), ("labels", "case001.nii.gz")):
+    for part, name in (("images", "case-004.nrrd"), ("labels", "case-001.nii.gz")):
         suffix = name.partition(".")[2]
-        (root / part / f"case042.{suffix}").write_bytes((root / part / name).read_bytes())
+        (root / part / f"case-042.{suffix}").write_bytes((root / part / name).read_bytes())
     built.open(root)
-    assert built.folder.unlisted == ("case042",)
+    assert built.folder.unlisted == ("case-042",)
     assert built.draft.rows[-1].role is Role.LABELED
     assert not built.is_saved
     built.save()
     scenes.settle(built)
-    assert [case.name for case in find_cases(root, DataConfig()).cases][-1] == "case042"
+    assert [case.name for case in find_cases(root, DataConfig()).cases][-1] == "case-042"
     built.open(root)
     assert built.folder.unlisted == ()
 
@@ -125,9 +125,9 @@ def test_a_case_that_is_left_out_keeps_its_files_and_stays_out(built, tmp_path):
     built.remove([4])
     built.save()
     scenes.settle(built)
-    assert (tmp_path / "set/images/case005.nrrd").is_file()
+    assert (tmp_path / "set/images/case-005.nrrd").is_file()
     built.open(tmp_path / "set")
-    assert [row.alias for row in built.draft.rows] == [f"case00{n}" for n in range(1, 5)]
+    assert [row.alias for row in built.draft.rows] == [f"case-00{n}" for n in range(1, 5)]
 
 
 def test_a_new_segmentation_of_a_saved_case_becomes_a_new_file(built, slicer_scene, tmp_path):
@@ -143,9 +143,9 @@ def test_a_new_segmentation_of_a_saved_case_becomes_a_new_file(built, slicer_sce
     built.save()
     scenes.settle(built)
     root = tmp_path / "set"
-    assert read_label(root / "labels/case001-v2.nii.gz").array.sum() == 0
-    assert read_label(root / "labels/case001.nii.gz").array.sum() > 0
-    assert built.folder.content.rows[0].label.path == "labels/case001-v2.nii.gz"
+    assert read_label(root / "labels/case-001-v2.nii.gz").array.sum() == 0
+    assert read_label(root / "labels/case-001.nii.gz").array.sum() > 0
+    assert built.folder.content.rows[0].label.path == "labels/case-001-v2.nii.gz"
 
 
 @pytest.mark.parametrize("way", ["full disk", "cancel", "node gone"])
@@ -197,7 +197,7 @@ def test_a_folder_is_added_under_neutral_names_and_its_files_are_not_touched(
     scenes.settle(made)
     assert failures == []
     assert snapshot(source) == before
-    assert files(tmp_path / "set")[:2] == ["images/case001.nii.gz", "images/case002.nii.gz"]
+    assert files(tmp_path / "set")[:2] == ["images/case-001.nii.gz", "images/case-002.nii.gz"]
     text = (tmp_path / "set/manifest.toml").read_text().lower()
     assert "doe" not in text
     assert [row.patient for row in made.draft.rows] == ["p1", "p1", "p2", "p2"]
@@ -222,7 +222,7 @@ def test_label_values_of_a_folder_become_those_of_the_data_set(slicer_scene, tmp
     made.set_mapping(made.draft.mapping.assigned("label 4", 0).assigned("label 7", 1))
     made.save()
     scenes.settle(made)
-    stored = read_label(tmp_path / "set/labels/case002.nii.gz").array
+    stored = read_label(tmp_path / "set/labels/case-002.nii.gz").array
     assert set(np.unique(stored)) == {0, 1}
     np.testing.assert_array_equal(stored == 1, mask(values=(4, 7)) == 7)
 
@@ -261,3 +261,36 @@ def test_nothing_is_saved_without_a_folder_or_a_case(slicer_scene, tmp_path):
     made.open(tmp_path / "set")
     with pytest.raises(InputError, match="no case yet"):
         made.save()
+
+
+def test_a_case_that_the_segmentation_panel_added_is_found_and_used(built, tmp_path, monkeypatch):
+    import sys
+    from pathlib import Path
+
+    import slicer
+
+    from DyCONLib import mrml
+
+    root = Path(__file__).resolve().parents[3]
+    monkeypatch.setattr(sys, "path", [*sys.path, str(root / "DyCONSegmentation")])
+    from DyCONSegmentationLib import training_set
+
+    node = scenes.volume("corrected", scenes.ball(30)[0])
+    drawn = scenes.segmentation(node, {"ball": scenes.ball(30)[1]})
+    folder = tmp_path / "set"
+    name = training_set.next_name(folder)
+    assert name == "case-006"
+    training_set.add_case(
+        folder,
+        name,
+        write_image=lambda path: mrml.export_volume(node, path),
+        write_label=lambda path: mrml.export_segmentation(drawn, node, path, {"ball": 1}),
+    )
+    built.open(folder)
+    assert built.folder.unlisted == (name,)
+    scenes.settle(built)
+    assert built.findings == []
+    built.save()
+    scenes.settle(built)
+    assert find_cases(folder, DataConfig()).case(name).role == "labeled"
+    assert slicer.mrmlScene.IsNodePresent(node)

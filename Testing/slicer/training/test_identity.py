@@ -87,7 +87,7 @@ def test_no_token_in_anything_that_leaves(root):
     files = [p for part in (WHERE, "models") for p in (root / part).rglob("*") if p.is_file()]
     names = {path.name for path in files}
     assert {"manifest.toml", "last.dycon", "events.jsonl", "label_next.json"} <= names
-    assert {"case001.nrrd", "case005.nii.gz"} <= names
+    assert {"case-001.nrrd", "case-005.nii.gz"} <= names
     wanted = (*TOKENS, *IN_FILES)
     hits = [
         (str(path.relative_to(root / WHERE)) if WHERE in path.parts else path.name, token)

@@ -109,7 +109,7 @@ def test_the_budget_in_words():
 
 
 def test_forms_come_from_what_the_engine_describes():
-    from DyCONTrainingLib.form import MAIN, chosen_settings, methods
+    from DyCONTrainingLib.form import ABOUT, TITLES, chosen_settings, methods
 
     from dycon_engine.inference.description import describe_methods
 
@@ -117,18 +117,15 @@ def test_forms_come_from_what_the_engine_describes():
     forms = {form.name: form for form in methods(described)}
     assert next(iter(forms)) == "dycon"
     assert set(forms) == set(described)
-    for name, wanted in MAIN.items():  # the table names real settings
-        assert [field.name for field in forms[name].fields] == list(wanted), name
-    assert all(0 < len(form.fields) <= 5 and form.about for form in forms.values())
+    assert set(TITLES) == set(ABOUT) == set(described)  # every method has a name for people
+    assert all(0 < len(form.fields) <= 6 for form in forms.values())
     assert not forms["supervised"].needs_unlabeled
     dycon = forms["dycon"]
     weight = next(f for f in dycon.fields if f.name == "consistency_weight")
     assert (weight.kind, weight.title, weight.low) == ("number", "Consistency weight", 0.0)
-    values = {"consistency_weight": 0.2, "beta_max": weight.default, "unknown": 1}
-    beta = next(f for f in dycon.fields if f.name == "beta_max")
-    assert chosen_settings(dycon, values | {"beta_max": beta.default}) == {
-        "method.consistency_weight": 0.2
-    }
+    values = {field.name: field.default for field in dycon.fields}
+    values |= {"consistency_weight": 0.2, "unknown": 1}
+    assert chosen_settings(dycon, values) == {"method.consistency_weight": 0.2}
 
 
 @pytest.fixture
@@ -170,7 +167,7 @@ def test_a_job_for_another_computer_is_one_folder_and_one_command(saved, tmp_pat
     assert run == tmp_path / "set/runs/09-dycon"
     assert (run / "package/last.dycon").is_file()
     assert not (run / "lock").exists()
-    assert "../../images/case001.nrrd" in (run / "data.toml").read_text()
+    assert "../../images/case-001.nrrd" in (run / "data.toml").read_text()
 
 
 def test_what_is_no_result_is_refused(saved, tmp_path):
