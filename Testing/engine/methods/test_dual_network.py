@@ -44,7 +44,7 @@ def test_a_term_that_is_switched_off_is_absent(weight: str, term: str) -> None:
         ({"strong_intensity": 1.0}, {"cross_pseudo", "filtered", "contrast"}),
         ({"consistency_weight": 0.2}, {"cross_pseudo", "filtered", "contrast"}),
     ],
-    ids=str,
+    ids=lambda value: "-".join(sorted(map(str, value))),
 )
 def test_every_switch_changes_its_terms_and_no_other(
     settings: dict[str, object], changed: set[str]

@@ -29,7 +29,7 @@ def terms(**settings: object) -> dict[str, float]:
         ({"cross_weight": 2.0}, {"cross_task"}),
         ({"consistency_weight": 0.2}, {"consistency", "cross_task"}),
     ],
-    ids=str,
+    ids=lambda value: "-".join(sorted(map(str, value))),
 )
 def test_every_weight_doubles_its_terms_and_no_other(
     settings: dict[str, object], changed: set[str]
