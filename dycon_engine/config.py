@@ -201,6 +201,12 @@ class TrainingConfig:
     keep_checkpoints: int = setting(3, "Newest checkpoints kept.", low=1)
     max_bad_steps: int = setting(10, "Stop after so many non-finite steps in a row.", low=1)
     tensorboard: bool = setting(False, "Also write TensorBoard files.")
+    start_from: str | None = setting(
+        None, "Package whose weights training starts from; default: from scratch."
+    )
+    preview_every: int = setting(
+        0, "Steps between previews of one scan without label; 0 = none.", low=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,6 +46,8 @@ def choose_config(arguments: argparse.Namespace, stored: RunConfig | None) -> Ru
     chosen = list(arguments.set)
     if arguments.method is not None:
         chosen.append(f"method.name={arguments.method}")
+    if arguments.start_from is not None:
+        tables.append({"training": {"start_from": str(arguments.start_from)}})
     if arguments.device is not None:
         chosen.append(f"training.device={arguments.device}")
     return resolve(profile, tables, chosen)
@@ -68,7 +70,6 @@ def _request(arguments: argparse.Namespace) -> Request:
         run_dir=arguments.run_dir,
         resume=arguments.resume,
         choose=lambda stored: choose_config(arguments, stored),
-        package=arguments.package,
     )
 
 
@@ -100,7 +101,12 @@ def _parser() -> argparse.ArgumentParser:
         help="one setting, e.g. training.steps=400; may be repeated",
     )
     parser.add_argument(
-        "--package", type=Path, metavar="START.dycon", help="start from the weights of a package"
+        "--package",
+        "--start-from",
+        dest="start_from",
+        type=Path,
+        metavar="START.dycon",
+        help="start from the weights of a package (training.start_from)",
     )
     return parser
 

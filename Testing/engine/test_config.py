@@ -117,6 +117,7 @@ def test_the_schema_is_a_form():
         "low": 1,
         "high": None,
         "choices": [],
+        "main": False,
     }
     assert fields["patch_size"]["type"] == "list of 3 integer"
     assert "sgd" in fields["optimizer"]["choices"]

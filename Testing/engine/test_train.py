@@ -106,6 +106,7 @@ def test_a_process_of_its_own_in_odd_places(tmp_path):
     events = EventTail(run_dir / "events.jsonl").read()
     assert [e.kind for e in events if e.kind in ("started", "step", "finished")] == [
         "started",
+        "started",
         "step",
         "step",
         "finished",

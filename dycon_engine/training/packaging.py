@@ -41,6 +41,7 @@ class Packager:
     reporter: Reporter
     standing: Standing
     seen: Seen | None = None
+    started_from: str = ""
 
     def facts(self, trainer: Trainer) -> Table:
         """Return what config.json says about data, method and device; no names, no paths."""
@@ -50,6 +51,7 @@ class Packager:
             "labels": [label._asdict() for label in self.audit.labels],
             "cases": {role: len(names) for role, names in self.split.roles.items()},
             "split_sha256": self.split.hash(),
+            "started_from": self.started_from,
             "warnings": len(self.audit.warnings),
             **_oracle(trainer.method),
             "preprocessing": self.preprocessing.as_table(),
@@ -143,6 +145,7 @@ class Packager:
             **_oracle(trainer.method),
             "settings": as_table(trainer.method.config),
             "checkpoint": f"{which}, step {trainer.step_count} of {self.config.training.steps}",
+            **({"started_from": self.started_from} if self.started_from else {}),
             "labeled_cases": len(self.split.labeled),
             "unlabeled_cases": len(self.split.unlabeled),
             "split_sha256": self.split.hash(),

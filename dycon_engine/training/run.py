@@ -33,7 +33,12 @@ from dycon_engine.training.checkpoint import CheckpointStore
 from dycon_engine.training.distributed import Process, configure, start_process
 from dycon_engine.training.loop import Loop, Standing
 from dycon_engine.training.packaging import Packager
-from dycon_engine.training.rundir import RunDirectory, require_same_config, require_same_data
+from dycon_engine.training.rundir import (
+    RunDirectory,
+    as_started,
+    require_same_config,
+    require_same_data,
+)
 from dycon_engine.training.shipping import networks_of, start_from
 from dycon_engine.training.tensorboard import open_tensorboard
 from dycon_engine.training.trainer import Trainer
@@ -49,14 +54,12 @@ class Request:
         run_dir: Where everything of the run lies.
         resume: Whether to go on with the run that lies there.
         choose: Returns the settings, from those stored where a run is resumed.
-        package: A package whose weights training starts from; None = from scratch.
     """
 
     data: Path
     run_dir: Path
     resume: bool
     choose: Callable[[RunConfig | None], RunConfig]
-    package: Path | None = None
 
 
 class Plan(NamedTuple):
@@ -79,6 +82,7 @@ def train(request: Request, reporter: Reporter) -> Table:
     stored = run.read_config() if request.resume else None
     config = request.choose(stored)
     if stored is not None:
+        config = as_started(stored, config)
         require_same_config(stored, config)
     configure(config.training)
     with ExitStack() as stack:
@@ -131,7 +135,11 @@ def _train(
 ) -> Table:
     config = plan.config
     packager = _packager(run, plan, reporter)
-    method = _build(plan, request)  # before anything is written: settings are checked here
+    method = _build(plan)  # before anything is written: settings are checked here
+    if request.resume:
+        packager.started_from = run.started_from()
+    else:
+        packager.started_from = _start(method, plan, reporter)
     if method.sees_hidden_labels:
         reporter.warn("oracle", ORACLE_NOTICE)
     trainer = Trainer(method, config.training, process)
@@ -155,8 +163,8 @@ def _train(
         standing=packager.standing,
         validate=lambda: packager.validated(validator, trainer),
     )
-    if request.resume:
-        _resume(loop, run, reporter)
+    if request.resume and not _resume(loop, run, reporter):
+        _start(method, plan, reporter)
     if config.training.compile:
         _compile(method, process, config, reporter)
     with open_tensorboard(run.path, config.training, process, reporter) as board:
@@ -198,17 +206,25 @@ def _packager(run: RunDirectory, plan: Plan, reporter: Reporter) -> Packager:
     )
 
 
-def _build(plan: Plan, request: Request) -> Method:
+def _build(plan: Plan) -> Method:
     config, found = plan.config, plan.audit
     torch.manual_seed(config.training.seed)
-    method = build_method(
+    return build_method(
         config.method.name,
         config.method.settings,
         NetworkBuilder(config.network, len(found.channels), len(found.labels)),
     )
-    if request.package is not None and not request.resume:
-        start_from(request.package, method, config=config, labels=found.labels)
-    return method
+
+
+def _start(method: Method, plan: Plan, reporter: Reporter) -> str:
+    """Load the weights that training starts from, if any; return the sha256 of their package."""
+    name = plan.config.training.start_from
+    if name is None:
+        return ""
+    start = start_from(Path(name), method, config=plan.config, found=plan.audit)
+    for note in start.notes:
+        reporter.warn("start", note)
+    return start.sha256
 
 
 def _prepare(run: RunDirectory, plan: Plan, reporter: Reporter) -> TrainingData:
@@ -231,8 +247,10 @@ def _prepare(run: RunDirectory, plan: Plan, reporter: Reporter) -> TrainingData:
     )
 
 
-def _resume(loop: Loop, run: RunDirectory, reporter: Reporter) -> None:
+def _resume(loop: Loop, run: RunDirectory, reporter: Reporter) -> bool:
     """Load the newest good checkpoint; never start anew in silence.
+
+    Returns whether there was one; a run that ended before its first step has none.
 
     Raises:
         InputError: Steps were done, but no checkpoint is left.
@@ -240,13 +258,14 @@ def _resume(loop: Loop, run: RunDirectory, reporter: Reporter) -> None:
     content = loop.store.load_newest(lambda text: reporter.warn("checkpoint", text))
     if content is not None:
         loop.load(content)
-    elif run.logged_steps():
+        return True
+    if run.logged_steps():
         raise InputError(
             f"'{run.checkpoints}': steps were done but no checkpoint is left; restore the folder "
             "or start a new run in another folder"
         )
-    else:
-        reporter.warn("resume", "the run ended before its first step; starting at step 0")
+    reporter.warn("resume", "the run ended before its first step; starting at step 0")
+    return False
 
 
 def _compile(method: Method, process: Process, config: RunConfig, reporter: Reporter) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ MAY_CHANGE = frozenset(  # settings that a resumed run may have otherwise
         "training.compile",
         "training.device",
         "training.keep_checkpoints",
+        "training.preview_every",
         "training.save_every",
         "training.tensorboard",
         "training.threads",
@@ -133,6 +134,14 @@ class RunDirectory:
             ) from error
         return build(RunConfig, table)
 
+    def started_from(self) -> str:
+        """Return the sha256 of the package the run was started from, '' where there was none."""
+        try:
+            facts = json.loads(self.config.read_text(encoding="utf-8"))["data"]
+            return str(facts.get("started_from") or "")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return ""
+
     def read_split(self) -> Split:
         """Return the split the run was started with.
 
@@ -162,11 +171,20 @@ class RunDirectory:
 
 
 def described(config: RunConfig) -> Table:
-    """Return the settings as they are stored: of the order file its name only."""
+    """Return the settings as they are stored: of the files they name, the names only."""
     table = as_table(config)
-    if table["data"]["order"]:
-        table["data"]["order"] = Path(table["data"]["order"]).name
+    for section, name in (("data", "order"), ("training", "start_from")):
+        if table[section][name]:
+            table[section][name] = Path(table[section][name]).name
     return table
+
+
+def as_started(stored: RunConfig, wanted: RunConfig) -> RunConfig:
+    """Return the settings of a resumed run, the package it started from as stored if not said."""
+    if wanted.training.start_from is not None:
+        return wanted
+    training = replace(wanted.training, start_from=stored.training.start_from)
+    return replace(wanted, training=training)
 
 
 def require_same_config(stored: RunConfig, wanted: RunConfig) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from dycon_engine.config import NetworkConfig, RunConfig
-from dycon_engine.data.cases import Label
+from dycon_engine.config import RunConfig
+from dycon_engine.data.audit import Audit
 from dycon_engine.errors import InputError
 from dycon_engine.methods.base import Method
 from dycon_engine.networks.base import Network
@@ -36,24 +38,39 @@ def ship(path: Path, info: PackageInfo, method: Method) -> None:
     save_package(path, info, weights, partner, overwrite=True)
 
 
-def start_from(path: Path, method: Method, *, config: RunConfig, labels: tuple[Label, ...]) -> None:
-    """Load the weights of the package at `path` into every network of `method`.
+class Start(NamedTuple):
+    """What training started from: the package's sha256, and what to know about it."""
+
+    sha256: str
+    notes: tuple[str, ...]
+
+
+def start_from(path: Path, method: Method, *, config: RunConfig, found: Audit) -> Start:
+    """Load the weights of the package at `path` into every network of `method`, teachers included.
+
+    Args:
+        path: Of the package.
+        method: Of which every network is built like that of the package.
+        config: The run.
+        found: Channels and labels of the data.
 
     Raises:
-        InputError: The package has another network or other labels than this run.
+        InputError: The package has another network, other channels or other labels than this run.
     """
     package = load_package(path)
-    if (package.info.network, package.info.composition) != (config.network, method.composition()):
+    info, where = package.info, f"package '{path.name}'"
+    _require_alike(info, method, config, where)
+    if len(info.channels) != len(found.channels):
         raise InputError(
-            f"package '{path}': its network is {_words(package.info.network)} "
-            f"({package.info.composition.kind}), this run has {_words(config.network)} "
-            f"({method.composition().kind}); set the [network] section and the method alike"
+            f"{where}: its network takes {len(info.channels)} channels "
+            f"({', '.join(info.channels)}), the data has {len(found.channels)}; use data with the "
+            "same channels, or start from scratch"
         )
-    values = [label.value for label in package.info.labels]
-    if values != [label.value for label in labels]:
+    values = [label.value for label in info.labels]
+    if values != [label.value for label in found.labels]:
         raise InputError(
-            f"package '{path}': its labels are {values}, the data has "
-            f"{[label.value for label in labels]}; use data with the same labels"
+            f"{where}: its labels are {values}, the data has "
+            f"{[label.value for label in found.labels]}; use data with the same labels"
         )
     weights = package.predictor.state_dict()
     for network in networks_of(method):
@@ -61,12 +78,40 @@ def start_from(path: Path, method: Method, *, config: RunConfig, labels: tuple[L
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise InputError(
-                f"package '{path}': does not fit this run's network (channels?); start without it"
+                f"{where}: does not fit method '{config.method.name}'; take the method it was "
+                "trained with, or start from scratch"
             ) from error
+    return Start(package.sha256, tuple(_notes(info, config, found, where)))
 
 
-def _words(network: NetworkConfig) -> str:
-    return ", ".join(f"{name} {value}" for name, value in as_table(network).items())
+def _require_alike(info: PackageInfo, method: Method, config: RunConfig, where: str) -> None:
+    """Check that the networks are built alike.
+
+    Raises:
+        InputError: Naming every setting that differs.
+    """
+    theirs, ours = as_table(info.network), as_table(config.network)
+    apart = [name for name in theirs if theirs[name] != ours[name]]
+    if apart:
+        said = "; ".join(f"{name} is {theirs[name]}, here {ours[name]}" for name in apart)
+        wanted = " ".join(f"--set network.{name}={json.dumps(theirs[name])}" for name in apart)
+        raise InputError(f"{where}: its network is another ({said}); add {wanted}")
+    if info.composition != method.composition():
+        raise InputError(
+            f"{where}: it is made of networks in another way ({info.composition.kind}, here "
+            f"{method.composition().kind}); take the method it was trained with"
+        )
+
+
+def _notes(info: PackageInfo, config: RunConfig, found: Audit, where: str) -> Iterator[str]:
+    """Yield what may make the weights fit badly, one sentence each."""
+    ours = found.preprocessing(config).as_table()
+    for name, theirs in info.preprocessing.as_table().items():
+        if theirs != ours[name]:
+            yield f"{where}: was trained with {name} {theirs}, this run has {ours[name]}"
+    for one, other in zip(info.labels, found.labels, strict=True):
+        if one.name.casefold() != other.name.casefold():
+            yield f"{where}: calls label {one.value} '{one.name}', the data '{other.name}'"
 
 
 def _networks(module: nn.Module) -> Iterator[Network]:

@@ -73,8 +73,9 @@ def run(
     package: Path | None = None,
 ) -> int:
     """Train like the command line does and return the exit code."""
-    config = small_config(data, *assignments)
-    request = Request(data, run_dir, resume, lambda _stored: config, package)
+    start = () if package is None else (f"training.start_from={package}",)
+    config = small_config(data, *assignments, *start)
+    request = Request(data, run_dir, resume, lambda _stored: config)
     return run_job("train", lambda reporter: train(request, reporter))
 
 

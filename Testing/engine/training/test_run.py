@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 
 import pytest
 import torch
 
-from dycon_engine.package import load_package
+from dycon_engine.data.cases import Label
+from dycon_engine.networks import NetworkBuilder
+from dycon_engine.package import load_package, save_package
 from Testing.engine.training import small_run
 
 
@@ -85,7 +89,8 @@ def test_cancel_keeps_a_checkpoint_and_no_pixels_and_resume_is_exact(data, tmp_p
     assert not (run_dir / "package").exists()
     assert small_run.run(data, run_dir, resume=True) == 0
     assert small_run.fingerprint(run_dir) == small_run.fingerprint(tmp_path / "whole")
-    assert kinds(run_dir).count("started") == 2
+    started = [event for event in small_run.events(run_dir) if event["event"] == "started"]
+    assert [event["device"] for event in started] == ["", "cpu", "", "cpu"]
 
 
 def test_a_damaged_checkpoint_falls_back_with_a_warning(data, tmp_path, monkeypatch):
@@ -150,19 +155,111 @@ def test_a_bad_data_set_is_told_whole_and_nothing_is_written(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_package_can_be_the_start(data, tmp_path):
-    assert small_run.run(data, tmp_path / "first", "training.steps=3") == 0
-    start = tmp_path / "first" / "package" / "last.dycon"
-    code = small_run.run(
-        data, tmp_path / "second", "training.steps=1", "training.learning_rate=0.0", package=start
+@pytest.fixture(scope="module")
+def start(data, tmp_path_factory):
+    """A package of three steps."""
+    run_dir = tmp_path_factory.mktemp("start") / "first"
+    assert small_run.run(data, run_dir, "training.steps=3") == 0
+    return run_dir / "package" / "last.dycon"
+
+
+def test_student_and_teacher_begin_with_the_weights_of_a_package(data, tmp_path, start):
+    settings = ("training.steps=1", "training.learning_rate=0.0", "training.weight_decay=0.0")
+    assert small_run.run(data, tmp_path / "second", *settings, package=start) == 0
+    found = load_package(tmp_path / "second" / "package" / "last.dycon")
+    weights = dict(load_package(start).predictor.named_parameters())
+    for network in (found.predictor, found.partner):
+        for name, value in network.named_parameters():
+            assert torch.equal(value, weights[name]), name
+
+
+def test_what_a_run_started_from_is_recorded_without_its_path(data, tmp_path, start):
+    run_dir = tmp_path / "second"
+    assert small_run.run(data, run_dir, "training.steps=1", package=start) == 0
+    sha256 = hashlib.sha256(start.read_bytes()).hexdigest()
+    stored = json.loads((run_dir / "config.json").read_text())
+    assert stored["config"]["training"]["start_from"] == "last.dycon"
+    assert stored["data"]["started_from"] == sha256
+    package = load_package(run_dir / "package" / "last.dycon")
+    assert package.info.training["started_from"] == sha256
+    assert str(start.parent) not in (run_dir / "config.json").read_text()
+
+
+def test_resuming_goes_on_from_the_checkpoint_and_remembers_the_start(
+    data, tmp_path, start, monkeypatch
+):
+    """Also where the package is gone and its option is left out."""
+    moved = tmp_path / "moved.dycon"
+    moved.write_bytes(start.read_bytes())
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert small_run.run(data, whole, "training.steps=4", package=moved) == 0
+    with monkeypatch.context() as patch:
+        small_run.cancel_after(patch, 2)
+        assert small_run.run(data, parts, "training.steps=4", package=moved) == 3
+    moved.unlink()
+    assert small_run.run(data, parts, "training.steps=4", resume=True) == 0
+    assert small_run.fingerprint(parts) == small_run.fingerprint(whole)
+    packages = [load_package(run / "package" / "last.dycon") for run in (whole, parts)]
+    assert packages[0].info.training == packages[1].info.training
+    assert packages[1].info.training["started_from"]
+
+
+def test_resuming_from_another_package_is_refused(data, tmp_path, start, capsys, monkeypatch):
+    with monkeypatch.context() as patch:
+        small_run.cancel_after(patch, 2)
+        small_run.run(data, tmp_path / "run", "training.steps=4", package=start)
+    other = tmp_path / "other.dycon"
+    other.write_bytes(start.read_bytes())
+    capsys.readouterr()
+    code = small_run.run(data, tmp_path / "run", "training.steps=4", resume=True, package=other)
+    assert code == 2
+    assert "training.start_from: run has last.dycon, now other.dycon" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("network.filters=[4, 12]", "filters is [4, 8], here [4, 12]); add --set network.filters"),
+        ("network.norm=group", "norm is batch, here group); add --set network.norm="),
+    ],
+)
+def test_a_package_of_another_network_is_refused_with_what_to_set(
+    data, tmp_path, start, capsys, setting, words
+):
+    assert small_run.run(data, tmp_path / "run", setting, package=start) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("DyCON:") == 1
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_package_of_other_channels_or_labels_is_refused(data, tmp_path, start, capsys):
+    package = load_package(start)
+    for name, changes, words in (
+        (
+            "channels",
+            {"channels": ("a", "b"), "seen": None},
+            "takes 2 channels (a, b), the data has 1",
+        ),
+        ("labels", {"labels": (Label(0, "bg"), Label(7, "x"))}, "labels are [0, 7], the data has"),
+    ):
+        info = dataclasses.replace(package.info, **changes)
+        builder = NetworkBuilder(info.network, len(info.channels), info.classes)
+        save_package(tmp_path / f"{name}.dycon", info, builder().state_dict(), None)
+        assert small_run.run(data, tmp_path / "run", package=tmp_path / f"{name}.dycon") == 2
+        error = capsys.readouterr().err
+        assert words in error
+        assert error.count("DyCON:") == 1
+
+
+def test_a_package_prepared_otherwise_is_a_warning(data, tmp_path, start):
+    settings = ("training.steps=1", "preprocessing.spacing_mm=[2.5, 2, 2]")
+    assert small_run.run(data, tmp_path / "run", *settings, package=start) == 0
+    (line,) = (e for e in small_run.events(tmp_path / "run") if e.get("topic") == "start")
+    assert (
+        "was trained with spacing_mm [2.0, 2.0, 2.0], this run has [2.5, 2.0, 2.0]"
+        in (line["message"])
     )
-    assert code == 0
-    first, second = (
-        load_package(tmp_path / name / "package" / "last.dycon").predictor
-        for name in ("first", "second")
-    )
-    for one, two in zip(first.parameters(), second.parameters(), strict=True):
-        assert torch.equal(one, two)
 
 
 def test_the_report_counts_undefined_distances_as_null(data, tmp_path):
