@@ -141,7 +141,9 @@ def mark_started(run_dir: Path, pid: int) -> None:
 
 def _standing(run_dir: Path) -> Standing:
     state = run_state(run_dir)
-    if state is not RunState.RUNNING and _is_starting(run_dir):
+    if state is RunState.DEAD and _lives(run_dir):
+        return Standing.RUNNING  # the lock is free, the last word not yet said
+    if state is not RunState.RUNNING and _lives(run_dir) and not _has_spoken(run_dir):
         return Standing.STARTING
     if state is RunState.ABSENT:
         if not (run_dir / REQUEST).is_file():
@@ -150,16 +152,23 @@ def _standing(run_dir: Path) -> Standing:
     return _STANDINGS[state]
 
 
-def _is_starting(run_dir: Path) -> bool:
-    """Return whether a process was started that has not taken the lock yet."""
-    note, events = run_dir / STARTED, run_dir / "events.jsonl"
+def _lives(run_dir: Path) -> bool:
+    """Return whether the process that the panel started last on this run still lives."""
     try:
-        number, _, began = note.read_text(encoding="ascii").partition(" ")
-        pid, noted = int(number), note.stat().st_mtime
-        said = events.stat().st_mtime if events.exists() else 0.0
+        number, _, began = (run_dir / STARTED).read_text(encoding="ascii").partition(" ")
+        pid = int(number)
     except (OSError, ValueError):
         return False
-    return noted > said and is_alive(pid) and (start_time(pid) or began) == began
+    return is_alive(pid) and (start_time(pid) or began) == began
+
+
+def _has_spoken(run_dir: Path) -> bool:
+    """Return whether anything was said since that process was started."""
+    try:
+        said = (run_dir / "events.jsonl").stat().st_mtime_ns
+        return said >= (run_dir / STARTED).stat().st_mtime_ns
+    except OSError:
+        return False
 
 
 def _sentence(run_dir: Path, standing: Standing, events: Sequence[Event]) -> str:

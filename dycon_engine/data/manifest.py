@@ -1,8 +1,9 @@
 """Cases named one by one in a file: TOML tables `[[case]]` or CSV rows.
 
-TOML: `name`, `image` or `images`, `label`, `role`, `patient`; optional `channels = [...]` and
-`[labels]` with `name = value`. CSV: columns case, image (more channels: image_2, ...), label, role,
-patient. Paths are relative to the file.
+TOML: `name`, `image` or `images`, `label`, `role`, `patient`; optional `channels = [...]`,
+`[labels]` with `name = value`, and `[[look]]` with the `color` and `terminology` of a `value`.
+CSV: columns case, image (more channels: image_2, ...), label, role, patient. Paths are relative to
+the file.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def find_manifest(root: Path) -> Dataset:
         "manifest",
         tuple(sorted(cases, key=lambda case: case.name)),
         channels=tuple(str(name) for name in content.get("channels", ())),
-        labels=_labels(path, content.get("labels", {})),
+        labels=_labels(path, content.get("labels", {}), content.get("look", ())),
         problems=tuple(problems),
         notes=tuple(notes),
     )
@@ -104,12 +105,39 @@ def _case(path: Path, row: Mapping[str, Any], number: int) -> Case:
     )
 
 
-def _labels(path: Path, table: Any) -> tuple[Label, ...]:
+def _labels(path: Path, table: Any, looks: Any) -> tuple[Label, ...]:
     if not table:
         return ()
     if not isinstance(table, Mapping) or not all(isinstance(v, int) for v in table.values()):
         raise InputError(f"manifest '{path}': labels must be name = value, e.g. liver = 1")
-    labels = sorted((Label(value, name) for name, value in table.items()), key=lambda x: x.value)
+    look_of = _looks(path, looks)
+    labels = sorted(
+        (Label(value, name, *look_of.get(value, ())) for name, value in table.items()),
+        key=lambda label: label.value,
+    )
     if labels[0].value != 0:
         labels.insert(0, Label(0, "background"))
     return tuple(labels)
+
+
+def _looks(path: Path, looks: Any) -> dict[int, tuple[tuple[int, int, int] | None, str]]:
+    """Return color (0-255) and coded term per label value."""
+    try:
+        return {
+            int(look["value"]): (_color(look.get("color")), str(look.get("terminology", "")))
+            for look in looks
+        }
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"manifest '{path}': a [[look]] needs a value, may have color = [red, green, blue] of "
+            "0 to 255 and a terminology; correct it"
+        ) from error
+
+
+def _color(color: Any) -> tuple[int, int, int] | None:
+    if color is None:
+        return None
+    red, green, blue = color
+    if not all(isinstance(part, int) and 0 <= part <= 255 for part in color):  # noqa: PLR2004
+        raise ValueError(color)
+    return (red, green, blue)

@@ -67,9 +67,26 @@ def test_repeated_names_and_lost_labels_are_told(root):
     assert "none.nii.gz' is missing; used without" in dataset.notes[0]
 
 
+def test_a_class_keeps_its_color_and_term(root):
+    look = '[[look]]\nvalue = 2\ncolor = [1, 2, 3]\nterminology = "SCT^82471001^Left atrium"\n'
+    case = '[[case]]\nimage = "images/pt01.nii.gz"\n'
+    dataset = found(root, "[labels]\nwall = 1\natrium = 2\n" + look + case)
+    assert dataset.labels == (
+        Label(0, "background"),
+        Label(1, "wall"),
+        Label(2, "atrium", (1, 2, 3), "SCT^82471001^Left atrium"),
+    )
+
+
+LOOK = '[labels]\na = 1\n[[look]]\n{}\n[[case]]\nimage = "a.nii"'
+
+
 @pytest.mark.parametrize(
     ("text", "name", "message"),
     [
+        (LOOK.format("color = [1, 2, 3]"), "m.toml", r"a \[\[look\]\] needs a value"),
+        (LOOK.format("value = 1\ncolor = [1, 2]"), "m.toml", r"0 to 255"),
+        (LOOK.format("value = 1\ncolor = [1, 2, 300]"), "m.toml", r"0 to 255"),
         ('[[case]]\nimage = "a.nii"\nlable = "b.nii"', "m.toml", "did you mean 'label'"),
         ('[[case]]\nimage = "a.nii"\nrole = "training"', "m.toml", "unknown role"),
         ('[[case]]\nname = "a"', "m.toml", "entry 1: names no image"),

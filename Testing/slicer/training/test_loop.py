@@ -85,7 +85,8 @@ def package_is_offered(made, person, tmp_path, name):
     (model,) = find_models([tmp_path / "models"])
     assert model.path == person.models[0].path
     assert model.name == f"left-atrium-{name}"
-    assert [segment.name for segment in model.segments] == ["left atrium"]
+    (segment,) = model.segments
+    assert (segment.value, segment.name, segment.color) == (1, "left atrium", (255, 128, 0))
     assert [each.name for each in made.models()] == [model.name]
 
 

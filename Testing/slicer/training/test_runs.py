@@ -252,3 +252,13 @@ def test_a_process_that_reads_the_data_counts_as_starting(made, tmp_path):
     assert standings(made) == {"01-dycon": "queued"}
     (run / "stderr.txt").write_text("")
     assert standings(made) == {"01-dycon": "failed"}
+
+
+def test_a_process_that_has_not_said_its_last_word_still_runs(made, tmp_path):
+    from DyCONTrainingLib.run_card import mark_started
+
+    run = folders.write_run(tmp_path, "01-dycon", folders.steps(1, 7))
+    assert standings(made) == {"01-dycon": "interrupted"}
+    mark_started(run, os.getpid())
+    os.utime(run / "started.txt", (1, 1))
+    assert standings(made) == {"01-dycon": "running"}
