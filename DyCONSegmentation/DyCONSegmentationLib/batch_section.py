@@ -45,7 +45,8 @@ class BatchSection:
             return
         self._show_sources()
         ui, busy = self._ui, self._batch.phase is not Phase.IDLE
-        ui.batchButton.enabled = not busy and self._session.model is not None
+        free = self._session.run.phase is Phase.IDLE
+        ui.batchButton.enabled = not busy and free and not self._session.blocked
         ui.batchCancelButton.visible = busy
         ui.batchCancelButton.enabled = self._batch.phase is Phase.RUNNING
         ui.batchProgressBar.visible = busy

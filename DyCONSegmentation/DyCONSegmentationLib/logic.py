@@ -19,7 +19,7 @@ import slicer
 
 from dycon_engine.errors import DyconError, InputError
 from dycon_engine.jobs.client import RunState
-from dycon_engine.jobs.events import Event, Warned
+from dycon_engine.jobs.events import Warned
 from DyCONLib.models import Model
 from DyCONLib.signal import Signal
 from DyCONSegmentationLib import orders
@@ -27,6 +27,8 @@ from DyCONSegmentationLib.orders import Order
 from DyCONSegmentationLib.parameters import Parameters
 from DyCONSegmentationLib.results import Files, Result, place, result_name
 from DyCONSegmentationLib.run import EngineRun, Progress, StartJob, Workspace
+
+FALLBACKS = ("device", "memory")  # topics of warnings about the run, not about the scan
 
 
 class Phase(StrEnum):
@@ -45,6 +47,8 @@ class SegmentationLogic:
         finished: Emitted with the `Result` once it is in the scene.
         failed: Emitted with one sentence; the scene is as before.
         cancelled: Emitted without arguments; the scene is as before.
+        phase: What goes on.
+        notices: What the engine did otherwise than asked in the last run, e.g. another device.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class SegmentationLogic:
         self._replaced: Any | None = None
         self._progress, self._log = Progress(), ""
         self.phase = Phase.IDLE
+        self.notices: tuple[str, ...] = ()
 
     @property
     def progress(self) -> Progress:
@@ -115,22 +120,23 @@ class SegmentationLogic:
         self._run = EngineRun(workspace, self._start, line, self._clock)
         self._order, self._files = order, files
         self._replaced = slicer.mrmlScene.GetNodeByID(chosen.output) if chosen.output else None
-        self.phase = Phase.RUNNING
+        self.phase, self.notices = Phase.RUNNING, ()
         self.changed.emit()
 
-    def poll(self) -> list[Event]:
-        """Look at the engine; called by a timer. Returns the warnings that it gave meanwhile."""
+    def poll(self) -> None:
+        """Look at the engine; called by a timer."""
         run = self._run
         if run is None:
-            return []
-        events = run.poll()
+            return
+        for event in run.poll():
+            if isinstance(event, Warned) and event.topic in FALLBACKS:
+                self.notices = (*self.notices, event.message)
         if run.state is RunState.RUNNING:
             if self.phase is Phase.RUNNING and not self._inputs_are_there():
                 self.cancel()
             self.changed.emit()
         else:
             self._end(run)
-        return [event for event in events if isinstance(event, Warned)]
 
     def cancel(self) -> None:
         """Stop the run; it is over within 5 s, and nothing of it is left."""

@@ -58,6 +58,7 @@ class ResultSection:
             return
         self._show_results(result)
         self._binding.show()
+        self._ui.madeLabel.text = texts.made_text(result.report, result.model)
         shown = self._session.parameters.show_overlay and result.uncertainty is not None
         for widget in (self._ui.opacitySlider, self._ui.hideSlider, self._ui.legendBox):
             widget.enabled = shown

@@ -63,6 +63,7 @@ class Result:
         review: The review list with its marks.
         labels: Value in label files by name of structure, as the model has them.
         channels: How many volumes the model took.
+        model: Its name.
     """
 
     segmentation: Any
@@ -72,6 +73,7 @@ class Result:
     review: ReviewList
     labels: dict[str, int]
     channels: int
+    model: str
 
     @property
     def colors(self) -> dict[str, tuple[int, int, int]]:
@@ -176,6 +178,7 @@ def _result(segmentation: Any) -> Result:
         review=review_list(report.regions, segmentation.GetAttribute(REVIEW)),
         labels={str(name): int(value) for name, value in labels.items()},
         channels=int(segmentation.GetAttribute(CHANNELS) or 1),
+        model=segmentation.GetAttribute(MODEL) or "",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import slicer
 from DyCONSegmentationLib import texts
 from DyCONSegmentationLib.binding import Binding, Tie
 from DyCONSegmentationLib.logic import Phase
+from DyCONSegmentationLib.run import Progress
 from DyCONSegmentationLib.session import Session
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -21,15 +23,19 @@ RESOLUTION = 1000  # steps of the progress bar
 class SegmentSection:
     """Shows what will be segmented and how far a run is."""
 
-    def __init__(self, ui: Any, session: Session, attempt: Any) -> None:
+    def __init__(
+        self, ui: Any, session: Session, attempt: Any, elsewhere: Callable[[], bool]
+    ) -> None:
         """Connect the widgets.
 
         Args:
             ui: The widgets by name.
             session: What they show.
             attempt: Calls an action and tells a failure in one sentence.
+            elsewhere: Returns whether a batch runs, which one scan must wait for.
         """
         self._ui, self._session, self._attempt = ui, session, attempt
+        self._elsewhere = elsewhere
         self._selectors = [ui.volumeSelector]
         self._labels = [ui.volumeLabel]
         self._listen(0)
@@ -59,7 +65,7 @@ class SegmentSection:
         self._show_models()
         self._show_volumes()
         self._binding.show()
-        self._show_run()
+        self.refresh_run()
 
     def _show_models(self) -> None:
         models, model = self._session.models, self._session.model
@@ -115,29 +121,35 @@ class SegmentSection:
 
         selector.connect("currentNodeChanged(vtkMRMLNode*)", changed)
 
-    def _show_run(self) -> None:
+    def refresh_run(self) -> None:
+        """Show how far the run is, and whether one can be started."""
         run, ui = self._session.run, self._ui
-        busy, problem = run.phase is not Phase.IDLE, self._session.problem
+        busy = run.phase is not Phase.IDLE
+        problem = "A batch is running." if self._elsewhere() else self._session.problem
         ui.segmentButton.enabled = not busy and not problem
         ui.segmentButton.toolTip = problem or "Segment the volume with the model"
-        ui.hintLabel.text = problem
-        ui.hintLabel.visible = bool(problem) and not busy
         ui.segmentButton.text = "&Segment" if not busy else "Segmenting..."
+        hint = "\n".join(run.notices) if busy or not problem else problem
+        ui.hintLabel.text = hint
+        ui.hintLabel.visible = bool(hint)
         ui.cancelButton.visible = busy
         ui.cancelButton.enabled = run.phase is Phase.RUNNING
         ui.progressFrame.visible = busy
         for widget in (*self._selectors, ui.modelSelector, ui.outputSelector, ui.advancedBox):
             widget.setEnabled(not busy)
         if busy:
-            progress = run.progress
-            ui.progressBar.maximum = RESOLUTION if progress.share >= 0 else 0
-            ui.progressBar.value = max(0, round(RESOLUTION * progress.share))
-            on = f" on {progress.device}" if progress.device else ""
-            cancelling = run.phase is Phase.CANCELLING
-            ui.stepLabel.text = "Cancelling" if cancelling else f"{progress.step}{on}"
-            ui.timeLabel.text = texts.times_text(progress.elapsed_s, progress.remaining_s)
+            self._show_progress(run.progress)
         if not ui.logBox.collapsed and ui.logText.plainText != run.log:
             ui.logText.plainText = run.log
+
+    def _show_progress(self, progress: Progress) -> None:
+        ui = self._ui
+        ui.progressBar.maximum = RESOLUTION if progress.share >= 0 else 0
+        ui.progressBar.value = max(0, round(RESOLUTION * progress.share))
+        on = f" on {progress.device}" if progress.device else ""
+        cancelling = self._session.run.phase is Phase.CANCELLING
+        ui.stepLabel.text = "Cancelling" if cancelling else f"{progress.step}{on}"
+        ui.timeLabel.text = texts.times_text(progress.elapsed_s, progress.remaining_s)
 
     def _on_model(self, index: int) -> None:
         if 0 <= index < len(self._session.models):

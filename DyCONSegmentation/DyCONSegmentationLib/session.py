@@ -68,7 +68,6 @@ class Session:
         self._surroundings = surroundings
         self._found: list[Model | Broken] = []
         self.rank = 0  # of the region that was jumped to last
-        self.run.changed.connect(self.changed.emit)
         self.run.finished.connect(self._take)
         self.find_models()
 
@@ -111,7 +110,10 @@ class Session:
         """
         if self.model is not None:
             scans = [node for node in _nodes("vtkMRMLScalarVolumeNode") if is_scan(node)]
-            before = () if anew and len(self.model.channels) > 1 else self.volumes
+            several = len(self.model.channels) > 1
+            before = () if anew and several else self.volumes
+            if not several and before == (None,) and _active_volume() in scans:
+                before = (_active_volume(),)  # what the person looks at
             chosen = preselect(self.model.channels, scans, before)
             self.choose(volumes=tuple(node.GetID() if node else "" for node in chosen))
 
@@ -182,11 +184,16 @@ class Session:
     # running
 
     @property
-    def problem(self) -> str:
-        """What keeps Segment from being pressed, as what to do; '' where nothing does."""
+    def blocked(self) -> str:
+        """What keeps anything from being segmented, as what to do; '' where nothing does."""
         if self._surroundings.missing():
             return "Install what is missing first, with the button above."
-        return orders.problem(self.volumes, self.model)
+        return "" if self.model is not None else "Choose a model."
+
+    @property
+    def problem(self) -> str:
+        """What keeps Segment from being pressed, as what to do; '' where nothing does."""
+        return self.blocked or orders.problem(self.volumes, self.model)
 
     @property
     def question(self) -> str:
@@ -246,7 +253,7 @@ class Session:
         position = region_position(self.result, rank) if self.result else None
         if position is not None:
             self.rank = rank
-            mrml.jump_to(position)
+            showing.jump(position)
             self.changed.emit()
 
     def jump_to_next(self) -> None:
@@ -313,6 +320,11 @@ class Session:
 
 def _write_label(result: Result, path: Path, values: Mapping[str, int]) -> None:
     mrml.export_segmentation(result.segmentation, result.volume, path, values)
+
+
+def _active_volume() -> Any:
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    return slicer.mrmlScene.GetNodeByID(selection.GetActiveVolumeID() or "")
 
 
 def _nodes(class_name: str) -> list[Any]:

@@ -39,6 +39,14 @@ def show(result: Result, chosen: Parameters) -> None:
         slicer.util.resetSliceViews()
 
 
+def jump(position_ras: tuple[float, float, float]) -> None:
+    """Show a place (world RAS, mm) in all slice views, with a small cross if there is none yet."""
+    mrml.jump_to(position_ras)
+    crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
+    if crosshair is not None and crosshair.GetCrosshairMode() == crosshair.NoCrosshair:
+        crosshair.SetCrosshairMode(crosshair.ShowSmallBasic)
+
+
 def _style_legend(uncertainty: Any) -> None:
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(uncertainty)
     if legend is None or legend.GetTitleText() == TITLE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -26,6 +27,7 @@ STEPS = {
     "measuring": "Measuring volumes and uncertainty",
     "writing": "Writing the result",
 }
+_VERSION = re.compile(r"[<>=!~ ]")
 EMPTY = "empty-result"
 UNKNOWN_RANGE = "range-unknown"
 
@@ -68,6 +70,12 @@ def volume_text(milliliters: float) -> str:
         return "0"
     decimals = max(0, min(3, 2 - math.floor(math.log10(abs(milliliters)))))
     return f"{milliliters:.{decimals}f}"
+
+
+def made_text(report: Report, model: str) -> str:
+    """Return in one line how a result was made."""
+    device = "the CPU" if report.device == "cpu" else report.device
+    return f"Model {model}, {duration_text(report.seconds)} on {device}"
 
 
 def structure_row(structure: StructureVolume) -> tuple[str, str, str, str, str]:
@@ -121,13 +129,21 @@ def _training_lines(model: Model) -> Iterator[str]:
 
 
 def setup_text(missing: Sequence[str]) -> str:
-    """Return what must be installed before anything can be segmented; '' where nothing."""
+    """Return what must be installed before anything can be segmented; '' where nothing.
+
+    Args:
+        missing: Packages as pip calls them, e.g. `torch>=2.6`.
+    """
     if not missing:
         return ""
+    names = [_VERSION.split(name)[0] for name in missing]
+    parts = ["PyTorch"] if "torch" in names else []
+    others = [name for name in names if name != "torch"]
+    if others:
+        parts.append(f"the Python package{'s' * (len(others) > 1)} {', '.join(others)}")
     return (
-        "Segmenting needs PyTorch and a few Python packages that this 3D Slicer does not have yet: "
-        f"{', '.join(missing)}. They are installed once, through the extension PyTorch, into "
-        "Slicer's own Python. You are asked before anything is downloaded."
+        f"Segmenting needs {' and '.join(parts)}, which this 3D Slicer does not have yet. You are "
+        "asked before anything is downloaded; it is installed once, into Slicer's own Python."
     )
 
 
@@ -189,4 +205,5 @@ def _joined(messages: list[str]) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
+    end = "" if text.endswith((".", "?", "!")) else "."
+    return f"{text[:1].upper()}{text[1:]}{end}"

@@ -50,12 +50,14 @@ class Panel:
         self.setup = Setup(missing_packages, Installer(), lambda: _preflight(temporary))
         self.session = Session(run, surroundings(resources, lambda: self.setup.missing))
         self.batch = BatchLogic(start, temporary)
+        self._segment = SegmentSection(ui, self.session, attempt, self._batch_runs)
+        self._batch = BatchSection(ui, self.session, self.batch, attempt)
         self._sections = (
             SetupSection(ui, self.setup, attempt),
-            SegmentSection(ui, self.session, attempt),
+            self._segment,
             ResultSection(ui, self.session, attempt),
             ReviewSection(ui, self.session, attempt),
-            BatchSection(ui, self.session, self.batch, attempt),
+            self._batch,
         )
         self._observed: list[int] = []
         self._timer = qt.QTimer()
@@ -67,15 +69,22 @@ class Panel:
         self._later.connect("timeout()", self.session.scene_changed)
         run.failed.connect(tell)
         self.session.changed.connect(self.refresh)
-        self.batch.changed.connect(self.refresh)
+        run.changed.connect(self.refresh_run)
+        self.batch.changed.connect(self.refresh_run)
         self.setup.changed.connect(self.refresh)
         self._watch_scene()
         self.refresh()
 
     def refresh(self) -> None:
-        """Show what is; keep the timer going while something runs."""
+        """Show what is."""
         for section in self._sections:
             section.refresh()
+        self.refresh_run()
+
+    def refresh_run(self) -> None:
+        """Show how far things are; keep the timer going while something runs."""
+        self._segment.refresh_run()
+        self._batch.refresh()
         busy = any(logic.phase is not Phase.IDLE for logic in (self.session.run, self.batch))
         busy = busy or self.setup.checking
         if busy != self._timer.active:
@@ -102,6 +111,9 @@ class Panel:
         self.session.run.close()
         self.batch.close()
         self.setup.close()
+
+    def _batch_runs(self) -> bool:
+        return self.batch.phase is not Phase.IDLE
 
     def _watch_scene(self) -> None:
         scene = slicer.mrmlScene

@@ -76,6 +76,13 @@ def good(options, reporter):
     segmented(options, reporter)
 
 
+def fallback(options, reporter):
+    """Compute elsewhere than asked, and say so."""
+    reporter.warn("device", "CUDA does not work here (no kernel image); the CPU is used")
+    reporter.warn("spacing", "this is about the scan")
+    segmented(options, reporter)
+
+
 def many(options, reporter):
     """Segment a list; cases of FAIL fail, at those of KILL the process is killed."""
     from dycon_engine.inference.inputs import Targets, find_inputs, targets
@@ -188,6 +195,7 @@ WAYS = {
     for way in (
         deaf,
         failed,
+        fallback,
         garbage,
         gated,
         good,

@@ -160,7 +160,7 @@ class Studio:
 def shrink(path: Path) -> Any:
     """Reduce a picture to 256 colors; one that is still too large is an error."""
     with Image.open(path) as picture:
-        reduced = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        reduced = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
     reduced.save(path, optimize=True)
     assert path.stat().st_size < LARGEST_BYTES, f"{path}: {path.stat().st_size} bytes"
 

@@ -231,6 +231,15 @@ def test_a_failure_leaves_the_scene_as_it_was_and_says_one_sentence(desk, run, w
     errors().clear()  # Slicer's reader may have said what is wrong with the file
 
 
+def test_a_fallback_of_the_engine_is_noted(desk, run):
+    logic = run("fallback")
+    wait(logic)
+    assert logic.notices == ("CUDA does not work here (no kernel image); the CPU is used",)
+    assert desk.heard[0][0] == "finished"
+    run("good")
+    assert desk.logic.notices == ()
+
+
 @pytest.mark.parametrize("way", ["gated", "late", "deaf"])
 def test_cancel_takes_effect_within_five_seconds_and_leaves_nothing(desk, run, way, tmp_path):
     before, scan = nodes(desk.scene), facts(desk.scan)
@@ -272,7 +281,8 @@ def test_closing_ends_the_process_at_once_and_says_nothing(desk, run):
     assert process.poll() is not None
     assert (logic.phase, desk.heard) == ("idle", [])
     assert not list(desk.temporary.iterdir())
-    assert logic.poll() == []
+    logic.poll()
+    assert desk.heard == []
 
 
 def test_a_scan_that_is_removed_meanwhile_stops_the_run(desk, run, tmp_path):
@@ -349,7 +359,8 @@ def test_the_result_is_saved_with_the_scene_and_found_again(desk, run, tmp_path)
     assert back.review.left == 2
     assert back.volume.GetName() == "Doe^Jane"
     assert back.uncertainty.GetName() == result.uncertainty.GetName()
-    assert back.labels == {"ball": 3}
+    assert (back.labels, back.model) == ({"ball": 3}, "tiny")
+    assert segmentation.GetNodeReference("DyCON.Page").GetText() == "<html>the page</html>"
     mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "ball", back.volume)
     assert np.array_equal(mask > 0, desk.array > fake_predict.BRIGHT)
 

@@ -39,7 +39,7 @@ def test_every_value_is_kept_nodes_as_references(kept, slicer_scene):
         show_overlay=False,
         show_legend=False,
         opacity=0.25,
-        hide_below=0.5,
+        hide_below=0.35,
     )
     defaults = dataclasses.asdict(kept.DEFAULTS)
     same = [name for name, value in dataclasses.asdict(chosen).items() if value == defaults[name]]

@@ -81,6 +81,18 @@ def test_a_session_starts_with_the_first_model_and_the_only_volume(desk):
     assert desk.session.problem == ""
 
 
+def test_of_several_volumes_the_one_the_person_looks_at_is_taken(desk):
+    import slicer
+
+    desk.session.choose(volumes=())
+    _, second, _ = (add_volume(np.ones(SIZE, np.int16), f"scan {i}") for i in range(3))
+    desk.session.scene_changed()
+    assert desk.session.volumes == (None,)
+    slicer.app.applicationLogic().GetSelectionNode().SetActiveVolumeID(second.GetID())
+    desk.session.scene_changed()
+    assert desk.session.volumes == (second,)
+
+
 def test_maps_of_ours_and_label_maps_are_not_taken_for_scans(desk):
     _, scan, _ = add_result()
     add_volume(np.ones(SIZE, np.int16), "labels", kind="LabelMap")

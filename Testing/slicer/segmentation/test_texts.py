@@ -35,6 +35,7 @@ def test_outside_the_training_range_is_a_warning_with_every_reason():
     assert shown.text.startswith("This scan is unlike those the model was trained on")
     for words in ("'left atrium' was not found", "9 mm", "another protocol?"):
         assert words in shown.text
+    assert shown.text.endswith("another protocol?")
 
 
 def test_a_missing_structure_alone_is_a_warning_and_an_unknown_range_a_note():

@@ -189,7 +189,7 @@ def test_missing_packages_show_one_explanation_and_one_button(desk, monkeypatch)
     add_scan()
     desk.panel.enter()
     assert ui.setupFrame.isVisibleTo(desk.module.parent)
-    assert "torch>=2.6, nibabel>=5.2" in ui.setupLabel.text
+    assert "needs PyTorch and the Python package nibabel, which" in ui.setupLabel.text
     assert not ui.segmentButton.enabled
     assert asked == []  # nothing happens without a click
     ui.installButton.click()
@@ -276,7 +276,25 @@ def test_a_run_shows_step_times_and_cancel_and_ends_with_the_result(desk, tmp_pa
     assert "25% smaller" in ui.structureTable.item(1, 0).toolTip()
     assert ui.leftLabel.text == "3 of 3 regions left to review"
     assert cells(ui.regionTable)[0] == ["1", "left atrium", "4.20", "0.91", "open"]
+    assert ui.madeLabel.text == "Model tiny, 4 s on the CPU"
     assert texts_of(desk) == []
+
+
+def test_one_scan_waits_for_a_batch_and_a_batch_for_one_scan(desk, tmp_path):
+    ui = desk.open("gated", GATE=str(tmp_path / "never"))
+    add_scan()
+    desk.panel.enter()
+    ui.batchSection.collapsed = False
+    ui.segmentButton.click()
+    assert not ui.batchButton.enabled
+    ui.cancelButton.click()
+    wait_idle(desk)
+    assert ui.batchButton.enabled
+    desk.panel.batch.phase = "running"
+    desk.panel.refresh()
+    assert ui.hintLabel.text == "A batch is running."
+    assert not ui.segmentButton.enabled
+    desk.panel.batch.phase = desk.session.run.phase
 
 
 def test_cancel_leaves_the_node_list_as_before(desk, tmp_path):
