@@ -69,7 +69,11 @@ class Speed:
 
 @dataclass
 class Loop:
-    """Everything the loop needs; `validate` is called between steps, on every rank."""
+    """Everything the loop needs.
+
+    `validate` is called between steps, on every rank; `on_step` and `preview` after each step that
+    changed something.
+    """
 
     trainer: Trainer
     batches: Batches
@@ -78,6 +82,7 @@ class Loop:
     standing: Standing
     validate: Callable[[], object]
     on_step: Callable[[StepDone], None] = lambda _event: None
+    preview: Callable[[int], None] = lambda _step: None
     speed: Speed = field(default_factory=Speed)
     _saved_at: float = 0.0
     _saved_step: int = -1
@@ -172,6 +177,7 @@ class Loop:
         self.reporter.emit(event)
         self.reporter.advance(step)
         self.on_step(event)
+        self.preview(step)
         message = self._collapse.update(outcome.diagnostics)
         if message is not None:
             self.reporter.warn("collapse", message)

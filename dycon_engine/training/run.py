@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 
 from dycon_engine.config import RunConfig
-from dycon_engine.data.audit import Audit, audit
-from dycon_engine.data.cache import TrainingData, prepare_training
-from dycon_engine.data.cases import Case, Dataset
-from dycon_engine.data.hidden import ORACLE_NOTICE, AuditBatchLoader, hidden_labels
+from dycon_engine.data.cases import Case
+from dycon_engine.data.hidden import ORACLE_NOTICE
 from dycon_engine.data.layouts import find_cases
-from dycon_engine.data.loader import BatchLoader
-from dycon_engine.data.splits import Split, apply_split, split_cases
-from dycon_engine.data.survey import survey
+from dycon_engine.data.splits import apply_split
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.lock import RunLock
 from dycon_engine.jobs.reporter import Reporter
-from dycon_engine.methods import METHODS, build_method
 from dycon_engine.methods.base import Method
-from dycon_engine.networks import NetworkBuilder
 from dycon_engine.networks.devices import device_name, peak_memory_mib
-from dycon_engine.settings import Table, known
+from dycon_engine.settings import Table
 from dycon_engine.training.checkpoint import CheckpointStore
 from dycon_engine.training.distributed import Process, configure, start_process
 from dycon_engine.training.loop import Loop, Standing
 from dycon_engine.training.packaging import Packager
+from dycon_engine.training.parts import Plan, make_batches, make_method, make_plan, prepare
+from dycon_engine.training.preview import Previewer
 from dycon_engine.training.rundir import (
     RunDirectory,
     as_started,
     require_same_config,
-    require_same_data,
 )
 from dycon_engine.training.shipping import networks_of, start_from
 from dycon_engine.training.tensorboard import open_tensorboard
@@ -62,15 +55,6 @@ class Request:
     choose: Callable[[RunConfig | None], RunConfig]
 
 
-class Plan(NamedTuple):
-    """What is known before the first file of a run is written."""
-
-    config: RunConfig
-    dataset: Dataset
-    split: Split
-    audit: Audit
-
-
 def train(request: Request, reporter: Reporter) -> Table:
     """Do the run and return the summary of its terminal event.
 
@@ -88,7 +72,12 @@ def train(request: Request, reporter: Reporter) -> Table:
     with ExitStack() as stack:
         on_notice = partial(reporter.warn, "device")
         process = stack.enter_context(start_process(config.training, on_notice))
-        plan = process.from_main(lambda: make_plan(request, run, config, reporter))
+        resumed = run.read_split() if request.resume else None
+        plan = process.from_main(
+            lambda: make_plan(
+                find_cases(request.data, config.data), config, reporter, resumed=resumed
+            )
+        )
         if process.is_main:
             run.path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(RunLock(run.lock))
@@ -100,42 +89,12 @@ def train(request: Request, reporter: Reporter) -> Table:
         return _train(request, run, plan, process, reporter)
 
 
-def make_plan(request: Request, run: RunDirectory, config: RunConfig, reporter: Reporter) -> Plan:
-    """Find the cases, split and audit them; writes nothing.
-
-    Raises:
-        DatasetError: Every problem of the data, one line each.
-        InputError: The data is not that of the run to resume.
-    """
-    dataset = find_cases(request.data, config.data)
-    reporter.stage("audit", len(dataset.cases))
-    scans = survey(dataset, config.data, lambda done, _total: reporter.advance(done))
-    if request.resume:
-        split = run.read_split()
-        require_same_data(split, scans)
-    else:
-        split = split_cases(dataset, config.data, scans=scans)
-    method = METHODS[known(config.method.name, METHODS, "method")]
-    found = audit(
-        dataset,
-        split,
-        config,
-        scans=scans,
-        needs_unlabeled=method.needs_unlabeled and config.training.unlabeled_cases != "all",
-    )
-    found.require_usable()
-    for warning in found.warnings:
-        reporter.warn("data", warning)
-    named = dataclasses.replace(dataset, labels=found.labels, channels=found.channels)
-    return Plan(config, named, split, found)
-
-
 def _train(
     request: Request, run: RunDirectory, plan: Plan, process: Process, reporter: Reporter
 ) -> Table:
     config = plan.config
     packager = _packager(run, plan, reporter)
-    method = _build(plan)  # before anything is written: settings are checked here
+    method = make_method(plan)  # before anything is written: settings are checked here
     if request.resume:
         packager.started_from = run.started_from()
     else:
@@ -145,7 +104,7 @@ def _train(
     trainer = Trainer(method, config.training, process)
     if process.is_main and not request.resume:
         run.write_description(config, plan.split, packager.facts(trainer))
-    data = process.main_first(lambda: _prepare(run, plan, reporter))
+    data = process.main_first(lambda: prepare(plan, run.cache, reporter))
     packager.seen = data.seen
     validator = Validator(
         cases=_validation_cases(plan),
@@ -157,12 +116,15 @@ def _train(
     )
     loop = Loop(
         trainer=trainer,
-        batches=_batches(plan, data, trainer),
+        batches=make_batches(plan, data, trainer),
         store=CheckpointStore(run.checkpoints, keep=config.training.keep_checkpoints),
         reporter=reporter,
         standing=packager.standing,
         validate=lambda: packager.validated(validator, trainer),
     )
+    previewer = _previewer(run, plan, process, reporter)
+    if previewer is not None:
+        loop.preview = lambda step: previewer.after_step(step, method.predictor())
     if request.resume and not _resume(loop, run, reporter):
         _start(method, plan, reporter)
     if config.training.compile:
@@ -176,21 +138,25 @@ def _train(
     return summary | loop.speed.summary() | {"peak_memory_mib": peak_memory_mib(process.device)}
 
 
-def _batches(plan: Plan, data: TrainingData, trainer: Trainer) -> BatchLoader:
-    """Return the loader; for the audit of the label leak alone one that knows hidden labels."""
-    config, process = plan.config, trainer.process
-    preprocessing = plan.audit.preprocessing(config)
-    common: Table = {
-        "training": config.training,
-        "augmentation": config.augmentation,
-        "rank": process.rank,
-        "world": process.world,
-        "spacing_mm": preprocessing.spacing_mm,
-    }
-    if not trainer.method.sees_hidden_labels:
-        return BatchLoader(data.labeled, data.unlabeled, **common)
-    labels = hidden_labels(plan.dataset, data, preprocessing, config.data)
-    return AuditBatchLoader(data.labeled, data.unlabeled, labels=labels, **common)
+def _previewer(
+    run: RunDirectory, plan: Plan, process: Process, reporter: Reporter
+) -> Previewer | None:
+    """Return what shows how training goes on; None where that is not wanted or there is no scan."""
+    if not plan.config.training.preview_every or not process.is_main:
+        return None
+    names = (*plan.split.unlabeled, *plan.split.validation)
+    if not names:
+        reporter.warn("preview", "no previews: there is neither an unlabeled nor a validation case")
+        return None
+    return Previewer(
+        folder=run.preview,
+        case=apply_split(plan.dataset, plan.split).case(names[0]),
+        labels=plan.audit.labels,
+        preprocessing=plan.audit.preprocessing(plan.config),
+        config=plan.config,
+        device=process.device,
+        reporter=reporter,
+    )
 
 
 def _packager(run: RunDirectory, plan: Plan, reporter: Reporter) -> Packager:
@@ -206,16 +172,6 @@ def _packager(run: RunDirectory, plan: Plan, reporter: Reporter) -> Packager:
     )
 
 
-def _build(plan: Plan) -> Method:
-    config, found = plan.config, plan.audit
-    torch.manual_seed(config.training.seed)
-    return build_method(
-        config.method.name,
-        config.method.settings,
-        NetworkBuilder(config.network, len(found.channels), len(found.labels)),
-    )
-
-
 def _start(method: Method, plan: Plan, reporter: Reporter) -> str:
     """Load the weights that training starts from, if any; return the sha256 of their package."""
     name = plan.config.training.start_from
@@ -225,26 +181,6 @@ def _start(method: Method, plan: Plan, reporter: Reporter) -> str:
     for note in start.notes:
         reporter.warn("start", note)
     return start.sha256
-
-
-def _prepare(run: RunDirectory, plan: Plan, reporter: Reporter) -> TrainingData:
-    split = plan.split
-    if not METHODS[plan.config.method.name].needs_unlabeled:
-        split = dataclasses.replace(split, unlabeled=())
-    reporter.stage("prepare", len(split.labeled) + len(split.unlabeled))
-
-    def on_case(done: int, total: int) -> None:  # noqa: ARG001 - the stage knows the total
-        reporter.advance(done)
-        reporter.check_cancelled()
-
-    return prepare_training(
-        plan.dataset,
-        split,
-        plan.audit.preprocessing(plan.config),
-        plan.config.data,
-        run.cache,
-        on_case,
-    )
 
 
 def _resume(loop: Loop, run: RunDirectory, reporter: Reporter) -> bool:

@@ -69,6 +69,11 @@ class RunDirectory:
         return self.path / "report"
 
     @property
+    def preview(self) -> Path:
+        """Predictions on one scan over the steps, and that scan."""
+        return self.path / "preview"
+
+    @property
     def cache(self) -> Path:
         """Prepared pixels; gone at every orderly end."""
         return self.path / "cache"
