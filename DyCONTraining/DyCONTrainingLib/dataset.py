@@ -40,6 +40,7 @@ class DatasetLogic:
         tools: Tools,
         who_is_who: Path | None = None,
         clock: Callable[[], float] = time.monotonic,
+        look_s: float = 0.15,
     ) -> None:
         """Begin without a folder.
 
@@ -47,10 +48,11 @@ class DatasetLogic:
             tools: How things get out of the scene and into the engine.
             who_is_who: The person's own list of titles and patients; None keeps none.
             clock: Seconds that only grow.
+            look_s: Time to look at scans between two moments for the person.
         """
         self.changed, self.failed, self.saved = Signal(), Signal(), Signal()
         self._tools, self._who_path, self._clock = tools, who_is_who, clock
-        self._facts = scene_facts.FactBook()
+        self._facts = scene_facts.FactBook(look_s)
         self.folder: Folder | None = None
         self.draft = Draft()
         self.needs_unlabeled, self.method = True, "dycon"
@@ -99,8 +101,9 @@ class DatasetLogic:
 
     @property
     def is_audited(self) -> bool:
-        """Return whether the engine has looked at the draft as it is."""
-        return self._audit is None and self._audit_at is None
+        """Return whether every check has looked at the draft as it is."""
+        done = self._audit is None and self._audit_at is None
+        return done and self._facts.is_complete
 
     @property
     def progress(self) -> tuple[str, float]:
@@ -246,6 +249,8 @@ class DatasetLogic:
 
     def poll(self) -> None:
         """Go on with what is being done; called by a timer."""
+        if not self._facts.is_complete:
+            self.check()
         if self._saving is not None:
             self._go_on_saving(self._saving)
         elif self._adding is not None:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dycon_engine.errors import InputError
-from DyCONLib.models import Model
+from DyCONLib.models import Model, read_model
 from DyCONLib.signal import Signal
 from DyCONTrainingLib import scene_write, starting
 from DyCONTrainingLib.budget import Probe
@@ -131,9 +131,12 @@ class TrainingLogic:
         """Return the request that the choices make.
 
         Raises:
-            InputError: The method is not known.
+            InputError: The method is not known, or there is no such model to start from.
         """
-        return starting.request_of(self.chosen, self.catalog, self.dataset.draft.rows, steps)
+        package = self.package()
+        start = read_model(package) if package is not None else None
+        rows = self.dataset.draft.rows
+        return starting.request_of(self.chosen, self.catalog, rows, steps, start)
 
     def package(self) -> Path | None:
         """Return the package to start from, None for a fresh start.

@@ -3,57 +3,85 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from itertools import combinations
-from typing import Any
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import slicer
-from numpy.typing import NDArray
 
 from DyCONLib import mrml
-from DyCONLib.mrml_files import voxels_of
 from DyCONTrainingLib.cases import FromScene, Row, Source
 from DyCONTrainingLib.checks import Facts, ImageFacts, LabelFacts
+from DyCONTrainingLib.draft import Key
 from DyCONTrainingLib.labels import Segment
 from DyCONTrainingLib.scene_rows import is_prediction, reference_of, segments_of
+from DyCONTrainingLib.segment_voxels import shared_voxels
 
 GONE = ImageFacts(problem="is not loaded any more; load it again or leave it out")
+T = TypeVar("T")
 OUTSIDE_SHARE = 0.1  # of a segmentation; less may be rounding at the border
 
 
 class FactBook:
-    """The facts of rows in the scene; a node that did not change is not looked at again."""
+    """The facts of rows in the scene; a node that did not change is not looked at again.
 
-    def __init__(self) -> None:
-        """Start without facts."""
-        self._images: dict[tuple[Source, ...], tuple[object, ImageFacts]] = {}
-        self._labels: dict[tuple[Source, ...], tuple[object, LabelFacts]] = {}
+    Attributes:
+        is_complete: Whether the last look saw every row; else look again.
+    """
+
+    def __init__(
+        self, budget_s: float = math.inf, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Start without facts.
+
+        Args:
+            budget_s: A look ends after this time, at the least after one new fact, so that a panel
+                stays alive with many large scans.
+            clock: Seconds that only grow.
+        """
+        self.is_complete = True
+        self._budget_s, self._clock, self._until = budget_s, clock, 0.0
+        self._images: dict[Key, tuple[object, ImageFacts]] = {}
+        self._labels: dict[Key, tuple[object, LabelFacts]] = {}
 
     def look(self, rows: Iterable[Row]) -> Facts:
         """Return what is known of those of `rows` that lie in the scene."""
         rows = list(rows)
         loaded = [row for row in rows if isinstance(row.images[0], FromScene)]
         gone = {row.images: GONE for row in loaded if not _nodes(row.images)}
+        self.is_complete, self._until = True, self._clock() + self._budget_s
         images = {row.images: self._image(row) for row in loaded if row.images not in gone}
-        drawn = [row for row in rows if grid_of(row) is not None]
-        return Facts(images | gone, {row.images: self._label(row) for row in drawn})
+        drawn = {row.images: self._label(row) for row in rows if grid_of(row) is not None}
+        return Facts(
+            {key: facts for key, facts in images.items() if facts is not None} | gone,
+            {key: facts for key, facts in drawn.items() if facts is not None},
+        )
 
-    def _image(self, row: Row) -> ImageFacts:
+    def _image(self, row: Row) -> ImageFacts | None:
         nodes = _nodes(row.images)
         stamp = tuple((node.GetID(), node.GetMTime(), _voxels_time(node)) for node in nodes)
-        if self._images.get(row.images, (None,))[0] != stamp:
-            self._images[row.images] = (stamp, image_facts(nodes))
-        return self._images[row.images][1]
+        return self._known(self._images, row, stamp, lambda: image_facts(nodes))
 
-    def _label(self, row: Row) -> LabelFacts:
+    def _label(self, row: Row) -> LabelFacts | None:
         node: Any = node_of(row.label)
         volume: Any = grid_of(row)
-        drawn = _drawn_time(node)
-        stamp = (node.GetID(), node.GetMTime(), drawn, volume.GetMTime(), _voxels_time(volume))
-        if self._labels.get(row.images, (None,))[0] != stamp:
-            self._labels[row.images] = (stamp, label_facts(node, volume))
-        return self._labels[row.images][1]
+        times = (node.GetMTime(), _drawn_time(node), volume.GetMTime(), _voxels_time(volume))
+        stamp = (node.GetID(), *times)
+        return self._known(self._labels, row, stamp, lambda: label_facts(node, volume))
+
+    def _known(
+        self, book: dict[Key, tuple[object, T]], row: Row, stamp: object, see: Callable[[], T]
+    ) -> T | None:
+        """Return a fact from the book, or seen now; None where the time is over."""
+        entry = book.get(row.images)
+        if entry is None or entry[0] != stamp:
+            if self._clock() > self._until:
+                self.is_complete = False
+                return None
+            entry = book[row.images] = (stamp, see())
+        return entry[1]
 
 
 def node_of(source: Source | None) -> Any | None:
@@ -112,48 +140,14 @@ def image_facts(volumes: Sequence[Any]) -> ImageFacts:
 
 def label_facts(segmentation: Any, volume: Any) -> LabelFacts:
     """Return what is known of a segmentation on the grid of `volume`."""
-    masks = segment_masks(segmentation, volume)
-    overlaps = {
-        (one, two): shared
-        for one, two in combinations(masks, 2)
-        if (shared := int(np.count_nonzero(masks[one] & masks[two])))
-    }
-    voxels = {name: int(np.count_nonzero(mask)) for name, mask in masks.items()}
-    inside_ml = sum(voxels.values()) * float(np.prod(volume.GetSpacing())) / 1000.0
-    total_ml = _volume_ml(segmentation)
-    outside_ml = total_ml - inside_ml
+    voxels, overlaps, outside = shared_voxels(segmentation, volume)
+    outside_ml = outside * float(np.prod(volume.GetSpacing())) / 1000.0
     return LabelFacts(
         voxels=voxels,
         overlaps=overlaps,
-        outside_ml=outside_ml if outside_ml > OUTSIDE_SHARE * total_ml else 0.0,
+        outside_ml=outside_ml if outside > OUTSIDE_SHARE * sum(voxels.values()) else 0.0,
         is_prediction=is_prediction(segmentation),
     )
-
-
-def segment_masks(segmentation: Any, volume: Any) -> dict[str, NDArray[np.bool_]]:
-    """Return the voxels of every segment on the grid of `volume`; equal names are one segment."""
-    masks: dict[str, NDArray[np.bool_]] = {}
-    for identifier, mask in mrml.segment_arrays(segmentation, volume).items():
-        name = segmentation.GetSegmentation().GetSegment(identifier).GetName()
-        masks[name] = masks[name] | mask if name in masks else mask
-    return masks
-
-
-def _volume_ml(segmentation: Any) -> float:
-    """Return the volume of all segments on their own grids."""
-    total = 0.0
-    segments = segmentation.GetSegmentation()
-    for index in range(segments.GetNumberOfSegments()):
-        identifier = segments.GetNthSegmentID(index)
-        image = slicer.vtkOrientedImageData()
-        if segmentation.GetBinaryLabelmapRepresentation(identifier, image):
-            array = _voxels(image)
-            total += np.count_nonzero(array) * float(np.prod(image.GetSpacing())) / 1000.0
-    return total
-
-
-def _voxels(image: Any) -> NDArray[Any]:
-    return np.zeros(0) if image.IsEmpty() else voxels_of(image)
 
 
 def _voxels_time(volume: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,17 @@ from DyCONTrainingLib.run_card import RunCard
 WATCHED_TIMES = 5  # validations in a run, where there are held-out cases
 
 
-def request_of(chosen: Parameters, catalog: Catalog, table: Table, steps: int) -> TrainRequest:
+def request_of(
+    chosen: Parameters, catalog: Catalog, table: Table, steps: int, start: Model | None
+) -> TrainRequest:
     """Return the request that the panel's choices make.
+
+    Args:
+        chosen: The choices.
+        catalog: Knows the methods.
+        table: The cases.
+        steps: Optimizer steps.
+        start: The model to start from, None for a fresh start; the run gets its network.
 
     Raises:
         InputError: The method is not known.
@@ -29,7 +38,8 @@ def request_of(chosen: Parameters, catalog: Catalog, table: Table, steps: int) -
     form = catalog.form(chosen.method)
     if form is None:
         raise InputError(f"method '{chosen.method}': is not known; choose one of the list")
-    settings: dict[str, Any] = dict(chosen.extra)
+    settings: dict[str, Any] = {} if start is None else inherited(start)
+    settings |= chosen.extra
     settings |= chosen_settings(form, chosen.settings.get(chosen.method, {}))
     if any(row.role is Role.HELD_OUT for row in table):
         settings.setdefault("training.validate_every", max(1, steps // WATCHED_TIMES))
@@ -39,8 +49,25 @@ def request_of(chosen: Parameters, catalog: Catalog, table: Table, steps: int) -
         settings=settings,
         steps=steps,
         device=chosen.device,
-        start="" if chosen.start == FROM_SCRATCH else "a model",
+        start="" if start is None else "a model",
     )
+
+
+def inherited(model: Model) -> dict[str, Any]:
+    """Return the settings that a run needs to go on from a model's weights."""
+    settings = {f"network.{name}": value for name, value in _table(model, "network").items()}
+    for section, name in (("preprocessing", "spacing_mm"), ("preprocessing", "normalization")):
+        value = _table(model, section).get(name)
+        if value is not None:
+            settings[f"{section}.{name}"] = value
+    if model.raw.get("patch_size") is not None:
+        settings["training.patch_size"] = model.raw["patch_size"]
+    return settings
+
+
+def _table(model: Model, section: str) -> Mapping[str, Any]:
+    table = model.raw.get(section)
+    return table if isinstance(table, Mapping) else {}
 
 
 def start_package(chosen: Parameters, cards: Sequence[RunCard], models: Path) -> Path | None:

@@ -79,7 +79,8 @@ def logic(tmp_path: Path, start=InlineJob, clock=lambda: 0.0):
     temporary = tmp_path / "temporary"
     temporary.mkdir(exist_ok=True)
     tools = Tools(scene_write.export_image, scene_write.export_label, start, temporary)
-    made = DatasetLogic(tools, tmp_path / "settings" / "who-is-who.json", clock)
+    who = tmp_path / "settings" / "who-is-who.json"
+    made = DatasetLogic(tools, who, clock, look_s=60.0)
     failures: list[str] = []
     made.failed.connect(failures.append)
     return made, failures

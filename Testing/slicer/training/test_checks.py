@@ -263,3 +263,51 @@ def test_a_scan_that_was_closed_is_said(made):
     assert "is not loaded any more" in finding.text
     made.fix(finding.fixes[0])
     assert len(made.draft.rows) == 2
+
+
+def test_many_scans_are_looked_at_little_by_little(slicer_scene, tmp_path):
+    scenes.scans(3, 2)
+    made, _ = scenes.logic(tmp_path)
+    made._facts._budget_s = -1.0  # no time at all: one fact a look would be too many
+    made.open(tmp_path / "set")
+    made.add_scene()
+    assert not made.is_audited
+    assert made.findings == []
+    made._facts._budget_s = 60.0
+    scenes.volume("copy", scenes.ball(0)[0])
+    made.add_scene()
+    assert "hold the same voxels" in only(made).text
+
+
+def test_a_segmentation_on_another_grid_is_resampled(made):
+    image, mask = scenes.ball(63)
+    scan = scenes.volume("fine", image)
+    half = scenes.IJK_TO_RAS @ np.diag([2.0, 2.0, 2.0, 1.0])
+    coarse = scenes.volume("coarse", image[::2, ::2, ::2], half)
+    drawn = scenes.segmentation(coarse, {"ball": mask[::2, ::2, ::2]})
+    drawn.SetReferenceImageGeometryParameterFromVolumeNode(scan)
+    made.add_scene()
+    facts = made._facts.look(made.draft.rows)
+    row = next(row for row in made.draft.rows if row.title == "fine")
+    found = facts.labels[row.images]
+    assert found.voxels["ball"] == pytest.approx(8 * mask[::2, ::2, ::2].sum(), rel=0.15)
+    assert found.outside_ml == 0.0
+
+
+def test_what_hangs_over_the_edge_is_counted(made):
+    import slicer
+
+    image, _ = scenes.ball(64)
+    scan = scenes.volume("cut", image[:10])
+    whole = scenes.volume("whole", image)
+    mask = np.zeros(scenes.SIZE, bool)
+    mask[5:15, 5:10, 5:10] = True
+    drawn = scenes.segmentation(whole, {"ball": mask})
+    slicer.mrmlScene.RemoveNode(whole)
+    drawn.SetReferenceImageGeometryParameterFromVolumeNode(scan)
+    made.add_scene()
+    row = next(row for row in made.draft.rows if row.title == "cut")
+    found = made._facts.look(made.draft.rows).labels[row.images]
+    assert found.voxels == {"ball": 125}
+    assert found.outside_ml == pytest.approx(125 * 4.5 / 1000)
+    assert any("lie outside the scan" in finding.text for finding in made.findings)

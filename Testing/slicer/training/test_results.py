@@ -203,3 +203,17 @@ def test_a_job_is_complete_or_absent(saved, tmp_path, monkeypatch):
         list(iter(export.step, True))
     assert not (tmp_path / "job").exists()
     assert not list(tmp_path.glob(".partial-*"))
+
+
+def test_a_run_from_a_model_gets_its_network(tmp_path):
+    from DyCONTrainingLib.starting import inherited
+
+    from DyCONLib.models import read_model
+
+    tiny_package.save(tmp_path / "a.dycon")
+    model = read_model(tmp_path / "a.dycon")
+    settings = inherited(model)
+    assert settings["network.filters"] == model.raw["network"]["filters"]
+    assert settings["preprocessing.spacing_mm"] == model.raw["preprocessing"]["spacing_mm"]
+    assert settings["training.patch_size"] == model.raw["patch_size"]
+    assert set(settings) >= {f"network.{name}" for name in model.raw["network"]}
