@@ -63,5 +63,5 @@ def test_nothing_piles_up(slicer_scene, tmp_path, cycles):
     assert history.curve("loss").steps == list(range(1, done[-1] + 1))
     assert person.failures == []
     made.close()
-    assert engines() == []
+    assert children() <= others
     assert list((tmp_path / "temporary").iterdir()) == []
