@@ -13,6 +13,7 @@ from dycon_engine.settings import known
 VERBS = {
     "audit": "say everything that is wrong with a data set before training on it",
     "collect": "copy scans into a data set under neutral names",
+    "probe": "measure what a training run would take on this machine",
     "train": "train a model on labeled and unlabeled scans",
     "predict": "segment scans with a trained package",
     "evaluate": "compare segmentations with references and write a report",

@@ -13,6 +13,7 @@ from dycon_engine import config as settings
 from dycon_engine import train
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.client import EventTail, RunState, run_state
+from dycon_engine.training import options
 from Testing.engine.training import small_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,7 +28,7 @@ def test_later_sources_win(tmp_path):
     config.write_text("[training]\nsteps = 5\nseed = 6\n")
     arguments = parsed("--profile", "paper", "--config", str(config), "--method", "ua_mt",
                        "--device", "cpu", "--set", "training.seed=7")  # fmt: skip
-    chosen = train.choose_config(arguments, None)
+    chosen = options.choose_config(arguments, None)
     assert chosen.network.name == "vnet"
     assert (chosen.training.steps, chosen.training.seed) == (5, 7)
     assert (chosen.method.name, chosen.training.device) == ("ua_mt", "cpu")
@@ -35,20 +36,20 @@ def test_later_sources_win(tmp_path):
 
 def test_a_resumed_run_keeps_its_settings_and_takes_new_ones_over_them():
     stored = settings.resolve("paper", (), ["training.steps=9"])
-    assert train.choose_config(parsed("--resume"), stored) == stored
-    changed = train.choose_config(parsed("--resume", "--set", "training.threads=1"), stored)
+    assert options.choose_config(parsed("--resume"), stored) == stored
+    changed = options.choose_config(parsed("--resume", "--set", "training.threads=1"), stored)
     assert (changed.training.steps, changed.training.threads) == (9, 1)
 
 
 def test_the_default_profile_follows_the_device():
-    assert train.default_profile("cpu") == "laptop"
-    assert train.default_profile("cuda:1") == "gpu"
+    assert options.default_profile("cpu") == "laptop"
+    assert options.default_profile("cuda:1") == "gpu"
 
 
 def test_a_file_may_name_the_profile(tmp_path):
     config = tmp_path / "run.toml"
     config.write_text('profile = "paper"\n')
-    assert train.choose_config(parsed("--config", str(config)), None).network.name == "vnet"
+    assert options.choose_config(parsed("--config", str(config)), None).network.name == "vnet"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +85,7 @@ def test_unknown_arguments_are_bad_usage():
         train.main(["--data", "d"])
     assert caught.value.code == 2
     with pytest.raises(InputError):
-        train.choose_config(parsed("--set", "nonsense"), None)
+        options.choose_config(parsed("--set", "nonsense"), None)
 
 
 def test_a_process_of_its_own_in_odd_places(tmp_path):

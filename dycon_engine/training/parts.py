@@ -49,8 +49,29 @@ def make_plan(
         DatasetError: Every problem of the data, one line each.
         InputError: The data is not that of the run to resume.
     """
+    plan = look(dataset, config, reporter, resumed=resumed)
+    plan.audit.require_usable()
+    for warning in plan.audit.warnings:
+        reporter.warn("data", warning)
+    return plan
+
+
+def look(
+    dataset: Dataset, config: RunConfig, reporter: Reporter, *, resumed: Split | None = None
+) -> Plan:
+    """Return the plan whatever the audit found; otherwise as `make_plan`.
+
+    Raises:
+        InputError: The data is not that of the run to resume, or fits no split.
+        CancelledError: As asked for.
+    """
     reporter.stage("audit", len(dataset.cases))
-    scans = survey(dataset, config.data, lambda done, _total: reporter.advance(done))
+
+    def on_case(done: int, _total: int) -> None:
+        reporter.advance(done)
+        reporter.check_cancelled()
+
+    scans = survey(dataset, config.data, on_case)
     if resumed is not None:
         require_same_data(resumed, scans)
     split = resumed or split_cases(dataset, config.data, scans=scans)
@@ -62,9 +83,6 @@ def make_plan(
         scans=scans,
         needs_unlabeled=method.needs_unlabeled and config.training.unlabeled_cases != "all",
     )
-    found.require_usable()
-    for warning in found.warnings:
-        reporter.warn("data", warning)
     named = dataclasses.replace(dataset, labels=found.labels, channels=found.channels)
     return Plan(config, named, split, found)
 

@@ -94,7 +94,7 @@ class Validator:
         """
         if not self.cases:
             return None
-        other = None if _is_same(predictor, student) else student.eval()
+        other = None if is_same(predictor, student) else student.eval()
         predictor = predictor.eval()
         self.reporter.stage("validate", len(self.cases))
         mine = []
@@ -244,6 +244,7 @@ def _softmax(logits: NDArray[np.float32], temperature: float = 1.0) -> NDArray[n
     return (torch.from_numpy(logits) / temperature).softmax(1).numpy()
 
 
-def _is_same(one: nn.Module, two: nn.Module) -> bool:
+def is_same(one: nn.Module, two: nn.Module) -> bool:
+    """Return whether two views show the same network."""
     first, second = next(one.parameters(), None), next(two.parameters(), None)
     return first is second
