@@ -90,7 +90,7 @@ def start_qt() -> None:
     _keep.append(application)
     application.setQuitOnLastWindowClosed(False)
     use_palette()
-    UiLoader.classes = {k.__name__: k for k in (*ctk_widgets.ALL, *qmrml_widgets.WIDGETS)}
+    UiLoader.know((*ctk_widgets.ALL, *qmrml_widgets.WIDGETS))
     sys.modules["qt"] = _Qt("qt")
     sys.modules["ctk"] = _named_module("ctk", ctk_widgets.ALL)
     for kind in qmrml_widgets.WIDGETS:

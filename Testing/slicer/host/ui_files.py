@@ -17,7 +17,7 @@ from PySide6.QtUiTools import QUiLoader
 from Testing.slicer.host.pythonqt import Wrapper, slot_of, wrap
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 # What a .ui file says about a property -> the Python value
 CONVERTERS = {
@@ -33,6 +33,13 @@ class UiLoader(QUiLoader):
     """What `qt.QUiLoader()` is in the host."""
 
     classes: Mapping[str, type] = {}  # custom widgets by name; filled by qt.py
+
+    @classmethod
+    def know(cls, kinds: Sequence[type]) -> None:
+        """Take the stand-ins; what Qt has of them is asked now, before any widget is deleted."""
+        cls.classes = {kind.__name__: kind for kind in kinds}
+        for kind in kinds:
+            _native_properties(_native(kind))
 
     def createWidget(self, name: str, parent: Any = None, object_name: str = "") -> Any:
         """Make a widget; custom ones from the stand-ins."""
@@ -74,13 +81,18 @@ class UiLoader(QUiLoader):
             kind = self.classes.get(element.get("class", ""))
             if kind is None:
                 continue
-            native = next(k for k in kind.__mro__ if k.__module__.startswith("PySide6"))
+            native = _native(kind)
             for item in element.findall("property"):
                 key = item.get("name", "")
                 if key not in _native_properties(native):
                     taken.append((element.get("name", ""), key, _value(kind, item[0])))
                     element.remove(item)
         return taken
+
+
+def _native(kind: type) -> Any:
+    """The Qt class that a stand-in derives from."""
+    return next(base for base in kind.__mro__ if base.__module__.startswith("PySide6"))
 
 
 @functools.cache
