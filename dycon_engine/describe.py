@@ -23,7 +23,11 @@ def parser() -> argparse.ArgumentParser:
         "Without an option: methods and machine.",
     )
     line.add_argument("--package", type=Path, help="a model, NAME.dycon")
-    line.add_argument("--data", type=Path, help="a data set, as `train` would find it")
+    line.add_argument(
+        "--data",
+        type=Path,
+        help="a data set, as `train` would find it, with all that its audit says",
+    )
     line.add_argument("--methods", action="store_true", help="training recipes and settings")
     line.add_argument("--machine", action="store_true", help="devices, memory, versions")
     line.add_argument("--json", action="store_true", help="for programs")

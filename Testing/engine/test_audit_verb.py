@@ -46,6 +46,16 @@ def test_every_problem_at_once_and_exit_code_2(tmp_path, capsys):
     assert (code, last["event"]) == (2, "finished")
     assert len(last["summary"]["problems"]) == 2
     assert len(last["summary"]["warnings"]) == 1
+    found = last["summary"]["findings"]
+    assert [f["message"] for f in found] == [
+        *last["summary"]["problems"],
+        *last["summary"]["warnings"],
+    ]
+    assert {(f["severity"], f["topic"], *f["cases"]) for f in found} == {
+        ("problem", "voxels", "pt00"),
+        ("problem", "grid", "pt01"),
+        ("warning", "spacing", "pt05"),
+    }
     said = capsys.readouterr().err
     assert "DyCON: case 'pt00': image is constant" in said
     assert "DyCON: case 'pt01': label is 9x7x6 but image is 8x7x6" in said

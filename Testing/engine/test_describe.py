@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from dycon_engine.describe import main
 from dycon_engine.methods import METHODS
 from Testing import tiny_package
 from Testing.engine import test_rank
+from Testing.tiny_scans import mask, scan, write_pairs, write_scan
 
 data = test_rank.data
 package = test_rank.package
@@ -67,6 +69,39 @@ def test_a_data_set_shows_what_training_would_find(describe, data):
     content = describe("--data", data)["data"]
     assert (content["layout"], content["cases"], content["with_label"]) == ("pairs", 4, 1)
     assert content["names"] == ["s0", "s1", "s2", "s3"]
+
+
+def test_every_finding_of_a_bad_data_set_is_told_with_its_case_and_the_exit_code_is_0(
+    describe, tmp_path
+):
+    root = write_pairs(tmp_path / "data", 6, 4)
+    write_scan(root / "images/pt01.nii.gz", np.full((6, 7, 8), 5, np.float32))
+    write_scan(root / "labels/pt02.nii.gz", mask((6, 7, 9)))
+    (root / "images/pt05.nii.gz").write_bytes(b"nonsense")
+    (root / "images/pt04.nii.gz").write_bytes((root / "images/pt00.nii.gz").read_bytes())
+    write_scan(root / "images/pt03.nii.gz", scan(3), spacing=(9.0, 1.0, 1.0))
+    write_scan(root / "labels/pt03.nii.gz", mask(), spacing=(9.0, 1.0, 1.0))
+    content = describe("--data", root)["data"]
+    found = {(f["severity"], f["topic"], *f["cases"]) for f in content["findings"]}
+    assert found == {
+        ("problem", "voxels", "pt01"),
+        ("problem", "grid", "pt02"),
+        ("problem", "unreadable", "pt05"),
+        ("problem", "duplicates", "pt00", "pt04"),
+        ("warning", "spacing", "pt03"),
+    }
+    assert all(f["message"] and "\n" not in f["message"] for f in content["findings"])
+    assert content["cases"] == 6
+
+
+def test_a_problem_of_the_listing_names_its_cases(describe, tmp_path):
+    root = write_pairs(tmp_path / "data", 3, 3)
+    twin = root / "images" / "PT00.nii.gz"
+    twin.write_bytes((root / "images/pt01.nii.gz").read_bytes())
+    (finding,) = (
+        f for f in describe("--data", root)["data"]["findings"] if f["topic"] == "listing"
+    )
+    assert sorted(finding["cases"]) == ["PT00", "pt00"]
 
 
 def test_text_for_people_names_the_settings(capsys, package):

@@ -255,6 +255,13 @@ def test_one_line_per_problem(root, bad):
         with pytest.raises(DatasetError) as caught:
             report.require_usable()
         assert caught.value.problems == report.problems
+    for finding in (*report.errors, *report.notices):
+        assert finding.topic
+        assert all(
+            f"'{name}'" in finding.message
+            for name in finding.cases[:3]
+            if finding.topic != "left-out"
+        )
 
 
 def test_there_are_at_least_25_bad_data_sets():

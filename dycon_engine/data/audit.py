@@ -5,8 +5,10 @@ Images come from the survey; of label files only those of labeled and validation
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,8 @@ from dycon_engine.data.splits import Split
 from dycon_engine.data.survey import Scan, survey
 from dycon_engine.errors import DatasetError, DyconError
 
+_CASES = re.compile(r"cases? ((?:'[^']*'(?:, | and )?)+)")
+_NAME = re.compile(r"'([^']*)'")
 HOUNSFIELD_AIR = -500.0  # a scan that reaches below holds Hounsfield units
 
 
@@ -27,20 +31,38 @@ class Audit:
     """What was found.
 
     Attributes:
-        problems: Why training cannot start, one line each; () = it can.
-        warnings: What the person should know, one line each.
+        errors: Why training cannot start; () = it can.
+        notices: What the person should know.
         labels: As the data set says, else as the label files hold; `labels[0]` is the background.
         channels: As the data set says, else numbered.
         spacing_mm: Median of the labeled cases, axes in network order (z, y, x).
         is_ct: Whether the scans hold Hounsfield units.
     """
 
-    problems: tuple[str, ...]
-    warnings: tuple[str, ...]
+    errors: tuple[checks.Finding, ...]
+    notices: tuple[checks.Finding, ...]
     labels: tuple[Label, ...]
     channels: tuple[str, ...]
     spacing_mm: Spacing
     is_ct: bool
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why training cannot start, one line each."""
+        return tuple(finding.message for finding in self.errors)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the person should know, one line each."""
+        return tuple(finding.message for finding in self.notices)
+
+    def findings(self) -> list[dict[str, Any]]:
+        """Return all as plain values: severity (problem or warning), topic, cases, message."""
+        return [
+            {"severity": severity, "topic": f.topic, "cases": list(f.cases), "message": f.message}
+            for severity, found in (("problem", self.errors), ("warning", self.notices))
+            for f in found
+        ]
 
     def require_usable(self) -> None:
         """Raise a DatasetError that holds every problem, where there is one."""
@@ -82,9 +104,9 @@ def audit(
     ]
     labels = dataset.labels or found_labels(stored)
     usable = [scan for scan in by_name.values() if not scan.problem]
-    problems = [
-        *dataset.problems,
-        *(scan.problem for scan in by_name.values() if scan.problem),
+    errors = [
+        *_listing(dataset.problems),
+        *checks.unreadable(by_name.values()),
         *checks.voxel_problems(usable),
         *checks.channel_problems(usable, dataset.channels),
         *checks.label_problems(stored, by_name, dataset.labels),
@@ -94,16 +116,16 @@ def audit(
         *checks.duplicate_problems(by_name, split),
         *checks.patient_problems(dataset, split, config.data),
     ]
-    warnings = [
-        *dataset.notes,
+    notices = [
+        *_listing(dataset.notes),
         *checks.spacing_warnings(usable),
         *checks.empty_warnings(stored),
         *checks.same_role_warnings(by_name, split),
         *checks.left_out(dataset, used),
     ]
     return Audit(
-        problems=_unique(problems),
-        warnings=_unique(warnings),
+        errors=_unique(errors),
+        notices=_unique(notices),
         labels=renamed(labels, config.data.label_names),
         channels=dataset.channels or _numbered(usable),
         spacing_mm=_median_spacing([by_name[name] for name in split.labeled] or usable),
@@ -160,5 +182,18 @@ def _numbered(scans: Sequence[Scan]) -> tuple[str, ...]:
     return ("image",) if count == 1 else tuple(f"channel {index}" for index in range(count))
 
 
-def _unique(lines: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(" ".join(line.split()) for line in lines))
+def _listing(lines: Iterable[str]) -> Iterable[checks.Finding]:
+    """Yield what was seen while the files were listed; the cases are those a line begins with."""
+    for line in lines:
+        match = _CASES.match(line)
+        names = tuple(_NAME.findall(match[1])) if match else ()
+        yield checks.Finding("listing", names, line)
+
+
+def _unique(findings: Iterable[checks.Finding]) -> tuple[checks.Finding, ...]:
+    """Return the findings, each message once and on one line."""
+    unique: dict[str, checks.Finding] = {}
+    for finding in findings:
+        line = " ".join(finding.message.split())
+        unique.setdefault(line, finding._replace(message=line))
+    return tuple(unique.values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,20 @@ MAX_CLASSES = 255
 SPACING_OUTLIER = 3.0  # times the median
 
 
+class Finding(NamedTuple):
+    """One thing to know about a data set.
+
+    Attributes:
+        topic: A stable word for programs.
+        cases: Those it is about; () = the data set as a whole.
+        message: One plain line.
+    """
+
+    topic: str
+    cases: tuple[str, ...]
+    message: str
+
+
 @dataclass(frozen=True, eq=False)
 class LabelFacts:
     """What is known of one label map: its values and their voxels, its grid, or its problem."""
@@ -30,44 +45,56 @@ class LabelFacts:
     problem: str = ""
 
 
-def voxel_problems(scans: Iterable[Scan]) -> Iterable[str]:
+def unreadable(scans: Iterable[Scan]) -> Iterable[Finding]:
+    """Yield scans that cannot be read."""
+    for scan in scans:
+        if scan.problem:
+            yield Finding("unreadable", (scan.name,), scan.problem)
+
+
+def voxel_problems(scans: Iterable[Scan]) -> Iterable[Finding]:
     """Yield scans of no or one voxel, with NaN or infinity, or of one value."""
     for scan in scans:
         voxels = np.prod(scan.geometry.size_zyx) if scan.geometry else 0
+        text = ""
         if voxels <= 1:
-            yield f"case '{scan.name}': image has {voxels} voxels; remove the case"
+            text = f"image has {voxels} voxels; remove the case"
         elif not scan.finite:
-            yield (
-                f"case '{scan.name}': image holds NaN or infinite voxels, expected numbers; "
-                "export it again or remove the case"
+            text = (
+                "image holds NaN or infinite voxels, expected numbers; export it again or remove "
+                "the case"
             )
         elif scan.low == scan.high:
-            yield (
-                f"case '{scan.name}': image is constant ({scan.low[0]:g} in every voxel), "
-                "expected a scan; export it again or remove the case"
+            text = (
+                f"image is constant ({scan.low[0]:g} in every voxel), expected a scan; export it "
+                "again or remove the case"
             )
+        if text:
+            yield Finding("voxels", (scan.name,), f"case '{scan.name}': {text}")
 
 
-def channel_problems(scans: Sequence[Scan], channels: Sequence[str]) -> Iterable[str]:
+def channel_problems(scans: Sequence[Scan], channels: Sequence[str]) -> Iterable[Finding]:
     """Yield scans whose number of channels is not that of the data set or the others."""
     usual = len(channels) or usual_channels(scans)
     for scan in scans:
         if scan.channels != usual:
-            yield (
+            yield Finding(
+                "channels",
+                (scan.name,),
                 f"case '{scan.name}': image has {scan.channels} channels, expected {usual} as the "
                 f"{'data set says' if channels else 'other cases'}; add or remove channels, "
-                "or remove the case"
+                "or remove the case",
             )
 
 
 def label_problems(
     stored: Iterable[LabelFacts], scans: Mapping[str, Scan], labels: Sequence[Label]
-) -> Iterable[str]:
+) -> Iterable[Finding]:
     """Yield label maps that cannot be read, lie elsewhere or hold unknown values."""
     for facts in stored:
         image = scans[facts.name].geometry
         if facts.problem:
-            yield facts.problem
+            yield Finding("label-unreadable", (facts.name,), facts.problem)
         elif facts.geometry is not None and image is not None:
             yield from _grid_problems(facts.name, facts.geometry, image)
         negative = sorted(value for value in facts.voxels if value < 0)
@@ -75,89 +102,103 @@ def label_problems(
         unknown = sorted(set(facts.voxels) - known) if labels else negative
         if unknown:
             expected = f"only {_listed(sorted(known))}" if labels else "0 and positive numbers"
-            yield (
+            yield Finding(
+                "label-values",
+                (facts.name,),
                 f"case '{facts.name}': label holds the values {_listed(unknown)}, expected "
-                f"{expected}; correct the label map or the list of labels"
+                f"{expected}; correct the label map or the list of labels",
             )
         if not labels and len(facts.voxels) > MAX_CLASSES:
-            yield (
+            yield Finding(
+                "label-values",
+                (facts.name,),
                 f"case '{facts.name}': label holds {len(facts.voxels)} different values, expected "
-                "few; it seems to be an image"
+                "few; it seems to be an image",
             )
 
 
-def _grid_problems(name: str, label: Geometry, image: Geometry) -> Iterable[str]:
+def _grid_problems(name: str, label: Geometry, image: Geometry) -> Iterable[Finding]:
     if label.size_zyx != image.size_zyx:
-        yield (
-            f"case '{name}': label is {size_text(label.size_zyx)} but image is "
-            f"{size_text(image.size_zyx)}; resample the label or exclude the case"
+        text = (
+            f"label is {size_text(label.size_zyx)} but image is {size_text(image.size_zyx)}; "
+            "resample the label or exclude the case"
         )
+        yield Finding("grid", (name,), f"case '{name}': {text}")
         return
     distance = label.corner_distance_voxels(image)
     if not distance <= GRID_TOLERANCE:
-        yield (
-            f"case '{name}': label lies {distance:.2f} voxels away from the image, expected at "
-            f"most {GRID_TOLERANCE}; check spacing, origin and direction of both"
+        text = (
+            f"label lies {distance:.2f} voxels away from the image, expected at most "
+            f"{GRID_TOLERANCE}; check spacing, origin and direction of both"
         )
+        yield Finding("grid", (name,), f"case '{name}': {text}")
 
 
 def class_problems(
     stored: Sequence[LabelFacts], labels: Sequence[Label], split: Split
-) -> Iterable[str]:
+) -> Iterable[Finding]:
     """Yield classes that no labeled case shows."""
     drawn = {value for facts in stored if facts.name in split.labeled for value in facts.voxels}
     readable = [facts for facts in stored if not facts.problem and facts.name in split.labeled]
     if not readable:
         return
     if len(labels) <= 1:
-        yield "labels: every labeled case is empty, expected a drawn structure; check the labels"
+        text = "labels: every labeled case is empty, expected a drawn structure; check the labels"
+        yield Finding("classes", (), text)
     for label in labels[1:]:
         if label.value not in drawn:
-            yield (
+            yield Finding(
+                "classes",
+                (),
                 f"class '{label.name}' (value {label.value}): in no labeled case, expected in at "
-                "least one; draw it, take other cases or remove it from the list of labels"
+                "least one; draw it, take other cases or remove it from the list of labels",
             )
 
 
-def name_problems(labels: Sequence[Label], names: Sequence[str]) -> Iterable[str]:
+def name_problems(labels: Sequence[Label], names: Sequence[str]) -> Iterable[Finding]:
     """Yield names of classes that do not fit the classes that are there."""
     if names and len(names) != len(labels) - 1:
-        yield (
+        yield Finding(
+            "label-names",
+            (),
             f"data.label_names: {len(names)} names, expected {len(labels) - 1} (one for each "
-            "label value above 0); name them in the order of their values"
+            "label value above 0); name them in the order of their values",
         )
 
 
-def role_problems(dataset: Dataset, split: Split, *, needs_unlabeled: bool) -> Iterable[str]:
+def role_problems(dataset: Dataset, split: Split, *, needs_unlabeled: bool) -> Iterable[Finding]:
     """Yield roles that are empty or ask for a label that is not there."""
     if not split.labeled:
-        yield "no labeled case, expected at least one; add label maps or check their names"
+        text = "no labeled case, expected at least one; add label maps or check their names"
+        yield Finding("roles", (), text)
     if needs_unlabeled and not split.unlabeled:
-        yield (
+        yield Finding(
+            "roles",
+            (),
             "no unlabeled case, but the method learns from unlabeled scans; add scans without "
-            "label or choose method.name = supervised"
+            "label or choose method.name = supervised",
         )
     for role, names in split.roles.items():
         for name in names if role != "unlabeled" else ():
             if dataset.case(name).label is None and role != "test":
-                yield f"case '{name}': is {role} but has no label map; draw one or change its role"
+                text = f"case '{name}': is {role} but has no label map; draw one or change its role"
+                yield Finding("roles", (name,), text)
 
 
-def duplicate_problems(scans: Mapping[str, Scan], split: Split) -> Iterable[str]:
+def duplicate_problems(scans: Mapping[str, Scan], split: Split) -> Iterable[Finding]:
     """Yield scans of equal voxels in different roles."""
     for names, roles in _same_voxels(scans, split):
         if len(roles) > 1:
-            yield (
-                f"cases {_quoted(names)}: hold the same voxels but are {' and '.join(roles)}; "
-                "keep one of them"
-            )
+            text = f"hold the same voxels but are {' and '.join(roles)}; keep one of them"
+            yield Finding("duplicates", names, f"cases {_quoted(names)}: {text}")
 
 
-def same_role_warnings(scans: Mapping[str, Scan], split: Split) -> Iterable[str]:
+def same_role_warnings(scans: Mapping[str, Scan], split: Split) -> Iterable[Finding]:
     """Yield scans of equal voxels in one role."""
     for names, roles in _same_voxels(scans, split):
         if len(roles) == 1:
-            yield f"cases {_quoted(names)}: hold the same voxels ({roles[0]}); one would do"
+            text = f"hold the same voxels ({roles[0]}); one would do"
+            yield Finding("duplicates", names, f"cases {_quoted(names)}: {text}")
 
 
 def _same_voxels(
@@ -174,7 +215,7 @@ def _same_voxels(
             yield tuple(names), tuple(dict.fromkeys(role_of[name] for name in names))
 
 
-def patient_problems(dataset: Dataset, split: Split, config: DataConfig) -> Iterable[str]:
+def patient_problems(dataset: Dataset, split: Split, config: DataConfig) -> Iterable[Finding]:
     """Yield patients who are in more than one of training, validation and test."""
     sides: dict[str, dict[str, str]] = defaultdict(dict)
     for role, names in split.roles.items():
@@ -183,13 +224,16 @@ def patient_problems(dataset: Dataset, split: Split, config: DataConfig) -> Iter
             sides[patient_of(dataset.case(name), config)].setdefault(side, name)
     for patient, by_side in sides.items():
         if len(by_side) > 1:
-            yield (
-                f"patient '{patient}': in {' and in '.join(by_side)} (cases "
-                f"{_quoted(tuple(by_side.values()))}); all scans of a patient need one role"
+            names = tuple(by_side.values())
+            yield Finding(
+                "patient",
+                names,
+                f"patient '{patient}': in {' and in '.join(by_side)} (cases {_quoted(names)}); "
+                "all scans of a patient need one role",
             )
 
 
-def spacing_warnings(scans: Sequence[Scan]) -> Iterable[str]:
+def spacing_warnings(scans: Sequence[Scan]) -> Iterable[Finding]:
     """Yield scans whose spacing is far from the median."""
     spacings = {scan.name: oriented_spacing(scan) for scan in scans if scan.geometry}
     if not spacings:
@@ -198,25 +242,29 @@ def spacing_warnings(scans: Sequence[Scan]) -> Iterable[str]:
     for name, spacing in spacings.items():
         factor = float(np.max(np.maximum(spacing / median, median / spacing)))
         if factor > SPACING_OUTLIER:
-            yield (
+            yield Finding(
+                "spacing",
+                (name,),
                 f"case '{name}': spacing {_mm(spacing)} mm (z, y, x) is far from the median "
-                f"{_mm(median)} mm; check that it is the same kind of scan"
+                f"{_mm(median)} mm; check that it is the same kind of scan",
             )
 
 
-def empty_warnings(stored: Iterable[LabelFacts]) -> Iterable[str]:
+def empty_warnings(stored: Iterable[LabelFacts]) -> Iterable[Finding]:
     """Yield label maps without any structure."""
     for facts in stored:
         if not facts.problem and not set(facts.voxels) - {0}:
-            yield f"case '{facts.name}': label is empty; right only if the structure is not there"
+            text = "label is empty; right only if the structure is not there"
+            yield Finding("label-empty", (facts.name,), f"case '{facts.name}': {text}")
 
 
-def left_out(dataset: Dataset, used: set[str]) -> Iterable[str]:
+def left_out(dataset: Dataset, used: set[str]) -> Iterable[Finding]:
     """Yield one line on the cases that have no role."""
     names = tuple(case.name for case in dataset.cases if case.name not in used)
     if names:
         shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")  # noqa: PLR2004
-        yield f"{len(names)} cases are not used, not listed or of a held-out patient: {shown}"
+        text = f"{len(names)} cases are not used, not listed or of a held-out patient: {shown}"
+        yield Finding("left-out", names, text)
 
 
 def oriented_spacing(scan: Scan) -> NDArray[np.float64]:

@@ -10,8 +10,11 @@ from typing import Any
 import torch
 
 from dycon_engine import __version__
-from dycon_engine.config import DataConfig
+from dycon_engine.config import RunConfig
+from dycon_engine.data.audit import audit
 from dycon_engine.data.layouts import find_cases
+from dycon_engine.data.splits import split_cases
+from dycon_engine.data.survey import survey
 from dycon_engine.inference.memory import available_bytes
 from dycon_engine.inference.uncertainty import KINDS
 from dycon_engine.methods import METHODS
@@ -41,22 +44,28 @@ def describe_package(path: Path) -> dict[str, Any]:
 
 
 def describe_data(root: Path) -> dict[str, Any]:
-    """Return what `train` would find in `root`; no voxels are read.
+    """Return what `train` would find in `root`, with everything that its audit would say.
+
+    Every image and the label maps that would be trained on are read.
 
     Raises:
         InputError: Nothing is there.
     """
-    data = find_cases(root, DataConfig())
+    config = RunConfig()
+    data = find_cases(root, config.data)
+    scans = survey(data, config.data)
+    split = split_cases(data, config.data, scans=scans)
+    found = audit(data, split, config, scans=scans)
     labeled = [case.name for case in data.cases if case.label is not None]
     return {
         "layout": data.layout,
         "cases": len(data.cases),
         "with_label": len(labeled),
         "without_label": len(data.cases) - len(labeled),
-        "channels": list(data.channels),
-        "labels": [label._asdict() for label in data.labels],
-        "problems": list(data.problems),
-        "notes": list(data.notes),
+        "roles": {role: len(names) for role, names in split.roles.items()},
+        "channels": list(found.channels),
+        "labels": [label._asdict() for label in found.labels],
+        "findings": found.findings(),
         "names": [case.name for case in data.cases],
     }
 

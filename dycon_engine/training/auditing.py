@@ -19,7 +19,8 @@ from dycon_engine.settings import known
 def audit_data(root: Path, config: RunConfig, reporter: Reporter) -> dict[str, Any]:
     """Return problems, warnings, cases, labels and channels of the data set in `root`.
 
-    `listing` repeats those problems that lie in how the files are named, not in what they hold.
+    `findings` are problems and warnings once more, with the topic and the cases of each; `listing`
+    repeats those problems that lie in how the files are named, not in what they hold.
 
     Raises:
         InputError: Nothing is there, or the settings fit no split.
@@ -40,6 +41,7 @@ def audit_data(root: Path, config: RunConfig, reporter: Reporter) -> dict[str, A
     pairs = zip(dataset.cases, scans, strict=True)
     return {
         "layout": dataset.layout,
+        "findings": found.findings(),
         "problems": list(found.problems),
         "warnings": list(found.warnings),
         "listing": [*dataset.problems, *dataset.notes],
