@@ -29,6 +29,8 @@ from DyCONTrainingLib.running import RunLogic
 from DyCONTrainingLib.runs import Ask
 from DyCONTrainingLib.saving import Tools
 
+PROBED_STEPS = 1000  # of a usual run, for how often it validates
+
 
 @dataclass(frozen=True)
 class Places:
@@ -157,7 +159,7 @@ class TrainingLogic:
     def probed(self) -> Probe | None:
         """Return what was measured for the choices, None where that was not yet."""
         try:
-            return self.probing.found(self.request(1), self.dataset.folder)
+            return self.probing.found(self.request(PROBED_STEPS), self.dataset.folder)
         except InputError:
             return None
 
@@ -172,7 +174,7 @@ class TrainingLogic:
             DyconError: It cannot be measured now.
         """
         folder = self._ready()
-        self.probing.begin(self.request(1), folder, self.package())
+        self.probing.begin(self.request(PROBED_STEPS), folder, self.package())
 
     def start(self) -> RunCard:
         """Start training and watch it.

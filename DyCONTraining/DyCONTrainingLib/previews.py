@@ -1,8 +1,11 @@
-"""How a fixed unlabeled case looked after so many steps: a sequence to scrub in slice views."""
+"""How a fixed unlabeled case looked after so many steps: a sequence to scrub in slice views.
+
+The engine writes `preview/image.nii.gz` once, then a label map and an uncertainty map per preview.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +13,32 @@ import slicer
 
 from dycon_engine.errors import DyconError
 from DyCONLib import mrml
+from DyCONLib.mrml_views import COLORS, RANGE
 from DyCONTrainingLib.history import Mark
+from DyCONTrainingLib.labels import LabelClass
 
 IMAGE, LABELS, UNCERTAINTY = "image", "labels", "uncertainty"
-OPACITY = 0.5
+CLASSES = {
+    IMAGE: "vtkMRMLScalarVolumeNode",
+    LABELS: "vtkMRMLLabelMapVolumeNode",
+    UNCERTAINTY: "vtkMRMLScalarVolumeNode",
+}
+OPACITY, HIDE_BELOW = 0.5, 0.2
 
 
 class Previews:
-    """The previews of one run in the scene; nodes are made when there is something to show."""
+    """The previews of one run in the scene; nodes are made when there is something to show.
 
-    def __init__(self, run_dir: Path) -> None:
-        """Show nothing yet."""
-        self._run_dir = run_dir
+    Attributes:
+        problem: Why a preview could not be read, "" where all could.
+    """
+
+    def __init__(self, run_dir: Path, classes: Sequence[LabelClass]) -> None:
+        """Show nothing yet; `classes` give names and colors."""
+        self._run_dir, self._classes = run_dir, classes
         self._done: set[str] = set()
         self._image: Any = None
+        self._colors: Any = None
         self._browser: Any = None
         self._sequences: dict[str, Any] = {}
         self.problem = ""
@@ -38,111 +53,125 @@ class Previews:
         return [int(sequence.GetNthIndexValue(number)) for number in range(count)]
 
     @property
-    def browser(self) -> Any | None:
-        """Return the sequence browser node, None where there is nothing to show."""
-        return self._browser
-
-    def update(self, marks: Iterable[Mark]) -> None:
-        """Take the files that are complete; one that cannot be read is told and left out."""
-        at_end = self._browser is None or self.shown == len(self.steps) - 1
-        new = False
-        for mark in marks:
-            if mark.path in self._done:
-                continue
-            self._done.add(mark.path)
-            try:
-                new = self._take(mark) or new
-            except DyconError as error:
-                self.problem = str(error)
-        if new and at_end:
-            self.show(len(self.steps) - 1)
-
-    @property
     def shown(self) -> int:
         """Return the number of the preview that is shown, -1 for none."""
         return int(self._browser.GetSelectedItemNumber()) if self._browser is not None else -1
 
+    def update(self, marks: Iterable[Mark]) -> None:
+        """Take the files that are complete; a person who looks at the newest sees the new one.
+
+        One that cannot be read is told and left out.
+        """
+        at_end = self.shown == len(self.steps) - 1
+        was_shown = self.is_shown
+        for mark in marks:
+            if mark.path not in self._done:
+                self._done.add(mark.path)
+                try:
+                    self._take(mark)
+                except DyconError as error:
+                    self.problem = str(error)
+        if at_end and was_shown:
+            self.show(len(self.steps) - 1)
+
+    @property
+    def is_shown(self) -> bool:
+        """Return whether the slice views show the scan of the previews now."""
+        views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+        own = self._image.GetID() if self._image is not None else ""
+        return bool(own) and any(view.GetBackgroundVolumeID() == own for view in views)
+
     def show(self, number: int) -> None:
         """Show one preview in the slice views: scan, prediction, uncertainty."""
-        if self._browser is None or not 0 <= number < len(self.steps):
+        if self._browser is None or self._image is None or not 0 <= number < len(self.steps):
             return
+        first = not self.is_shown
         self._browser.SetSelectedItemNumber(number)
-        logic = slicer.modules.sequences.logic()
-        logic.UpdateProxyNodesFromSequences(self._browser)
-        labels, uncertainty = (self._proxy(kind) for kind in (LABELS, UNCERTAINTY))
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(self._browser)
+        labels, uncertainty = self._proxy(LABELS), self._proxy(UNCERTAINTY)
+        self._color(labels, uncertainty)
         slicer.util.setSliceViewerLayers(
-            background=self._image,
-            foreground=uncertainty,
-            foregroundOpacity=OPACITY if uncertainty is not None else 0.0,
-            label=labels,
-            labelOpacity=OPACITY,
+            background=self._image, label=labels, labelOpacity=OPACITY, fit=first
         )
+        if uncertainty is not None:
+            mrml.show_overlay(
+                self._image, uncertainty, opacity=OPACITY, threshold=HIDE_BELOW, legend=False
+            )
 
     def remove(self) -> None:
         """Take all nodes out of the scene."""
         proxies = [self._proxy(kind) for kind in self._sequences]
-        for node in (self._browser, *self._sequences.values(), *proxies, self._image):
+        for node in (self._browser, *self._sequences.values(), self._colors):  # it makes proxies
+            if node is not None and slicer.mrmlScene.IsNodePresent(node):
+                slicer.mrmlScene.RemoveNode(node)
+        for node in (*proxies, self._image):
             mrml.remove(node)
-        self._image = self._browser = None
+        self._image = self._colors = self._browser = None
         self._sequences = {}
 
-    def _take(self, mark: Mark) -> bool:
+    def _take(self, mark: Mark) -> None:
         path = self._run_dir / mark.path
-        kind = next((k for k in (UNCERTAINTY, LABELS, IMAGE) if k in mark.what + path.name), "")
+        kind = next((k for k in (UNCERTAINTY, LABELS, IMAGE) if k in path.name), "")
         if kind == IMAGE:
-            self._image = _volume("vtkMRMLScalarVolumeNode", "Preview scan")
-            _read(path, self._image)
+            self._image = _read(path, _added(CLASSES[IMAGE], "Preview scan"))
+            self._image.CreateDefaultDisplayNodes()
         elif kind:
-            self._add(kind, mark.step, path)
-        return kind == LABELS
-
-    def _add(self, kind: str, step: int, path: Path) -> None:
-        is_label = kind == LABELS
-        class_name = "vtkMRMLLabelMapVolumeNode" if is_label else "vtkMRMLScalarVolumeNode"
-        node = slicer.mrmlScene.CreateNodeByClass(class_name)
-        node.UnRegister(None)
-        node.SetName(f"Preview {kind}")
-        _read(path, node)
-        sequence = self._sequence(kind)
-        sequence.SetDataNodeAtValue(node, str(step))
+            node = slicer.mrmlScene.CreateNodeByClass(CLASSES[kind])
+            node.UnRegister(None)
+            node.SetName(f"Preview {kind}")
+            self._sequence(kind).SetDataNodeAtValue(_read(path, node), str(mark.step))
 
     def _sequence(self, kind: str) -> Any:
         if kind not in self._sequences:
-            sequence = slicer.mrmlScene.AddNewNodeByClass(
-                "vtkMRMLSequenceNode", f"Preview {kind} over training"
-            )
+            sequence = _added("vtkMRMLSequenceNode", f"Preview {kind}")
             sequence.SetIndexName("step")
             sequence.SetIndexUnit("")
             sequence.SetIndexType(slicer.vtkMRMLSequenceNode.NumericIndex)
-            sequence.SetSaveWithScene(False)
+            if self._browser is None:
+                self._browser = _added("vtkMRMLSequenceBrowserNode", "Training previews")
+            self._browser.AddSynchronizedSequenceNode(sequence)
             self._sequences[kind] = sequence
-            self._watch(sequence)
         return self._sequences[kind]
-
-    def _watch(self, sequence: Any) -> None:
-        if self._browser is None:
-            self._browser = slicer.mrmlScene.AddNewNodeByClass(
-                "vtkMRMLSequenceBrowserNode", "Training previews"
-            )
-            self._browser.SetSaveWithScene(False)
-        self._browser.AddSynchronizedSequenceNode(sequence)
 
     def _proxy(self, kind: str) -> Any | None:
         sequence = self._sequences.get(kind)
-        if sequence is None or self._browser is None:
-            return None
-        return self._browser.GetProxyNode(sequence)
+        return None if sequence is None else self._browser.GetProxyNode(sequence)
+
+    def _color(self, labels: Any | None, uncertainty: Any | None) -> None:
+        """Give the shown maps the colors of the data set, and of every uncertainty map."""
+        for node in (labels, uncertainty):
+            if node is not None and node.GetDisplayNode() is None:
+                node.CreateDefaultDisplayNodes()
+        if labels is not None:
+            labels.GetDisplayNode().SetAndObserveColorNodeID(self._table().GetID())
+        if uncertainty is not None:
+            display = uncertainty.GetDisplayNode()
+            display.AutoWindowLevelOff()
+            display.SetWindowLevelMinMax(*RANGE)
+            color = next(filter(slicer.mrmlScene.GetNodeByID, COLORS), None)
+            if color is not None:
+                display.SetAndObserveColorNodeID(color)
+
+    def _table(self) -> Any:
+        if self._colors is None:
+            self._colors = table = _added("vtkMRMLColorTableNode", "Preview labels colors")
+            table.SetTypeToUser()
+            table.SetNumberOfColors(1 + max((each.value for each in self._classes), default=0))
+            table.SetColor(0, "background", 0.0, 0.0, 0.0, 0.0)
+            for each in self._classes:
+                table.SetColor(each.value, each.name, *(part / 255 for part in each.color), 1.0)
+        return self._colors
 
 
-def _volume(class_name: str, name: str) -> Any:
-    node = slicer.mrmlScene.AddNewNodeByClass(class_name, name)
-    node.SetSaveWithScene(False)
-    node.CreateDefaultDisplayNodes()
+def _added(kind: str, name: str) -> Any:
+    node = slicer.mrmlScene.AddNewNodeByClass(kind, name)
+    node.SetSaveWithScene(False)  # the run directory keeps them
     return node
 
 
-def _read(path: Path, node: Any) -> None:
+def _read(path: Path, node: Any) -> Any:
     storage = slicer.vtkMRMLVolumeArchetypeStorageNode()
     storage.SetFileName(str(path))
     if not path.is_file() or not storage.ReadData(node):
         raise DyconError(f"preview '{path.name}': cannot be read; the run goes on without it")
+    return node

@@ -8,10 +8,12 @@ from dycon_engine.errors import InputError
 from DyCONLib.signal import Signal
 from DyCONTrainingLib.budget import Probe, as_probe
 from DyCONTrainingLib.folder import Folder
+from DyCONTrainingLib.manifest import NAME
 from DyCONTrainingLib.request import TrainRequest
 from DyCONTrainingLib.tasks import Outcome, StartJob, Task
 
 JOB = "probe"
+WHEN = ("training.validate_every", "training.preview_every")  # not how fast a step is
 
 
 class Probing:
@@ -20,11 +22,13 @@ class Probing:
     Attributes:
         changed: Emitted without arguments when progress or answer changed.
         failed: Emitted with one or more sentences, one a line.
+        seconds: Of measured steps.
     """
 
     def __init__(self, start: StartJob, temporary: Path) -> None:
         """Know nothing yet."""
         self.changed, self.failed = Signal(), Signal()
+        self.seconds = 10.0
         self._start, self._temporary = start, temporary
         self._known: dict[object, Probe] = {}
         self._task: Task | None = None
@@ -49,7 +53,8 @@ class Probing:
         if self._task is not None:
             raise InputError(f"{self._task.words}: wait until it is done, or cancel it")
         task = Task(self._start, JOB, self._temporary, "Measuring speed and memory")
-        self._task = task.begin(request.arguments(folder.path / "manifest.toml", package))
+        line = request.arguments(folder.path / NAME, package)
+        self._task = task.begin([*line, "--seconds", str(self.seconds)])
         self._for = _key(request, folder)
         self.changed.emit()
 
@@ -76,6 +81,6 @@ class Probing:
 
 def _key(request: TrainRequest, folder: Folder | None) -> object:
     """Return what the speed depends on: everything but the number of steps."""
-    settings = {k: v for k, v in request.settings.items() if k != "training.validate_every"}
+    settings = {k: v for k, v in request.settings.items() if k not in WHEN}
     choices = (request.method, request.profile, request.device, repr(sorted(settings.items())))
     return (*choices, folder.path if folder is not None else None)

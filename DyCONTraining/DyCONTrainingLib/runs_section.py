@@ -133,8 +133,8 @@ class WatchSection:
         slider.value = max(previews.shown, 0)
         slider.blockSignals(blocked)
         step = previews.steps[slider.value]
-        last = previews.steps[-1]
-        ui.previewLabel.text = f"One unlabeled scan after {step} of {last} steps"
+        words = f"One unlabeled scan after {step} steps"
+        ui.previewLabel.text = words if previews.is_shown else "One unlabeled scan over training:"
 
     def _on_chart(self, index: int) -> None:
         self._logic.choose(chart=CHARTS[index])

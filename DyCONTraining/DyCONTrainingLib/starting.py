@@ -18,6 +18,7 @@ from DyCONTrainingLib.request import TrainRequest
 from DyCONTrainingLib.run_card import RunCard
 
 WATCHED_TIMES = 5  # validations in a run, where there are held-out cases
+PREVIEWED_TIMES = 12  # pictures of one unlabeled scan
 
 
 def request_of(
@@ -41,6 +42,7 @@ def request_of(
     settings: dict[str, Any] = {} if start is None else inherited(start)
     settings |= chosen.extra
     settings |= chosen_settings(form, chosen.settings.get(chosen.method, {}))
+    settings.setdefault("training.preview_every", max(1, steps // PREVIEWED_TIMES))
     if any(row.role is Role.HELD_OUT for row in table):
         settings.setdefault("training.validate_every", max(1, steps // WATCHED_TIMES))
     return TrainRequest(

@@ -47,7 +47,7 @@ class Watch:
             history.add([*job.earlier, *job.poll()])
             self._states[name] = job.state
         self._charts = Charts(name)
-        self._previews = Previews(self._runs.path / name)
+        self._previews = Previews(self._runs.path / name, self._runs.folder.content.classes)
         self._heard = True
         self.draw()
 

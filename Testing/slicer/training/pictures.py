@@ -95,7 +95,10 @@ class Artist:
             self.take("train-3-dataset")
             self.logic.dataset.save()
         self.settle()
-        self.show("dataset", "method")
+        self.logic.probe()
+        self.wait(lambda: not self.logic.probing.progress[0])
+        self.show("method")
+        self.ui.settingsBox.collapsed = False
         self.take("train-4-method")
 
     def solve(self) -> None:
@@ -117,6 +120,7 @@ class Artist:
             self.logic.start()
             self.wait(lambda: running.watch.history.step >= self.steps * 0.6)
             self.show("runs", "watch")
+            self.preview("train-7-preview")
             self.take("train-5-watch")
             self.chart("train-6-curves")
         self.wait(lambda: len(running.cards) == 2 and not any(c.is_alive for c in running.cards))
@@ -127,8 +131,8 @@ class Artist:
         self.logic.running.follow(first)
         self.settle()
         self.show("runs", "result")
-        self.take("train-7-result")
-        self.take("train-7-result-dark", dark=True)
+        self.take("train-8-result")
+        self.take("train-8-result-dark", dark=True)
 
     def label_next(self) -> None:
         """What to label next, and one scan opened."""
@@ -137,13 +141,13 @@ class Artist:
         self.wait(lambda: not self.logic.labels.progress[0])
         self.show("label")
         self.select("rankTable", 0)
-        self.take("train-8-label-next")
+        self.take("train-9-label-next")
         opened = []
         self.logic.labels.opened.connect(opened.append)
         chosen = self.logic.labels.candidates(card.path)[0]
         self.logic.labels.open(chosen.alias, card.path, "cpu")
         self.wait(lambda: opened)
-        views.layout(self.output / "train-9-label-this.png", size=(300, 300))
+        views.layout(self.output / "train-10-label-this.png", size=(300, 300))
 
     # tools
 
@@ -168,6 +172,16 @@ class Artist:
 
         self.logic.running.watch.draw()
         views.plot(self.logic.running.watch.charts.node(LOSS_CHART), self.output / f"{name}.png")
+
+    def preview(self, name: str) -> None:
+        """Draw the newest preview in the slice views, without what a person drew on other scans."""
+        import slicer
+
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+            node.GetDisplayNode().SetVisibility(False)
+        previews = self.logic.running.watch.previews
+        previews.show(len(previews.steps) - 1)
+        views.layout(self.output / f"{name}.png", size=(300, 300))
 
     def settle(self) -> None:
         """Wait until the data set is written and checked."""

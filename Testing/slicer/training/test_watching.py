@@ -176,3 +176,75 @@ def test_charts_are_nodes_that_are_updated_and_go_away(slicer_scene):
     assert names == ["beta (1 = 0.975)", "learning rate (1 = 0.009)"]
     charts.remove()
     assert slicer_scene.GetNumberOfNodes() == before
+
+
+def write_preview(run, step, value):
+    """Write what the engine writes: the scan once, label map and uncertainty of one step."""
+    import numpy as np
+
+    from dycon_engine.data.formats.writers import write_label, write_scalar
+    from dycon_engine.data.geometry import Geometry
+    from dycon_engine.jobs.events import Saved
+
+    geometry = Geometry.from_parts((6, 7, 8), (2.0, 1.5, 1.5))
+    folder = run / "preview"
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = np.full((6, 7, 8), value)
+    files = [f"{step:06d}_labels.nii.gz", f"{step:06d}_uncertainty.nii.gz"]
+    write_label(folder / files[0], whole.astype(np.uint8), geometry, overwrite=True)
+    write_scalar(folder / files[1], whole / 10, geometry, overwrite=True)
+    if not (folder / "image.nii.gz").exists():
+        write_scalar(folder / "image.nii.gz", whole * 1.0, geometry, overwrite=False)
+        files.insert(0, "image.nii.gz")
+    return [Saved(what="preview", path=f"preview/{name}", step=step) for name in files]
+
+
+@pytest.fixture
+def previews(slicer_scene, tmp_path):
+    from DyCONTrainingLib.labels import Color, LabelClass
+    from DyCONTrainingLib.previews import Previews
+
+    classes = (LabelClass(1, "atrium", Color(255, 0, 0)), LabelClass(2, "wall", Color(0, 0, 255)))
+    return Previews(tmp_path, classes)
+
+
+def test_previews_are_scrubbed_in_the_slice_views(previews, slicer_scene, tmp_path):
+    import slicer
+
+    before = slicer_scene.GetNumberOfNodes()
+    made = history(*write_preview(tmp_path, 5, 1), *write_preview(tmp_path, 10, 2))
+    previews.update(made.previews())
+    assert previews.steps == [5, 10]
+    assert not previews.is_shown  # nobody asked to see it
+    previews.show(0)
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    labels = slicer_scene.GetNodeByID(red.GetLabelVolumeID())
+    unsure = slicer_scene.GetNodeByID(red.GetForegroundVolumeID())
+    assert slicer.util.arrayFromVolume(labels).max() == 1
+    assert slicer.util.arrayFromVolume(unsure).max() == pytest.approx(0.1)
+    previews.show(1)
+    assert slicer.util.arrayFromVolume(labels).max() == 2
+    assert labels.GetDisplayNode().GetColorNode().GetColorName(2) == "wall"
+    previews.remove()
+    assert slicer_scene.GetNumberOfNodes() == before
+
+
+def test_a_person_at_the_newest_preview_sees_the_next_one(previews, tmp_path):
+    made = history(*write_preview(tmp_path, 5, 1))
+    previews.update(made.previews())
+    previews.show(0)
+    made.add(write_preview(tmp_path, 10, 2))
+    previews.update(made.previews())
+    assert previews.shown == 1
+    previews.show(0)
+    made.add(write_preview(tmp_path, 15, 2))
+    previews.update(made.previews())
+    assert previews.shown == 0
+
+
+def test_a_preview_that_is_gone_is_told_and_left_out(previews, tmp_path):
+    made = history(*write_preview(tmp_path, 5, 1), *write_preview(tmp_path, 10, 2))
+    (tmp_path / "preview/000010_labels.nii.gz").unlink()
+    previews.update(made.previews())
+    assert previews.steps == [5]
+    assert "preview '000010_labels.nii.gz': cannot be read" in previews.problem

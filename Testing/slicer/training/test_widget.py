@@ -292,6 +292,27 @@ def test_training_from_the_button_to_the_figures(desk):
     assert told(desk) == []
 
 
+def test_measure_tells_time_and_memory_and_makes_minutes_steps(desk):
+    ui = build(desk, labeled=3)
+    loop.choose_tiny(desk.logic, 4)
+    desk.logic.choose(budget="minutes", minutes=30)
+    desk.panel.refresh()
+    assert not ui.startButton.enabled
+    assert ui.whyLabel.text == "Press 'Measure' to tell how many steps fit into the time."
+    desk.logic.probing.seconds = 0.2
+    press(desk, ui.measureButton)
+    settle(desk)
+    found = desk.logic.probed()
+    assert found.memory_gib > 0
+    steps = desk.logic.steps()
+    assert steps == pytest.approx((30 * 60 - found.overhead_s) / found.step_s, abs=1)
+    assert re.match(rf"{steps} steps in about 30 min, done (tomorrow )?at", ui.budgetLabel.text)
+    assert ui.startButton.enabled
+    desk.logic.choose(profile="gpu")  # another network: what was measured holds no longer
+    desk.panel.refresh()
+    assert "not measured yet" in ui.budgetLabel.text
+
+
 def runs(desk, *names_and_events):
     """Write runs into the data set's folder, and open it."""
     for name, events in names_and_events:
