@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +23,10 @@ from DyCONTrainingLib.draft import (
 from DyCONTrainingLib.labels import Segment
 from DyCONTrainingLib.manifest import Content
 
-# what `checks` says itself, of scans in the scene too; what holds for the whole data set only
-_OWN = re.compile(
-    r"^(no (un)?labeled case|patient ')|is \w+ but has no label map|hold the same voxels"
-    r"|is far from the median"
-)
-_WHOLE = re.compile(r"^(class '|labels: every)")
-_CASES = re.compile(r"^cases? ((?:'[^']*'(?:, )?)+)")
+# topics that `checks` speaks of itself, of scans in the scene too, with its own fixes
+OWN = ("roles", "patient", "duplicates", "spacing", "left-out")
+WHOLE = ("classes",)  # what only somebody who sees every case can tell
+ABOUT_LABELS = ("grid", "label-values", "label-unreadable", "label-empty")
 
 
 def on_disk(table: Table) -> Table:
@@ -65,12 +61,10 @@ def findings_of(
         rows: By their names in what it looked at.
         whole: Whether that was the whole data set; else it cannot know what is nowhere.
     """
-    found = [_finding(text, rows, is_problem=True) for text in summary.get("problems", ())]
-    found += [_finding(text, rows, is_problem=False) for text in summary.get("warnings", ())]
     return [
-        finding
-        for finding in found
-        if not _OWN.search(finding.text) and (whole or not _WHOLE.search(finding.text))
+        _finding(found, rows)
+        for found in summary.get("findings", ())
+        if found["topic"] not in OWN and (whole or found["topic"] not in WHOLE)
     ]
 
 
@@ -115,20 +109,17 @@ def _row(case: Mapping[str, Any], names: tuple[tuple[int, str], ...]) -> Row:
     )
 
 
-def _finding(text: str, rows: Mapping[str, Row], *, is_problem: bool) -> Finding:
-    match = _CASES.match(text)
-    names = re.findall(r"'([^']*)'", match[1]) if match else []
-    about = [rows[name] for name in names if name in rows]
-    return (problem if is_problem else warning)(text, about, _fixes(text, about))
+def _finding(found: Mapping[str, Any], rows: Mapping[str, Row]) -> Finding:
+    about = [rows[name] for name in found["cases"] if name in rows]
+    kind = problem if found["severity"] == "problem" else warning
+    return kind(str(found["message"]), about, _fixes(str(found["topic"]), about))
 
 
-def _fixes(text: str, about: Sequence[Row]) -> list[Fix]:
-    if len(about) > 1:
-        keep = next((row for row in about if row.role.needs_label), about[0])
-        return [leave_out(*(row for row in about if row is not keep))]
-    if len(about) == 1 and ": label " in text:
-        return [set_role(Role.UNLABELED, about[0]), leave_out(about[0])]
-    return [leave_out(about[0])] if about else []
+def _fixes(topic: str, about: Sequence[Row]) -> list[Fix]:
+    if len(about) != 1:
+        return []
+    keep = [set_role(Role.UNLABELED, about[0])] if topic in ABOUT_LABELS else []
+    return [*keep, leave_out(about[0])]
 
 
 def _uniquely_named(rows: Table) -> Table:
