@@ -11,15 +11,13 @@ from dycon_engine.errors import DyconError, InputError
 from DyCONLib.signal import Signal
 from DyCONTrainingLib import audit, cases, checks, scene_facts, scene_rows
 from DyCONTrainingLib.cases import FromFile, Role, Row
-from DyCONTrainingLib.draft import Draft, Finding, Fix, Key, Level, warning
+from DyCONTrainingLib.draft import Draft, Finding, Fix, Level, warning
 from DyCONTrainingLib.folder import Folder, open_folder
 from DyCONTrainingLib.labels import LabelMapping, preview, proposed
+from DyCONTrainingLib.live_audit import NO_VALIDATION, LiveAudit
 from DyCONTrainingLib.saving import Saving, Tools
 from DyCONTrainingLib.tasks import Outcome, Task
 from DyCONTrainingLib.who_is_who import WhoIsWho
-
-AUDIT_AFTER_S = 0.7  # of quiet; every change would otherwise start an engine
-NO_VALIDATION = ("--set", "data.validation=0")  # the table says who is held out
 
 
 class DatasetLogic:
@@ -32,7 +30,6 @@ class DatasetLogic:
         folder: The data set on disk.
         draft: What will be saved.
         needs_unlabeled: Whether the chosen method learns from unlabeled scans.
-        method: The chosen method, for the audit.
     """
 
     def __init__(
@@ -55,15 +52,11 @@ class DatasetLogic:
         self._facts = scene_facts.FactBook(look_s)
         self.folder: Folder | None = None
         self.draft = Draft()
-        self.needs_unlabeled, self.method = True, "dycon"
+        self.needs_unlabeled = True
         self._who = WhoIsWho(who_is_who, "")
         self._own: list[Finding] = []
         self._listing: list[Finding] = []
-        self._engine: list[Finding] = []
-        self._audit_at: float | None = None
-        self._audit: Task | None = None
-        self._audited: dict[str, Row] = {}
-        self._on_disk: dict[Key, checks.ImageFacts] = {}
+        self._audit = LiveAudit(tools.start, tools.temporary, clock)
         self._adding: Task | None = None
         self._saving: Saving | None = None
 
@@ -72,7 +65,7 @@ class DatasetLogic:
     @property
     def findings(self) -> list[Finding]:
         """Return everything to say, problems first."""
-        found = [*self._own, *self._listing, *self._engine]
+        found = [*self._own, *self._listing, *self._audit.findings]
         return sorted(found, key=lambda finding: finding.level)
 
     @property
@@ -102,8 +95,7 @@ class DatasetLogic:
     @property
     def is_audited(self) -> bool:
         """Return whether every check has looked at the draft as it is."""
-        done = self._audit is None and self._audit_at is None
-        return done and self._facts.is_complete
+        return self._audit.is_done and self._facts.is_complete
 
     @property
     def progress(self) -> tuple[str, float]:
@@ -111,7 +103,7 @@ class DatasetLogic:
         if self._saving is not None:
             done, total = self._saving.progress
             return "Writing the data set", done / total if total else -1.0
-        task = self._adding or self._audit
+        task = self._adding or self._audit.task
         return (task.words, task.share) if task is not None else ("", -1.0)
 
     def label_preview(self) -> list[tuple[str, str, int, int]]:
@@ -196,22 +188,21 @@ class DatasetLogic:
         """Take another draft, check it at once and have the engine audit it soon."""
         segments, _ = scene_facts.segments_in(draft.rows)
         self.draft = replace(draft, mapping=proposed(segments, draft.mapping))
-        self._engine = [f for f in self._engine if not f.rows or self.draft.indices(f.rows)]
-        self._audit_at = self._clock() + AUDIT_AFTER_S
+        self._audit.request(self.draft)
         self.check()
 
     def check(self) -> None:
         """Look at the scene's scans and segmentations again; the person may have edited them."""
         loaded = self._facts.look(self.draft.rows)
-        facts = checks.Facts({**self._on_disk, **loaded.images}, loaded.labels)
+        facts = checks.Facts({**self._audit.images, **loaded.images}, loaded.labels)
         self._own = checks.found(self.draft, facts, needs_unlabeled=self.needs_unlabeled)
         self.changed.emit()
 
     def use_method(self, name: str, *, needs_unlabeled: bool) -> None:
         """Take the chosen method: some need unlabeled scans."""
-        if (name, needs_unlabeled) != (self.method, self.needs_unlabeled):
-            self.method, self.needs_unlabeled = name, needs_unlabeled
-            self._audit_at = self._clock() + AUDIT_AFTER_S
+        if (name, needs_unlabeled) != (self._audit.method, self.needs_unlabeled):
+            self._audit.method, self.needs_unlabeled = name, needs_unlabeled
+            self._audit.request(self.draft)
             self.check()
 
     def save(self) -> None:
@@ -225,7 +216,7 @@ class DatasetLogic:
             raise InputError("data set: has no folder yet; choose an empty one")
         if not self.draft.rows:
             raise InputError("data set: has no case yet; add scans")
-        self._end_audit()
+        self._audit.stop()
         self._saving = Saving(self.folder, self.draft, self._tools, self._who)
         self.changed.emit()
 
@@ -243,7 +234,7 @@ class DatasetLogic:
         """End every process and forget the draft; files stay."""
         self._stop()
         self.folder, self.draft = None, Draft()
-        self._own, self._listing, self._engine = [], [], []
+        self._own, self._listing, self._audit.findings = [], [], []
 
     # what goes on by itself
 
@@ -260,14 +251,8 @@ class DatasetLogic:
                 self._adding = None
                 self._add_outcome(outcome)
             self.changed.emit()
-        elif self._audit is not None:
-            outcome = self._audit.poll()
-            if outcome is not None:
-                self._take_audit(outcome)
-            else:
-                self.changed.emit()
-        elif self._audit_at is not None and self._clock() >= self._audit_at:
-            self._begin_audit()
+        else:
+            self._go_on_checking()
 
     def _go_on_saving(self, saving: Saving) -> None:
         try:
@@ -284,33 +269,17 @@ class DatasetLogic:
         else:
             self.changed.emit()
 
-    def _begin_audit(self) -> None:
-        self._end_audit()
-        rows = audit.on_disk(self.draft.rows)
-        if not rows:
-            self._engine = []
-            self.changed.emit()
-            return
+    def _go_on_checking(self) -> None:
         root = self.folder.path if self.folder is not None else Path()
-        text, self._audited = audit.audit_manifest(self.draft, root)
         try:
-            task = Task(self._tools.start, "audit", self._tools.temporary, "Checking the files")
-            file = task.folder / "manifest.toml"
-            file.write_text(text, encoding="utf-8")
-            self._audit = task.begin(("--data", file, "--method", self.method, *NO_VALIDATION))
+            if not self._audit.poll(self.draft, root):
+                return
         except DyconError as error:
             self.failed.emit(str(error))
-        self.changed.emit()
-
-    def _take_audit(self, outcome: Outcome) -> None:
-        whole = len(self._audited) == len(self.draft.rows)
-        if outcome.errors:
-            self._engine = [warning(f"the files were not checked: {outcome.errors[0]}")]
+        if self._audit.is_done:
+            self.check()
         else:
-            self._engine = audit.findings_of(outcome.summary, self._audited, whole=whole)
-            self._on_disk = audit.image_facts(outcome.summary, self._audited)
-        self._end_audit()
-        self.check()
+            self.changed.emit()
 
     def _add_outcome(self, outcome: Outcome) -> None:
         if outcome.errors:
@@ -331,13 +300,8 @@ class DatasetLogic:
         if self.is_busy:
             raise InputError(f"{self.progress[0]}: wait until it is done, or cancel it")
 
-    def _end_audit(self) -> None:
-        if self._audit is not None:
-            self._audit.close()
-        self._audit = self._audit_at = None
-
     def _stop(self) -> None:
-        self._end_audit()
+        self._audit.stop()
         self.cancel()
 
 

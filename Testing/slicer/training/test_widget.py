@@ -63,7 +63,7 @@ def settle(desk):
             desk.panel.refresh()
             return
         desk.qt.wait_until(lambda: True)
-        dataset._audit_at = 0.0 if dataset._audit_at is not None else None
+        dataset._audit._due_at = 0.0 if dataset._audit._due_at is not None else None
     raise AssertionError(desk.logic.progress)
 
 
