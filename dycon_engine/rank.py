@@ -20,6 +20,7 @@ def parser() -> argparse.ArgumentParser:
     add("--package", type=Path, required=True, help="the model, NAME.dycon")
     add("--data", type=Path, required=True, help="folder of scans or data set")
     add("--output", type=Path, required=True, help=".csv, .json, or a folder for both")
+    add("--thumbnails", type=Path, help="folder for a picture of each case: 001.png, 002.png...")
     add("--all", action="store_true", help="also cases that have a label")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--overwrite", action="store_true", help="replace results that are there")
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             package=options.package,
             data=options.data,
             output=options.output,
+            thumbnails=options.thumbnails,
             all_cases=options.all,
             device=options.device,
             overwrite=options.overwrite,

@@ -7,8 +7,11 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dycon_engine.data.formats.writers import write_label, write_scalar
+from dycon_engine.jobs import progress
+from dycon_engine.jobs.events import Advanced, Saved, Stage, from_line
 from dycon_engine.rank import main
 from Testing import tiny_package
 
@@ -51,6 +54,43 @@ def test_a_folder_gets_csv_and_json_of_the_unlabeled(package, data, tmp_path):
     assert all(row["reason"] for row in rows)
     scores = [row["score"] for row in content["label_next"]]
     assert scores[0] == max(scores)
+
+
+def pictures_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_picture_of_every_ranked_case_named_by_its_rank(package, data, tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    line = ["--thumbnails", folder, "--overwrite"]
+    assert run(package, data, tmp_path / "out", *line) == 0
+    rows = json.loads((tmp_path / "out" / "label_next.json").read_text())["label_next"]
+    assert [row["thumbnail"] for row in rows] == ["001.png", "002.png", "003.png"]
+    assert pictures_in(folder) == ["001.png", "002.png", "003.png"]
+    for name in pictures_in(folder):
+        pixels = np.asarray(Image.open(folder / name).convert("RGB"))
+        assert min(pixels.shape[:2]) > 100
+        assert pixels.std() > 10
+    (folder / "004.png").write_bytes(b"of an earlier ranking")
+    (folder / "mine.png").write_bytes(b"mine")
+    assert run(package, data, tmp_path / "out", *line) == 0
+    assert pictures_in(folder) == ["001.png", "002.png", "003.png", "mine.png"]
+    capsys.readouterr()
+    assert run(package, data, tmp_path / "new.csv", "--thumbnails", folder) == 2
+    assert "already there" in capsys.readouterr().err
+    assert not (tmp_path / "new.csv").exists()
+
+
+def test_progress_counts_cases_and_windows(package, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_ADVANCES", 0.0)
+    assert run(package, data, tmp_path / "o.csv") == 0
+    events = [from_line(line) for line in capsys.readouterr().out.splitlines()]
+    stages = [(e.name, e.item, e.items) for e in events if isinstance(e, Stage)]
+    assert stages == [(name, n, 3) for n in (1, 2, 3) for name in ("reading", "segmenting")]
+    overall = [e.overall for e in events if isinstance(e, Advanced)]
+    assert overall == sorted(overall)
+    assert overall[-1] == pytest.approx(1.0)
+    assert [e.what for e in events if isinstance(e, Saved)] == ["ranking"]
 
 
 def test_all_cases_when_asked(package, data, tmp_path):

@@ -12,7 +12,7 @@ from dycon_engine.data.cases import Label
 from dycon_engine.data.geometry import Geometry, Spacing
 from dycon_engine.data.orientation import axial_orientation
 from dycon_engine.data.volume import Volume, bounding_box
-from dycon_engine.inference.regions import Region
+from dycon_engine.inference.regions import uncertain_regions
 from dycon_engine.inference.result import Prediction
 from dycon_engine.pictures.slices import (
     COLORS,
@@ -26,10 +26,13 @@ from dycon_engine.pictures.slices import (
     draw_ring,
     draw_scan,
     draw_tint,
+    frame,
     png_of,
 )
 
 RING_MM = 8.0
+THUMBNAIL_INCH = 2.6
+AXIAL = VIEWS[0]
 
 
 class Scene(NamedTuple):
@@ -78,11 +81,6 @@ def label_colors(labels: Sequence[Label]) -> dict[int, str]:
     }
 
 
-def place_of(region: Region, geometry: Geometry) -> Index:
-    """Return the voxel (z, y, x) nearest to the center of a region."""
-    return nearest_voxel(region.centroid_lps_mm, geometry)
-
-
 def nearest_voxel(point_lps_mm: Sequence[float], geometry: Geometry) -> Index:
     """Return the voxel (z, y, x) of the grid that is nearest to a point of the world."""
     offset = np.asarray(point_lps_mm) - geometry.affine[:3, 3]
@@ -112,6 +110,22 @@ def draw_places(scene: Scene, places: Sequence[tuple[Index, str, bool]]) -> tupl
         alt += "." if scene.uncertainty is None else " and the uncertainty in yellow to red."
         pictures.append(Picture(title, alt, png_of(figure)))
     return tuple(pictures)
+
+
+def draw_thumbnail(scene: Scene, names: Sequence[str]) -> bytes:
+    """Return a small PNG: the axial slice through the most uncertain region, ringed.
+
+    Where nothing is uncertain, through the middle of all that is labeled. `names` per class index.
+    """
+    place, ringed = middle_of(scene.labels), False
+    if scene.uncertainty is not None:
+        first = uncertain_regions(scene.uncertainty, scene.labels, scene.geometry, names, most=1)
+        if first:
+            place, ringed = nearest_voxel(first[0].centroid_lps_mm, scene.geometry), True
+    cut = Cut.around(place, (scene.labels != 0,), scene.spacing_mm)
+    figure, axis = frame(cut.ratio(AXIAL), THUMBNAIL_INCH)
+    draw_view(axis, AXIAL, cut, scene, ringed=ringed)
+    return png_of(figure, tight=False)
 
 
 def draw_view(axis: Any, view: View, cut: Cut, scene: Scene, *, ringed: bool) -> None:

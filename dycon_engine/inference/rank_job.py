@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,8 @@ from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.progress import READING, CaseProgress
 from dycon_engine.inference.ranking import Impression, Ranked, impression, rank
 from dycon_engine.inference.sliding_window import SEGMENTING
-from dycon_engine.jobs.events import CaseDone
-from dycon_engine.jobs.files import write_json, write_text
+from dycon_engine.jobs.events import CaseDone, Saved
+from dycon_engine.jobs.files import write_bytes, write_json, write_text
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.networks.devices import choose_device, device_name
 from dycon_engine.package import load_package
@@ -37,6 +37,7 @@ class RankRequest:
     package: Path
     data: Path
     output: Path
+    thumbnails: Path | None = None
     all_cases: bool = False
     device: str = "auto"
     overwrite: bool = False
@@ -60,16 +61,21 @@ def rank_all(request: RankRequest, reporter: Reporter) -> dict[str, Any]:
         raise InputError(
             f"data '{request.data}': all {len(found)} cases have a label; add --all to rank them"
         )
-    impressions, failed = _impressions(cases, predictor, reporter)
+    impressions, failed = _impressions(
+        cases, predictor, reporter, thumbnails=request.thumbnails is not None
+    )
     ranked = rank(impressions)
-    _write(files, ranked, package.sha256)
+    pictures = _pictures(request, ranked, impressions)
+    _write(files, ranked, pictures, package.sha256)
+    for path in files:
+        reporter.emit(Saved(what="ranking", path=path.name))
     if failed:
         raise DyconError(f"{len(failed)} of {len(cases)} cases failed: {', '.join(failed)}")
     return {"cases": len(ranked), "next": [item.name for item in ranked[:5]]}
 
 
 def _impressions(
-    cases: Sequence[Case], predictor: Predictor, reporter: Reporter
+    cases: Sequence[Case], predictor: Predictor, reporter: Reporter, *, thumbnails: bool
 ) -> tuple[list[Impression], list[str]]:
     impressions: list[Impression] = []
     failed: list[str] = []
@@ -81,7 +87,9 @@ def _impressions(
             predictor.check_memory(grid, f"case '{case.name}'")
             image = read_case_image(case, DataConfig())
             watch = progress.watch()
-            impressions.append(impression(case.name, image, predictor, watch=watch))
+            impressions.append(
+                impression(case.name, image, predictor, watch=watch, thumbnail=thumbnails)
+            )
             reporter.emit(CaseDone(case=case.name))
         except CancelledError:
             raise
@@ -102,11 +110,43 @@ def _files(request: RankRequest) -> tuple[Path, ...]:
     for path in files:
         if path.exists() and not request.overwrite:
             raise InputError(f"output '{path}': already there; choose another or --overwrite")
+    if request.thumbnails is not None:
+        _make_room(request.thumbnails, overwrite=request.overwrite)
     return files
 
 
-def _write(files: Sequence[Path], ranked: Sequence[Ranked], package_sha256: str) -> None:
-    rows = [item._asdict() for item in ranked]
+def _make_room(folder: Path, *, overwrite: bool) -> None:
+    """Make the folder of the pictures; those of an earlier ranking go where that is allowed."""
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"thumbnails '{folder}': is a file, expected a folder; choose another")
+    old = sorted(folder.glob("[0-9][0-9][0-9]*.png"))
+    if old and not overwrite:
+        raise InputError(f"thumbnails '{old[0]}': already there; choose another or --overwrite")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in old:
+        path.unlink()
+
+
+def _pictures(
+    request: RankRequest, ranked: Sequence[Ranked], impressions: Sequence[Impression]
+) -> dict[str, str]:
+    """Write a picture per case, named by its rank; return the file names by case name."""
+    if request.thumbnails is None:
+        return {}
+    contents = {item.name: item.thumbnail for item in impressions}
+    names = {item.name: f"{item.rank:03d}.png" for item in ranked}
+    for name, file_name in names.items():
+        write_bytes(request.thumbnails / file_name, contents[name])
+    return names
+
+
+def _write(
+    files: Sequence[Path],
+    ranked: Sequence[Ranked],
+    pictures: Mapping[str, str],
+    package_sha256: str,
+) -> None:
+    rows = [item._asdict() | {"thumbnail": pictures.get(item.name, "")} for item in ranked]
     for path in files:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() == JSON:
@@ -114,7 +154,9 @@ def _write(files: Sequence[Path], ranked: Sequence[Ranked], package_sha256: str)
             write_json(path, head | {"label_next": rows})
             continue
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(Ranked._fields), lineterminator="\n")
+        writer = csv.DictWriter(
+            text, fieldnames=[*Ranked._fields, "thumbnail"], lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows(rows)
         write_text(path, text.getvalue())

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dycon_engine.data.preprocessing import Prepared
 from dycon_engine.data.volume import Volume
-from dycon_engine.inference.blending import Watch
+from dycon_engine.inference.blending import Slab, Watch
+from dycon_engine.inference.pictures import Scene, draw_thumbnail, label_colors
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.sliding_window import slide_slabs
 from dycon_engine.inference.uncertainty import entropy
+from dycon_engine.package import PackageInfo
 
 FOREGROUND = 0.05  # voxels at least so likely foreground are looked at
 UNCERTAIN = 0.75
@@ -30,6 +33,7 @@ class Impression(NamedTuple):
         uncertain_share: Of those voxels, the share above `UNCERTAIN`.
         foreground_ml: Volume of what is labeled.
         descriptor: (F,) mean deepest features, of length 1.
+        thumbnail: PNG of the place to look at; empty where it was not asked for.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Impression(NamedTuple):
     uncertain_share: float
     foreground_ml: float
     descriptor: NDArray[np.float64]
+    thumbnail: bytes = b""
 
     @property
     def score(self) -> float:
@@ -60,9 +65,14 @@ class Ranked(NamedTuple):
 
 
 def impression(
-    name: str, image: Volume, predictor: Predictor, *, watch: Watch | None = None
+    name: str,
+    image: Volume,
+    predictor: Predictor,
+    *,
+    watch: Watch | None = None,
+    thumbnail: bool = False,
 ) -> Impression:
-    """Return what the model makes of `image` (C, D, H, W).
+    """Return what the model makes of `image` (C, D, H, W), with a `thumbnail` where asked for.
 
     Raises:
         CancelledError: `watch` said so.
@@ -90,6 +100,7 @@ def impression(
     )
     looked_at = uncertain = found = 0
     total = 0.0
+    scene = _empty_scene(prepared, info) if thumbnail else None
     for slab in slabs:
         probabilities = (slab.logits / info.calibration.temperature).softmax(0)
         if prepared.blank is not None:
@@ -97,7 +108,10 @@ def impression(
             nothing = rows.narrow(slab.axis, slab.rows.start, slab.rows.stop - slab.rows.start)
             probabilities[0].masked_fill_(nothing, 1.0)
             probabilities[1:].masked_fill_(nothing, 0.0)
-        values = entropy(probabilities)[probabilities[0] <= 1.0 - FOREGROUND]
+        unsure = entropy(probabilities)
+        if scene is not None:
+            _fill(scene, slab, probabilities, unsure)
+        values = unsure[probabilities[0] <= 1.0 - FOREGROUND]
         looked_at += values.numel()
         uncertain += int((values >= UNCERTAIN).sum())
         total += float(values.sum(dtype=torch.float64))
@@ -108,7 +122,31 @@ def impression(
         uncertain_share=uncertain / max(looked_at, 1),
         foreground_ml=found * prepared.geometry.voxel_mm3 / 1000.0,
         descriptor=_unit(pooled),
+        thumbnail=b""
+        if scene is None
+        else draw_thumbnail(scene, [label.name for label in info.labels]),
     )
+
+
+def _empty_scene(prepared: Prepared, info: PackageInfo) -> Scene:
+    """Return the scan on the network's grid with nothing labeled yet; labels are class indices."""
+    size = prepared.array.shape[1:]
+    colors = label_colors(info.labels).values()
+    return Scene(
+        scan=prepared.array[0],
+        labels=np.zeros(size, dtype=np.uint8),
+        uncertainty=np.zeros(size, dtype=np.float32),
+        geometry=prepared.geometry,
+        colors=dict(enumerate(colors, start=1)),
+    )
+
+
+def _fill(scene: Scene, slab: Slab, probabilities: Tensor, unsure: Tensor) -> None:
+    cut: list[Any] = [slice(None)] * 3
+    cut[slab.axis] = slab.rows
+    scene.labels[tuple(cut)] = probabilities.argmax(0).cpu().numpy()
+    if scene.uncertainty is not None:
+        scene.uncertainty[tuple(cut)] = unsure.cpu().numpy()
 
 
 def rank(impressions: Sequence[Impression]) -> tuple[Ranked, ...]:

@@ -116,9 +116,18 @@ def canvas(rows: int, ratios: Sequence[float], *, width_inch: float = WIDTH_INCH
     return figure, figure.subplots(rows, len(ratios), squeeze=False, width_ratios=ratios)
 
 
-def png_of(figure: Any) -> bytes:
+def frame(ratio: float, width_inch: float) -> tuple[Any, Any]:
+    """Return a black figure of width over height `ratio`, and the axes that fill it."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
+
+    figure = Figure(figsize=(width_inch, width_inch / ratio), facecolor="black", dpi=DPI)
+    return figure, figure.add_axes((0.0, 0.0, 1.0, 1.0))
+
+
+def png_of(figure: Any, *, tight: bool = True) -> bytes:
     """Return the figure as PNG, without a date or the name of a program."""
-    figure.tight_layout(pad=0.6)
+    if tight:
+        figure.tight_layout(pad=0.6)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor="black", metadata={"Software": None})
     return buffer.getvalue()
@@ -137,6 +146,7 @@ def draw_scan(axis: Any, view: View, cut: Cut, scan: NDArray[Any] | None) -> Non
         )
     height, width = cut.edges_mm(view)
     axis.set_aspect(height / width)
+    axis.autoscale(False)  # what is drawn on top never widens the picture
     _annotate(axis, view, (rows, columns), width)
 
 

@@ -14,7 +14,14 @@ from PIL import Image
 from dycon_engine.data.cases import Label
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.inference import page as pages
-from dycon_engine.inference.pictures import draw_places, label_colors, nearest_voxel, scene_of
+from dycon_engine.inference.pictures import (
+    Scene,
+    draw_places,
+    draw_thumbnail,
+    label_colors,
+    nearest_voxel,
+    scene_of,
+)
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.report import Input, report
 from dycon_engine.inference.result import Wishes
@@ -105,6 +112,32 @@ def test_uncertainty_outline_and_ring_are_where_they_belong(segmented):
     assert tinted[1] > outline[1] + 0.1
     assert tinted[0] < outline[0] - 0.05
     assert "uncertainty" in picture.alt
+
+
+def test_a_thumbnail_shows_the_slice_of_the_most_uncertain_region():
+    """A bright slice above a dark one; the doubtful block lies in the bright one."""
+    size = (8, 40, 40)
+    scan = np.zeros(size, dtype=np.float32)
+    scan[6, 10:30, 10:30] = 1.0
+    unsure = np.zeros(size, dtype=np.float32)
+    unsure[6, 4:8, 0:4] = 0.9
+    values = np.zeros(size, dtype=np.uint8)
+    values[1, 18:22, 18:22] = 1
+    grid = Geometry.from_parts(size, (6.0, 2.0, 2.0))
+
+    def drawn(uncertainty):
+        scene = Scene(scan, values, uncertainty, grid, {1: "#FF0000"})
+        png = draw_thumbnail(scene, ("background", "a"))
+        return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+    there, nowhere = drawn(unsure), drawn(np.zeros_like(unsure))
+    bright = [(pixels.min(axis=2) > 200).mean() for pixels in (there, nowhere)]
+    assert bright[0] > 0.15
+    assert bright[1] < 0.05  # the slice of the labeled block
+    red = (nowhere[..., 0] > 200) & (nowhere[..., 1:].max(axis=2) < 60)
+    assert red.sum() > 10
+    assert abs(there.shape[0] - there.shape[1]) <= 2
+    assert (there[-3:, -3:] < 60).all()  # the ring at the rim has not widened the picture
 
 
 def test_the_nearest_voxel_stays_within_the_scan():
