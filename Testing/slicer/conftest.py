@@ -8,10 +8,11 @@ import os
 from ctypes.util import find_library
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
 
@@ -29,6 +30,13 @@ def _require(package: str, library: str) -> None:
         importlib.import_module(library)
     except ImportError as error:
         pytest.skip(f"{library} cannot be loaded ({error}); Debian: apt-get install {DEBIAN}")
+
+
+@pytest.fixture
+def new_children() -> Callable[[], set[psutil.Process]]:
+    """Return what lists the children of this process that the test started."""
+    before = set(psutil.Process().children())  # of tests that ran before in this process
+    return lambda: set(psutil.Process().children()) - before
 
 
 @pytest.fixture

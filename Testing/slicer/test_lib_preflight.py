@@ -32,7 +32,7 @@ def python(folder, code):
     return path
 
 
-def test_this_computer(tmp_path):
+def test_this_computer(tmp_path, new_children):
     before = psutil.Process().num_fds()
     machine = answer(Preflight(tmp_path / "not" / "there" / "yet"))
     cpu = next(device for device in machine.devices if device.kind == "cpu")
@@ -44,7 +44,7 @@ def test_this_computer(tmp_path):
     assert machine.cores == len(os.sched_getaffinity(0))
     assert machine.torch == sys.modules["torch"].__version__
     assert psutil.Process().num_fds() == before
-    assert psutil.Process().children() == []
+    assert new_children() == set()
 
 
 def test_the_engines_refusal_is_told_in_its_words(tmp_path):
@@ -60,20 +60,20 @@ def test_an_answer_that_makes_no_sense_is_refused(tmp_path, said):
         answer(asks)
 
 
-def test_no_answer_in_time_ends_the_question(tmp_path, monkeypatch):
+def test_no_answer_in_time_ends_the_question(tmp_path, monkeypatch, new_children):
     monkeypatch.setattr(question, "LIMIT_S", 0.5)
     asks = Preflight(tmp_path, python=python(tmp_path, "time.sleep(600)"))
     with pytest.raises(DyconError, match="did not answer"):
         answer(asks)
-    assert psutil.Process().children() == []
+    assert new_children() == set()
 
 
-def test_the_question_can_be_taken_back_at_any_time(tmp_path):
+def test_the_question_can_be_taken_back_at_any_time(tmp_path, new_children):
     asks = Preflight(tmp_path, python=python(tmp_path, "time.sleep(600)"))
     assert asks.poll() is None
     asks.kill()
     asks.kill()
-    assert psutil.Process().children() == []
+    assert new_children() == set()
 
 
 def machine(*devices):
