@@ -258,7 +258,10 @@ def test_a_changed_setting_reaches_the_run(desk):
     box = ui.settingsLayout.itemAt(0, qt.QFormLayout.FieldRole).widget()
     box.setValue(0.25)
     name = desk.logic.catalog.form("dycon").fields[0].name
-    assert desk.logic.request(5).settings == {f"method.{name}": 0.25}
+    settings = desk.logic.request(5).settings
+    assert {k: v for k, v in settings.items() if k.startswith("method.")} == {
+        f"method.{name}": 0.25
+    }
 
 
 def test_training_from_the_button_to_the_figures(desk):
