@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def main() -> None:
     """Draw every picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--work", type=Path, default=Path("picture-work"))
+    place = Path(tempfile.gettempdir()) / "dycon-pictures"
+    parser.add_argument("--work", type=Path, default=place, help=f"default: {place}")
     parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -218,7 +220,8 @@ def load_phantoms() -> None:
         for value, title in enumerate(LABELS[1:], start=1):
             mask = (phantom.label.array == value).astype(np.uint8)
             if number == 1 and value == 1:  # drawn a little into the other chamber
-                mask |= np.roll(mask, (6, 6), axis=(1, 2))
+                other = phantom.label.array == 2
+                mask |= other & np.roll(other, 5, axis=1)
             color = [part / 255 for part in COLORS[value - 1]]
             segment = drawn.GetSegmentation().AddEmptySegment(title, title, color)
             slicer.util.updateSegmentBinaryLabelmapFromArray(mask, drawn, segment, volume)

@@ -11,8 +11,7 @@ STEPS = 40
 
 
 def test_from_scene_to_a_better_model(slicer_scene, la2018, tmp_path):
-    build(la2018, tmp_path)
-    name = train_then_close_slicer(tmp_path)
+    name = train_then_close_slicer(build(la2018, tmp_path))
     made, person = attach_and_stop(tmp_path, name)
     resume_to_the_end(made, person, name)
     package_is_offered(made, person, tmp_path, name)
@@ -35,12 +34,10 @@ def build(la2018, tmp_path):
     made.dataset.save()
     loop.wait(made, loop.settled(made))
     assert (made.why_not(), made.dataset.findings, person.failures) == ("", [], [])
-    made.close()
+    return made
 
 
-def train_then_close_slicer(tmp_path):
-    made, _ = loop.panel(tmp_path)
-    made.open(tmp_path / "set")
+def train_then_close_slicer(made):
     loop.choose_tiny(made, STEPS)
     name = made.start().name
     loop.wait(made, lambda: made.running.watch.history.step >= 3)
