@@ -235,8 +235,12 @@ class BatchLogic:
                 path.unlink(missing_ok=True)
 
     def _fail(self, case: str, reason: str) -> None:
-        if case in self._rows:
-            self._rows[case] = Row(self._rows[case].name, False, reason)
+        """Note why a scan failed; its row says already which one it is."""
+        for item in self._plan.items if self._plan else ():
+            if item.case == case:
+                for said in (f"case '{case}': ", *(f"'{file}': " for file in item.files)):
+                    reason = reason.replace(said, "")
+                self._rows[case] = Row(item.name, False, reason)
 
     def _finish(self, trouble: str = "") -> None:
         good, bad = (sum(row.done is kind for row in self.rows) for kind in (True, False))

@@ -14,7 +14,7 @@ from DyCONSegmentationLib.session import Session
 from DyCONSegmentationLib.tables import Cell
 
 DISK, HIERARCHY, SEQUENCE = range(3)
-NAME, OUTCOME = range(2)
+NAME, RESULT, OUTCOME = range(3)
 
 
 class BatchSection:
@@ -32,7 +32,7 @@ class BatchSection:
         self._ui, self._session, self._batch, self._attempt = ui, session, batch, attempt
         self._folders: list[sources.Folder] = []
         self._summary = ""
-        tables.prepare(ui.batchTable, OUTCOME)
+        tables.prepare(ui.batchTable, RESULT)
         ui.batchKindSelector.connect("currentIndexChanged(int)", lambda _index: self.refresh())
         ui.batchSection.connect("contentsCollapsed(bool)", lambda _collapsed: self.refresh())
         ui.batchButton.connect("clicked()", lambda: attempt(self._start))
@@ -82,9 +82,10 @@ class BatchSection:
     def _show_rows(self) -> None:
         rows = []
         for row in self._batch.rows:
-            mark = {None: "waiting", True: "", False: "failed: "}[row.done]
-            words = f"{mark}{row.text}"
-            rows.append((Cell(row.name), Cell(words, bold=row.review or row.done is False)))
+            outcome = "failed" if row.done is False else "review" if row.review else ""
+            words = row.text if row.done is not None else "waiting"
+            tip = f"{row.name}: {words}"
+            rows.append((Cell(row.name, tip), Cell(words, tip), Cell(outcome, tip, bold=True)))
         self._ui.batchTable.visible = bool(rows)
         tables.fill(self._ui.batchTable, rows, most=10)
 

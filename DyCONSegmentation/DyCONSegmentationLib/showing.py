@@ -40,11 +40,11 @@ def show(result: Result, chosen: Parameters) -> None:
 
 
 def jump(position_ras: tuple[float, float, float]) -> None:
-    """Show a place (world RAS, mm) in all slice views, with a small cross if there is none yet."""
+    """Show a place (world RAS, mm) in all slice views, with a crosshair if there is none yet."""
     mrml.jump_to(position_ras)
     crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     if crosshair is not None and crosshair.GetCrosshairMode() == crosshair.NoCrosshair:
-        crosshair.SetCrosshairMode(crosshair.ShowSmallBasic)
+        crosshair.SetCrosshairMode(crosshair.ShowBasic)
 
 
 def _style_legend(uncertainty: Any) -> None:

@@ -102,7 +102,8 @@ def many(options, reporter):
             os.kill(os.getpid(), signal.SIGKILL)
         if case.name in wrong:
             failed.append(case.name)
-            reporter.emit(CaseDone(case=case.name, error="the scan is cut short; copy it again"))
+            error = f"'{case.images[0]}': is cut short; copy it again"
+            reporter.emit(CaseDone(case=case.name, error=error))
             continue
         for path in where.all():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,16 @@
 """`python -m Testing.slicer.segmentation.pictures` makes the pictures of docs/tutorial/segment.md.
 
 Panel and slice views are those of the module on the test host, the results those of the real engine
-on the sample scan. With a model and a scan of one's own, e.g. of a left atrium, two pictures more:
-`--model la.dycon --scan scan.nii.gz`.
+on the sample scan. With a real scan and a model for it two pictures more, here the shipped model
+and one of the left-atrium volumes that it was validated on:
+`--model DyCONSegmentation/Resources/Models/DyCONLeftAtriumLGE.dycon --scan scan.nii.gz`.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from dycon_engine.data.phantoms import make_phantoms
+from Testing.slicer.segmentation import make_sample
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "docs" / "tutorial" / "images"
@@ -40,6 +45,7 @@ def main() -> None:
     studio = Studio(options.output)
     studio.setup()
     studio.sample()
+    studio.many()
     studio.warning()
     if options.model and options.scan:
         studio.real(options.model, options.scan)
@@ -67,7 +73,7 @@ class Studio:
         """Take a picture of the panel as it is."""
         from Testing.slicer.host import qt as host
 
-        path = self.folder / f"{name}.png"
+        path = self.folder / f"segment-{name}.png"
         host.grab(self.module, path, dark=dark)
         shrink(path)
 
@@ -75,7 +81,7 @@ class Studio:
         """Take a picture of the three slice views."""
         from Testing.slicer.host import views
 
-        path = self.folder / f"{name}.png"
+        path = self.folder / f"segment-{name}.png"
         views.layout(path, size=VIEW)
         shrink(path)
 
@@ -84,27 +90,41 @@ class Studio:
         panel = self.module.panel
         panel.setup.missing = ["torch>=2.6", "nibabel>=5.2", "h5py>=3.10", "safetensors>=0.4.3"]
         panel.refresh()
-        self.panel("panel-setup")
+        self.panel("setup")
         panel.setup.missing = []
         panel.refresh()
-        self.panel("panel-idle")
+        self.panel("idle")
 
     def sample(self) -> None:
         """The way of the tutorial: run, result, review, dark."""
         self.ui.sampleButton.click()
-        self.panel("panel-ready")
-        self.run(lambda: self.session.run.progress.share > 0.4, "panel-running")
+        self.run(lambda: self.session.run.progress.share > 0.4, "running")
         self.only("segmentSection", "resultSection")
-        self.panel("panel-result")
+        self.panel("result")
         self.views("views-result")
         self.ui.regionTable.setCurrentCell(0, 0)
         self.ui.acceptButton.click()
         self.only("resultSection", "reviewSection")
-        self.panel("panel-review")
-        self.panel("panel-dark", dark=True)
+        self.panel("review")
+        self.panel("dark", dark=True)
         self.views("views-review")
-        self.only("batchSection")
-        self.panel("panel-batch")
+
+    def many(self) -> None:
+        """A folder of scans, one of which is cut short."""
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            make_phantoms(folder, count=4, labeled=0, seed=make_sample.SEED, first=300)
+            damaged = folder / "images" / "phantom302.nii.gz"
+            damaged.write_bytes(damaged.read_bytes()[:50_000])
+            self.session.choose(model=make_sample.MODEL.name)
+            self.only("batchSection")
+            self.ui.batchInputPath.currentPath = str(folder / "images")
+            self.ui.batchOutputPath.currentPath = str(folder / "results")
+            self.ui.batchButton.click()
+            self.wait(lambda: self.module.panel.batch.phase == "idle")
+            for path, words in (("Input", "C:/scans"), ("Output", "C:/results")):
+                getattr(self.ui, f"batch{path}Path").currentPath = words
+            self.panel("batch")
 
     def warning(self) -> None:
         """A scan that the model was not trained for."""
@@ -118,7 +138,7 @@ class Studio:
         slicer.util.updateVolumeFromArray(scan, (array.max() - array).astype(np.int16))
         self.run(lambda: False, "")
         self.only("resultSection")
-        self.panel("panel-warning")
+        self.panel("warning")
 
     def real(self, model: Path, scan: Path) -> None:
         """The slice views of a real scan."""
@@ -142,19 +162,28 @@ class Studio:
 
     def run(self, moment: Callable[[], bool], name: str) -> None:
         """Segment as chosen; take a picture at the moment."""
+        self.ui.segmentButton.click()
+        taken = [] if name else [name]
+
+        def over() -> bool:
+            if not taken and moment():
+                taken.append(name)
+                self.panel(name)
+            return bool(self.session.run.phase == "idle")
+
+        self.wait(over)
+        assert self.session.result is not None
+
+    def wait(self, over: Callable[[], bool]) -> None:
+        """Poll as the panel's timer does until it is over."""
         import slicer
 
-        self.ui.segmentButton.click()
-        end, taken = time.monotonic() + PATIENCE_S, not name
-        while self.session.run.phase != "idle":
+        end = time.monotonic() + PATIENCE_S
+        while not over():
             assert time.monotonic() < end
             self.module.panel.poll()
             slicer.app.processEvents()
-            if not taken and moment():
-                taken = True
-                self.panel(name)
             time.sleep(0.05)
-        assert self.session.result is not None
 
 
 def shrink(path: Path) -> Any:

@@ -97,7 +97,7 @@ def test_failures_are_listed_by_case_and_stop_nothing(desk):
     write_scans(desk, "a.nrrd", "b.nrrd", "c.nrrd")
     logic = run(desk, disk_plan(desk.path / "scans", desk.path / "results", 1), FAIL="b")
     assert outcomes(logic) == [("a", True), ("b", False), ("c", True)]
-    assert logic.rows[1].text == "the scan is cut short; copy it again"
+    assert logic.rows[1].text == "is cut short; copy it again"
     assert desk.heard == ["2 of 3 segmented, 1 failed"]
 
 

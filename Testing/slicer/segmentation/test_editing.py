@@ -91,11 +91,15 @@ def test_without_the_mask_confident_voxels_change_too(case):
 def test_the_editor_is_opened_before_our_choices_are_made(case):
     from DyCONSegmentationLib.editing import edit_uncertain, editor_node
 
+    calls = []
+
     def opened():
+        calls.append(True)
         assert editor_node().GetSegmentationNode() is None
         editor_node().SetMaskMode(3)  # as somebody left it
 
     edit_uncertain(case.result, THRESHOLD, opened)
+    assert calls == [True]
     node = editor_node()
     assert node.GetSegmentationNode() is case.result.segmentation
     assert node.GetSourceVolumeNode() is case.result.uncertainty

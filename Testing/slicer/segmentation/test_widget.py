@@ -519,8 +519,8 @@ def test_a_batch_from_the_panel(desk, tmp_path):
     assert ui.batchProgressBar.isVisibleTo(ui.batchSection)
     wait_idle(desk)
     rows = cells(ui.batchTable)
-    assert rows[0] == ["a", "left atrium 84.6 ml, left ventricle 120 ml"]
-    assert rows[1] == ["b", "failed: the scan is cut short; copy it again"]
+    assert rows[0] == ["a", "left atrium 84.6 ml, left ventricle 120 ml", "review"]
+    assert rows[1] == ["b", "is cut short; copy it again", "failed"]
     assert ui.batchLabel.text == "1 of 2 segmented, 1 failed"
     assert not ui.batchCancelButton.isVisibleTo(ui.batchSection)
 
