@@ -11,6 +11,7 @@ import slicer
 from DyCONSegmentationLib import tables, texts, training_set
 from DyCONSegmentationLib.results import Result
 from DyCONSegmentationLib.review import Mark
+from DyCONSegmentationLib.reviewing import Reviewing
 from DyCONSegmentationLib.session import Session
 from DyCONSegmentationLib.tables import Cell
 
@@ -21,9 +22,17 @@ FOLDER = "DyCONSegmentation/TrainingSetFolder"
 class ReviewSection:
     """Shows the review list of the result at hand."""
 
-    def __init__(self, ui: Any, session: Session, attempt: Any) -> None:
-        """Connect the widgets; arguments as those of `SegmentSection`."""
+    def __init__(self, ui: Any, session: Session, reviewing: Reviewing, attempt: Any) -> None:
+        """Connect the widgets.
+
+        Args:
+            ui: The widgets by name.
+            session: What they show.
+            reviewing: What they do.
+            attempt: Calls an action and tells a failure in one sentence.
+        """
         self._ui, self._session, self._attempt = ui, session, attempt
+        self._reviewing = reviewing
         tables.prepare(ui.regionTable, NEAR)
         ui.regionTable.connect("currentCellChanged(int,int,int,int)", self._on_region)
         for button, mark in (
@@ -31,10 +40,10 @@ class ReviewSection:
             (ui.fixedButton, Mark.FIXED),
             (ui.reopenButton, Mark.OPEN),
         ):
-            button.connect("clicked()", lambda mark=mark: session.mark(mark))
-        ui.nextButton.connect("clicked()", session.jump_to_next)
-        ui.editUncertainButton.connect("clicked()", lambda: attempt(session.edit_uncertain))
-        ui.editAllButton.connect("clicked()", lambda: attempt(session.edit_everything))
+            button.connect("clicked()", lambda mark=mark: reviewing.mark(mark))
+        ui.nextButton.connect("clicked()", reviewing.jump_to_next)
+        ui.editUncertainButton.connect("clicked()", lambda: attempt(reviewing.edit_uncertain))
+        ui.editAllButton.connect("clicked()", lambda: attempt(reviewing.edit_everything))
         ui.trainingButton.connect("clicked()", self._on_training)
 
     def refresh(self) -> None:
@@ -51,7 +60,7 @@ class ReviewSection:
             rows.append([Cell(word, "Click to see it in all slice views") for word in words])
         tables.fill(self._ui.regionTable, rows, most=8, right=(RANK, MILLILITERS, UNSURE))
         self._select(result)
-        chosen = bool(self._session.rank)
+        chosen = bool(self._reviewing.rank)
         for button in (self._ui.acceptButton, self._ui.fixedButton, self._ui.reopenButton):
             button.enabled = chosen
         self._ui.nextButton.enabled = review.left > 0
@@ -61,7 +70,7 @@ class ReviewSection:
     def _select(self, result: Result) -> None:
         table = self._ui.regionTable
         ranks = [region.rank for region in result.review.regions]
-        row = ranks.index(self._session.rank) if self._session.rank in ranks else -1
+        row = ranks.index(self._reviewing.rank) if self._reviewing.rank in ranks else -1
         if table.currentRow() != row:
             blocked = table.blockSignals(True)
             table.setCurrentCell(row, RANK)
@@ -70,7 +79,7 @@ class ReviewSection:
     def _on_region(self, row: int, *_others: int) -> None:
         result = self._session.result
         if result is not None and 0 <= row < len(result.review.regions):
-            self._session.jump(result.review.regions[row].rank)
+            self._reviewing.jump(result.review.regions[row].rank)
 
     def _on_training(self) -> None:
         settings, window = slicer.app.userSettings(), slicer.util.mainWindow()
@@ -87,4 +96,4 @@ class ReviewSection:
             training_set.next_name(Path(folder)),
         )
         if name:
-            self._attempt(lambda: self._session.add_to_training_set(Path(folder), name))
+            self._attempt(lambda: self._reviewing.add_to_training_set(Path(folder), name))

@@ -1,4 +1,4 @@
-"""What the panel shows and does, without Qt: choices, models, the result at hand, its review.
+"""What the panel shows, without Qt: choices, models, the run, the result at hand.
 
 Choices live in the parameter node and results in their segmentations, so a session has next to no
 state of its own: after a scene was closed or loaded it shows what is there.
@@ -7,7 +7,7 @@ state of its own: after a scene was closed or loaded it shows what is there.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,9 @@ from typing import Any
 import slicer
 
 from dycon_engine.errors import InputError
-from DyCONLib import mrml
 from DyCONLib.models import Broken, Model, find_models, import_model
 from DyCONLib.signal import Signal
-from DyCONSegmentationLib import editing, orders, showing, training_set
+from DyCONSegmentationLib import orders, showing
 from DyCONSegmentationLib.channels import preselect
 from DyCONSegmentationLib.logic import SegmentationLogic
 from DyCONSegmentationLib.parameters import (
@@ -32,11 +31,7 @@ from DyCONSegmentationLib.results import (
     find_result,
     is_result,
     is_scan,
-    keep_review,
-    mark_corrected,
-    region_position,
 )
-from DyCONSegmentationLib.review import Mark
 
 
 @dataclass(frozen=True)
@@ -45,14 +40,12 @@ class Surroundings:
 
     Attributes:
         model_folders: Where models are looked for; imports go to the first.
-        open_editor: Shows the module Segment Editor.
         sample: A small scan that comes with the module.
         sample_model: File name of the model that fits it.
         missing: Returns what must be installed first.
     """
 
     model_folders: tuple[Path, ...]
-    open_editor: Callable[[], Any]
     sample: Path
     sample_model: str
     missing: Callable[[], Sequence[str]] = tuple
@@ -67,7 +60,6 @@ class Session:
         self.run = run
         self._surroundings = surroundings
         self._found: list[Model | Broken] = []
-        self.rank = 0  # of the region that was jumped to last
         self.run.finished.connect(self._take)
         self.find_models()
 
@@ -215,7 +207,6 @@ class Session:
         self.run.segment(self.volumes, self.model, self.parameters)
 
     def _take(self, result: Result) -> None:
-        self.rank = 0
         self.choose(result=result.segmentation.GetID(), output="", show_overlay=True)
         self.show()
 
@@ -237,7 +228,6 @@ class Session:
     def show_result(self, node_id: str) -> None:
         """Make another result the one at hand and show it."""
         if node_id != self.parameters.result:
-            self.rank = 0
             self.choose(result=node_id)
             self.show()
 
@@ -245,81 +235,6 @@ class Session:
         """Draw scan, uncertainty and legend in the slice views as chosen."""
         if self.result is not None:
             showing.show(self.result, self.parameters)
-
-    # review
-
-    def jump(self, rank: int) -> None:
-        """Show the region of this rank in all slice views."""
-        position = region_position(self.result, rank) if self.result else None
-        if position is not None:
-            self.rank = rank
-            showing.jump(position)
-            self.changed.emit()
-
-    def jump_to_next(self) -> None:
-        """Show the next region that is open."""
-        region = self.result.review.next_open(self.rank) if self.result else None
-        if region is not None:
-            self.jump(region.rank)
-
-    def mark(self, mark: Mark) -> None:
-        """Mark the region at hand and show the next open one; reopening stays where it is."""
-        result = self.result
-        if result is None or not self.rank:
-            return
-        review = result.review.marked(self.rank, mark)
-        keep_review(result.segmentation, review)
-        if mark is Mark.FIXED or review.left == 0:
-            mark_corrected(result.segmentation)
-        if mark is not Mark.OPEN:
-            self.jump_to_next()
-        self.changed.emit()
-
-    def edit_uncertain(self) -> None:
-        """Open Segment Editor so that only what is colored can be changed.
-
-        Raises:
-            InputError: There is no uncertainty to go by.
-        """
-        if self.result is not None:
-            self.choose(show_overlay=True)
-            self.show()  # before the editor: it then leaves the views alone
-            threshold = self.parameters.hide_below
-            editing.edit_uncertain(self.result, threshold, self._surroundings.open_editor)
-
-    def edit_everything(self) -> None:
-        """Open Segment Editor without a limit."""
-        if self.result is not None:
-            editing.edit_everything(self.result, self._surroundings.open_editor)
-
-    def add_to_training_set(self, folder: Path, name: str) -> Path:
-        """Write the scan and its corrected segmentation into a data set; return the label file.
-
-        Raises:
-            DyconError: The name is taken, a structure is unknown there, or a file cannot be
-                written; the data set is as before.
-        """
-        result = self.result
-        if result is None or result.volume is None:
-            raise InputError("the scan of this result is not in the scene any more")
-        if result.channels > 1:
-            raise InputError(
-                f"this model takes {result.channels} volumes per case; add the case in module "
-                "DyCON Training, from the scene"
-            )
-        values = training_set.label_values(folder, result.labels, tuple(result.colors))
-        _, label = training_set.add_case(
-            folder,
-            name,
-            write_image=lambda path: mrml.export_volume(result.volume, path),
-            write_label=lambda path: _write_label(result, path, values),
-        )
-        mark_corrected(result.segmentation)
-        return label
-
-
-def _write_label(result: Result, path: Path, values: Mapping[str, int]) -> None:
-    mrml.export_segmentation(result.segmentation, result.volume, path, values)
 
 
 def _active_volume() -> Any:

@@ -19,6 +19,7 @@ from DyCONSegmentationLib.batch_section import BatchSection
 from DyCONSegmentationLib.logic import Phase, SegmentationLogic
 from DyCONSegmentationLib.result_section import ResultSection
 from DyCONSegmentationLib.review_section import ReviewSection
+from DyCONSegmentationLib.reviewing import Reviewing
 from DyCONSegmentationLib.run import StartJob
 from DyCONSegmentationLib.segment_section import SegmentSection
 from DyCONSegmentationLib.session import Session, Surroundings
@@ -34,7 +35,9 @@ class Panel:
 
     Attributes:
         session: What is shown.
+        reviewing: What is done with a result.
         batch: The batch.
+        setup: Whether this computer can segment.
     """
 
     def __init__(self, ui: Any, resources: Path, start: StartJob | None = None) -> None:
@@ -49,6 +52,7 @@ class Panel:
         run = SegmentationLogic(start, temporary)
         self.setup = Setup(missing_packages, Installer(), lambda: _preflight(temporary))
         self.session = Session(run, surroundings(resources, lambda: self.setup.missing))
+        self.reviewing = Reviewing(self.session, _open_editor)
         self.batch = BatchLogic(start, temporary)
         self._segment = SegmentSection(ui, self.session, attempt, self._batch_runs)
         self._batch = BatchSection(ui, self.session, self.batch, attempt)
@@ -56,7 +60,7 @@ class Panel:
             SetupSection(ui, self.setup, attempt),
             self._segment,
             ResultSection(ui, self.session, attempt),
-            ReviewSection(ui, self.session, attempt),
+            ReviewSection(ui, self.session, self.reviewing, attempt),
             self._batch,
         )
         self._observed: list[int] = []
@@ -146,12 +150,15 @@ def _preflight(folder: Path) -> Preflight:
     return Preflight(folder, environment=slicer.util.startupEnvironment())
 
 
+def _open_editor() -> None:
+    slicer.util.selectModule("SegmentEditor")
+
+
 def surroundings(resources: Path, missing: Callable[[], list[str]]) -> Surroundings:
-    """Return where Slicer keeps models, and how it opens Segment Editor."""
+    """Return where Slicer keeps models, and where the sample lies."""
     own = models_folder(slicer.app.slicerUserSettingsFilePath)
     return Surroundings(
         model_folders=(own, resources / "Models"),
-        open_editor=lambda: slicer.util.selectModule("SegmentEditor"),
         sample=resources / "Samples" / "DyCONPhantomHeart.nrrd",
         sample_model="DyCONPhantomHeart.dycon",
         missing=missing,

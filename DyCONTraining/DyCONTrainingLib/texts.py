@@ -97,4 +97,5 @@ def setup_text(missing: list[str]) -> str:
 def bar_style(color: tuple[int, int, int]) -> str:
     """Return the style of a sentence with a colored bar at its left, readable on dark and light."""
     red, green, blue = color
-    return f"QLabel {{ border-left: 4px solid rgb({red}, {green}, {blue}); padding-left: 6px; }}"
+    left = f"border-left: 4px solid rgb({red}, {green}, {blue})"
+    return f"QLabel {{ border: 0px; {left}; padding-left: 6px; }}"

@@ -150,7 +150,7 @@ class Studio:
         self.session.choose_volume(0, node.GetID())
         self.run(lambda: False, "")
         self.views("views-real")
-        self.session.jump(1)
+        self.module.panel.reviewing.jump(1)
         self.views("views-real-review")
 
     def only(self, *names: str) -> None:

@@ -19,6 +19,7 @@ SIZE = (8, 9, 10)
 def desk(slicer_scene, package, tmp_path):
     """A session on an empty scene with one model in the person's folder."""
     from DyCONSegmentationLib.logic import SegmentationLogic
+    from DyCONSegmentationLib.reviewing import Reviewing
     from DyCONSegmentationLib.session import Session, Surroundings
 
     own, shipped = tmp_path / "own", tmp_path / "shipped"
@@ -30,7 +31,6 @@ def desk(slicer_scene, package, tmp_path):
     def new_session():
         around = Surroundings(
             model_folders=(own, shipped),
-            open_editor=lambda: desk.opened.append(True),
             sample=tmp_path / "sample.nrrd",
             sample_model="tiny.dycon",
         )
@@ -40,6 +40,7 @@ def desk(slicer_scene, package, tmp_path):
 
     desk.new_session = new_session
     desk.session = new_session()
+    desk.review = Reviewing(desk.session, lambda: desk.opened.append(True))
     return desk
 
 
@@ -151,8 +152,10 @@ def test_the_newest_result_is_shown_until_another_is_chosen(desk):
     first, *_ = add_result("first")
     second, *_ = add_result("second")
     assert desk.session.result.segmentation is second
+    desk.review.jump(1)
     desk.session.show_result(first.GetID())
     assert desk.session.result.segmentation is first
+    assert desk.review.rank == 0  # that was a region of the other one
     desk.scene.RemoveNode(first)
     assert desk.session.result.segmentation is second
 
@@ -171,36 +174,36 @@ def test_jumping_shows_the_region_in_all_views_also_under_a_transform(desk):
     import slicer
 
     add_result(moved=True)
-    desk.session.jump(2)  # at RAS 20, 5, 2 of the scan
+    desk.review.jump(2)  # at RAS 20, 5, 2 of the scan
     x, y, z = 5.0 - 5.0, 20.0, 2.0 - 3.0  # turned a quarter and moved
     offsets = {
         view.GetName(): view.GetSliceOffset()
         for view in slicer.util.getNodesByClass("vtkMRMLSliceNode")
     }
     assert offsets == pytest.approx({"Red": z, "Yellow": x, "Green": y})
-    assert desk.session.rank == 2
-    desk.session.jump(99)
-    assert desk.session.rank == 2
+    assert desk.review.rank == 2
+    desk.review.jump(99)
+    assert desk.review.rank == 2
 
 
 def test_marking_goes_to_the_next_open_region_and_is_kept_in_the_scene(desk):
     from DyCONSegmentationLib.review import Mark
 
     segmentation, *_ = add_result()
-    desk.session.mark(Mark.FIXED)  # nothing is chosen yet
+    desk.review.mark(Mark.FIXED)  # nothing is chosen yet
     assert desk.session.result.review.left == 3
-    desk.session.jump_to_next()
-    assert desk.session.rank == 1
-    desk.session.mark(Mark.ACCEPTED)
-    assert (desk.session.rank, desk.session.result.review.left) == (2, 2)
+    desk.review.jump_to_next()
+    assert desk.review.rank == 1
+    desk.review.mark(Mark.ACCEPTED)
+    assert (desk.review.rank, desk.session.result.review.left) == (2, 2)
     assert segmentation.GetAttribute("DyCON.Corrected") is None
-    desk.session.mark(Mark.FIXED)
+    desk.review.mark(Mark.FIXED)
     assert segmentation.GetAttribute("DyCON.Corrected") == "yes"
-    desk.session.mark(Mark.ACCEPTED)
-    assert (desk.session.rank, desk.session.result.review.left) == (3, 0)
+    desk.review.mark(Mark.ACCEPTED)
+    assert (desk.review.rank, desk.session.result.review.left) == (3, 0)
     assert desk.new_session().result.review.left == 0
-    desk.session.mark(Mark.OPEN)
-    assert (desk.session.rank, desk.session.result.review.left) == (3, 1)
+    desk.review.mark(Mark.OPEN)
+    assert (desk.review.rank, desk.session.result.review.left) == (3, 1)
 
 
 def test_editing_shows_the_overlay_and_masks_what_is_not_colored(desk):
@@ -208,14 +211,14 @@ def test_editing_shows_the_overlay_and_masks_what_is_not_colored(desk):
 
     _, scan, uncertainty = add_result()
     desk.session.choose(show_overlay=False, hide_below=0.4)
-    desk.session.edit_uncertain()
+    desk.review.edit_uncertain()
     assert desk.opened == [True]
     assert is_masked(editor_node())
     assert editor_node().GetSourceVolumeIntensityMaskRange() == (0.4, 1.0)
     view = desk.scene.GetNodeByID("vtkMRMLSliceCompositeNodeRed")
     assert view.GetForegroundVolumeID() == uncertainty.GetID()
     assert view.GetBackgroundVolumeID() == scan.GetID()
-    desk.session.edit_everything()
+    desk.review.edit_everything()
     assert not is_masked(editor_node())
 
 
@@ -242,7 +245,7 @@ def test_a_corrected_case_goes_into_a_data_set_that_the_engine_reads(desk, tmp_p
     from dycon_engine.data.layouts import find_cases
 
     segmentation, scan, _ = add_result("Doe^Jane", moved=True)
-    desk.session.add_to_training_set(tmp_path / "set", "case-001")
+    desk.review.add_to_training_set(tmp_path / "set", "case-001")
     assert segmentation.GetAttribute("DyCON.Corrected") == "yes"
     [case] = find_cases(tmp_path / "set", DataConfig()).cases
     assert case.name == "case-001"
@@ -262,14 +265,14 @@ def test_what_cannot_be_added_is_said(desk, tmp_path):
     segmentation, scan, _ = add_result()
     segmentation.GetSegmentation().AddEmptySegment("scar", "scar")
     with pytest.raises(InputError, match="segment 'scar': is not among the labels of the model"):
-        desk.session.add_to_training_set(tmp_path / "set", "case-001")
+        desk.review.add_to_training_set(tmp_path / "set", "case-001")
     segmentation.GetSegmentation().RemoveSegment("scar")
     segmentation.SetAttribute("DyCON.Channels", "2")
     with pytest.raises(InputError, match="takes 2 volumes per case"):
-        desk.session.add_to_training_set(tmp_path / "set", "case-001")
+        desk.review.add_to_training_set(tmp_path / "set", "case-001")
     desk.scene.RemoveNode(scan)
     with pytest.raises(InputError, match="not in the scene any more"):
-        desk.session.add_to_training_set(tmp_path / "set", "case-001")
+        desk.review.add_to_training_set(tmp_path / "set", "case-001")
     assert not (tmp_path / "set").exists()
 
 
@@ -297,8 +300,8 @@ def test_exports_are_whole_files_and_nothing_of_the_scene_changes(desk, tmp_path
     page = desk.scene.AddNewNodeByClass("vtkMRMLTextNode")
     page.SetText("<html>page</html>")
     segmentation.SetNodeReferenceID("DyCON.Page", page.GetID())
-    desk.session.jump(1)
-    desk.session.mark(Mark.FIXED)
+    desk.review.jump(1)
+    desk.review.mark(Mark.FIXED)
     before = node_ids(desk.scene)
     named = {export.write.__name__: export for export in EXPORTS}
     result = desk.session.result
