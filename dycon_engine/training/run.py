@@ -15,7 +15,7 @@ from dycon_engine.data.cases import Case
 from dycon_engine.data.hidden import ORACLE_NOTICE
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.data.splits import apply_split
-from dycon_engine.errors import InputError
+from dycon_engine.errors import DyconError, InputError
 from dycon_engine.jobs.lock import RunLock
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods.base import Method
@@ -59,8 +59,17 @@ def train(request: Request, reporter: Reporter) -> Table:
     """Do the run and return the summary of its terminal event.
 
     Raises:
-        DyconError: One line; what was written until then can be resumed.
+        DyconError: One line, without the folders above data and run, whose names may tell who the
+            patients are; what was written until then can be resumed.
     """
+    try:
+        return _run(request, reporter)
+    except DyconError as error:  # it stays in the folder of the run
+        error.args = (_without_folders(str(error), request),)
+        raise
+
+
+def _run(request: Request, reporter: Reporter) -> Table:
     run = RunDirectory(request.run_dir)
     run.require_free(resume=request.resume)
     stored = run.read_config() if request.resume else None
@@ -73,17 +82,18 @@ def train(request: Request, reporter: Reporter) -> Table:
         on_notice = partial(reporter.warn, "device")
         process = stack.enter_context(start_process(config.training, on_notice))
         resumed = run.read_split() if request.resume else None
-        plan = process.from_main(
-            lambda: make_plan(
-                find_cases(request.data, config.data), config, reporter, resumed=resumed
-            )
-        )
-        if process.is_main:
-            run.path.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(RunLock(run.lock))
-            run.require_role(resume=request.resume)
-            reporter.attach(run.path)
-            stack.callback(_remove_cache, run, reporter)
+
+        def planned() -> Plan:
+            if run.path.is_dir():  # from here on it tells how far it is, and hears `cancel`
+                _take(run, stack, reporter, resume=request.resume)
+            dataset = find_cases(request.data, config.data)
+            plan = make_plan(dataset, config, reporter, resumed=resumed)
+            if reporter.run_dir is None:  # nothing is written for data that cannot be used
+                run.path.mkdir(parents=True, exist_ok=True)
+                _take(run, stack, reporter, resume=request.resume)
+            return plan
+
+        plan = process.from_main(planned)
         process.wait()
         reporter.computes_on(str(process.device), device_name(process.device))
         return _train(request, run, plan, process, reporter)
@@ -136,6 +146,18 @@ def _train(
     if method.sees_hidden_labels:
         summary |= {"oracle": True, "notice": ORACLE_NOTICE}
     return summary | loop.speed.summary() | {"peak_memory_mib": peak_memory_mib(process.device)}
+
+
+def _take(run: RunDirectory, stack: ExitStack, reporter: Reporter, *, resume: bool) -> None:
+    """Lock the folder of the run until `stack` ends, and report into it.
+
+    Raises:
+        InputError: Another process has it, or it holds another run.
+    """
+    stack.enter_context(RunLock(run.lock))
+    run.require_role(resume=resume)
+    reporter.attach(run.path)
+    stack.callback(_remove_cache, run, reporter)
 
 
 def _previewer(
@@ -223,6 +245,19 @@ def _compile(method: Method, process: Process, config: RunConfig, reporter: Repo
 def _validation_cases(plan: Plan) -> tuple[Case, ...]:
     visible = apply_split(plan.dataset, plan.split)
     return tuple(visible.case(name) for name in plan.split.validation)
+
+
+def _without_folders(text: str, request: Request) -> str:
+    """Return `text` with paths that begin at the folder of the data or of the run."""
+    folders = {folder for path in (request.data, request.run_dir) for folder in _above(path)}
+    for folder in sorted(folders, key=len, reverse=True):
+        text = text.replace(folder, "")
+    return text
+
+
+def _above(path: Path) -> list[str]:
+    """Return the folders above `path`, as given and without links, each with its separator."""
+    return [str(p / "_")[:-1] for q in (path.absolute(), path.resolve()) for p in q.parents[:-1]]
 
 
 def _remove_cache(run: RunDirectory, reporter: Reporter) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dycon_engine.data.cases import Label
+from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.networks import NetworkBuilder
 from dycon_engine.package import load_package, save_package
 from Testing.engine.training import small_run
@@ -91,6 +92,39 @@ def test_cancel_keeps_a_checkpoint_and_no_pixels_and_resume_is_exact(data, tmp_p
     assert small_run.fingerprint(run_dir) == small_run.fingerprint(tmp_path / "whole")
     started = [event for event in small_run.events(run_dir) if event["event"] == "started"]
     assert [event["device"] for event in started] == ["", "cpu", "", "cpu"]
+
+
+def test_a_run_can_be_watched_and_stopped_while_scans_are_read(data, tmp_path, monkeypatch):
+    """In a folder that is there, as a panel makes it, before anything else is written."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    emit, seen = Reporter.emit, []
+
+    def stop_at_once(self, event):
+        emit(self, event)
+        if event.kind == "stage":
+            seen.append((event.name, kinds(run_dir), (run_dir / "lock").exists()))
+            (run_dir / "cancel").touch()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reporter, "emit", stop_at_once)
+        assert small_run.run(data, run_dir) == 3
+    assert seen == [("audit", ["started", "stage"], True)]
+    assert kinds(run_dir)[-1] == "cancelled"
+    assert {path.name for path in run_dir.iterdir()} <= {"events.jsonl", "log.txt"}
+    assert small_run.run(data, run_dir, "training.steps=1") == 0  # it is free for another start
+
+
+def test_a_bad_data_set_is_told_in_the_folder_where_it_is_there(tmp_path):
+    data = small_run.write_scans(tmp_path / "data")
+    (data / "images" / "scan0.nii.gz").write_bytes(b"\x1f\x8bnonsense")
+    (tmp_path / "run").mkdir()
+    assert small_run.run(data, tmp_path / "run") == 2
+    (last,) = small_run.events(tmp_path / "run")[-1:]
+    assert (last["event"], last["exit_code"]) == ("failed", 2)
+    assert "case 'scan0': 'data/images/scan0.nii.gz': not a whole" in last["message"]
+    assert str(tmp_path) not in (tmp_path / "run" / "events.jsonl").read_text()
+    assert not (tmp_path / "run" / "lock").exists()
 
 
 def test_a_damaged_checkpoint_falls_back_with_a_warning(data, tmp_path, monkeypatch):
