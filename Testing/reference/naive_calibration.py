@@ -53,6 +53,17 @@ def aurc(uncertainty, wrong):
     return sum(results) / len(results)
 
 
+def captured(uncertainty, wrong, share):
+    """Mean over all orders of equal uncertainties (few voxels only)."""
+    count = math.ceil(share * len(wrong))
+    results = []
+    for order in itertools.permutations(range(len(wrong))):
+        if any(uncertainty[a] < uncertainty[b] for a, b in itertools.pairwise(order)):
+            continue
+        results.append(sum(wrong[voxel] for voxel in order[:count]) / sum(wrong))
+    return sum(results) / len(results)
+
+
 def near(surface, shape, spacing, band):
     found = set()
     for index in itertools.product(*map(range, shape)):

@@ -1,4 +1,4 @@
-"""How far stated confidence can be believed: temperature, ECE, reliability, risk-coverage.
+"""How far stated confidence can be believed: temperature, ECE, risk-coverage, errors captured.
 
 All functions take voxels as rows and accept numpy arrays or CPU tensors. Confidence is the largest
 class probability; a voxel is right where its most probable class is the reference's.
@@ -6,6 +6,7 @@ class probability; a voxel is right where its most probable class is the referen
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from dycon_engine.evaluation.surfaces import surface_positions
 Floats = NDArray[np.float64]
 BINS = 15  # equal-width confidence bins, as Guo et al. 2017
 TEMPERATURE_RANGE = (0.05, 20.0)
+MOST_UNCERTAIN = 0.05  # share of a scan's voxels in which errors are looked for
 
 
 class Reliability(NamedTuple):
@@ -41,8 +43,13 @@ class Reliability(NamedTuple):
 
     @property
     def ece(self) -> float:
-        """Expected calibration error: mean gap of confidence and accuracy, weighted by voxels."""
+        """Expected calibration error: mean gap of confidence and accuracy, weighted by voxels.
+
+        NaN where there is no voxel.
+        """
         filled = self.voxels > 0
+        if not filled.any():
+            return float("nan")
         gaps = np.abs(self.confidence - self.accuracy)[filled]
         return float((gaps * self.voxels[filled]).sum() / self.voxels.sum())
 
@@ -150,6 +157,42 @@ def risk_coverage(uncertainty: ArrayLike, wrong: ArrayLike, *, points: int = 101
     risk = np.cumsum(np.repeat(share, size)) / np.arange(1, doubt.size + 1)
     kept = np.unique(np.linspace(1, doubt.size, min(points, doubt.size)).round().astype(np.int64))
     return RiskCoverage(kept / doubt.size, risk[kept - 1], float(risk.mean()))
+
+
+def captured_errors(
+    uncertainty: ArrayLike, wrong: ArrayLike, *, share: float = MOST_UNCERTAIN
+) -> float:
+    """Return which part of the `wrong` voxels lies among the `share` most uncertain ones.
+
+    Voxels of equal uncertainty count as if drawn in random order.
+
+    Args:
+        uncertainty: (N,) or (D, H, W), all voxels of one scan.
+        wrong: The same shape, booleans.
+        share: Of the voxels, rounded up to a whole one; above 0, at most 1.
+
+    Returns:
+        0 to 1; NaN where nothing is wrong.
+
+    Raises:
+        InputError: No voxel, or shapes that do not fit.
+    """
+    doubt = np.asarray(uncertainty).reshape(-1)
+    errors = np.asarray(wrong, dtype=np.bool_).reshape(-1)
+    if not doubt.size or doubt.size != errors.size:
+        raise InputError(
+            f"captured errors: {doubt.size} uncertainties for {errors.size} voxels; expected equal "
+            "numbers above 0"
+        )
+    total = np.count_nonzero(errors)
+    if not total:
+        return float("nan")
+    count = math.ceil(share * doubt.size)
+    least = np.partition(doubt, doubt.size - count)[doubt.size - count]
+    above, equal = doubt > least, doubt == least
+    drawn = (count - np.count_nonzero(above)) / np.count_nonzero(equal)
+    found = np.count_nonzero(errors & above) + drawn * np.count_nonzero(errors & equal)
+    return float(found / total)
 
 
 def near_boundary(

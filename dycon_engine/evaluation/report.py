@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine.errors import InputError
+from dycon_engine.evaluation.calibration import MOST_UNCERTAIN
 from dycon_engine.evaluation.plots import draw_reliability, draw_risk_coverage, draw_strips
 from dycon_engine.evaluation.summaries import (
     METRICS,
@@ -172,6 +173,11 @@ def findings(report: Report) -> tuple[str, ...]:
         if row.absent:
             text += f"; absent from both in {count(row.absent, 'case')}"
         lines.append(text + ".")
+    for predictions in report.sets:
+        found = predictions.calibration
+        if found is not None and found.reference.voxels.sum():
+            who = f"{predictions.name}: " if len(report.sets) > 1 else ""
+            lines.append(f"{who}{_trust(found)}")
     lines += [
         f"{d.name}: {d.first} minus {d.second} {d.mean:+.3f} Dice; better in {d.better}, "
         f"worse in {d.worse} of {count(d.pairs, 'case')}."
@@ -179,6 +185,20 @@ def findings(report: Report) -> tuple[str, ...]:
         if d.metric == "dice" and d.pairs
     ]
     return tuple(lines)
+
+
+def _trust(found: Calibration) -> str:
+    """Return what the uncertainty is worth, as a sentence."""
+    text = (
+        f"Stated confidence is off by {found.reference.ece:.3f} on average (ECE) within "
+        f"{found.band_mm:g} mm of the reference's surface"
+    )
+    if not math.isnan(found.mean_captured):
+        text += (
+            f"; the {MOST_UNCERTAIN:.0%} most uncertain voxels of a scan hold "
+            f"{found.mean_captured:.0%} of its errors"
+        )
+    return f"{text}."
 
 
 def to_html(report: Report) -> str:
@@ -238,6 +258,12 @@ def _calibration(found: Calibration | None) -> dict[str, Any]:
     return {
         "ece_all": found.everywhere.ece,
         "ece_boundary": found.boundary.ece,
+        "ece_reference": found.reference.ece,
+        "errors_in_most_uncertain": {
+            "share_of_voxels": MOST_UNCERTAIN,
+            "mean": found.mean_captured,
+            "cases": list(found.captured),
+        },
         "aurc_boundary": found.risk.aurc,
         "band_mm": found.band_mm,
         "cases": found.cases,

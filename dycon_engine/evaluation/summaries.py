@@ -31,17 +31,27 @@ class Calibration:
 
     Attributes:
         everywhere: Reliability of a sample of all voxels.
-        boundary: Reliability of the voxels within `band_mm` of a boundary.
-        risk: Risk-coverage of these boundary voxels by entropy.
+        boundary: Reliability of the voxels within `band_mm` of a boundary of either label map.
+        reference: Reliability of the voxels within `band_mm` of the reference's surface.
+        risk: Risk-coverage of the voxels of `boundary` by entropy.
+        captured: Per case, which part of the wrong voxels lies among the 5 % of the scan's voxels
+            of highest entropy; NaN where nothing is wrong.
         band_mm: Width of the band, millimetres.
         cases: Number of cases with probabilities.
     """
 
     everywhere: Reliability
     boundary: Reliability
+    reference: Reliability
     risk: RiskCoverage
+    captured: tuple[float, ...]
     band_mm: float
     cases: int
+
+    @property
+    def mean_captured(self) -> float:
+        """Mean of `captured` over the cases with errors; NaN where there is none."""
+        return summarize(self.captured).mean
 
 
 @dataclass(frozen=True)

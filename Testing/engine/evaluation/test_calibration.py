@@ -87,6 +87,29 @@ def test_risk_falls_to_zero_where_doubt_finds_every_error():
     np.testing.assert_allclose(found.risk, [0, 0, 0, 1 / 4, 2 / 5])
 
 
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.5, 0.8, 1.0])
+def test_captured_errors_equal_the_mean_over_orders_of_ties(share):
+    uncertainty = [0.1, 0.3, 0.3, 0.3, 0.9, 0.9, 0.2]
+    wrong = [0, 1, 0, 1, 1, 0, 1]
+    found = ours.captured_errors(uncertainty, np.array(wrong, dtype=bool), share=share)
+    assert found == pytest.approx(naive.captured(uncertainty, wrong, share))
+
+
+def test_captured_errors_of_a_volume_without_errors_are_undefined():
+    assert np.isnan(ours.captured_errors(np.zeros((2, 3, 4)), np.zeros((2, 3, 4))))
+    with pytest.raises(InputError, match="3 uncertainties for 2 voxels"):
+        ours.captured_errors([0.1, 0.2, 0.3], [True, False])
+
+
+def test_near_the_reference_leaves_the_prediction_s_own_surface_out():
+    reference, prediction = np.zeros((2, 3, 3, 40), dtype=np.uint8)
+    reference[..., 3], prediction[..., 30] = 1, 1
+    alone = ours.near_boundary(reference, reference, spacing_mm=(1, 1, 1), band_mm=5.0)
+    assert np.flatnonzero(alone[1, 1]).tolist() == list(range(9))
+    both = ours.near_boundary(prediction, reference, spacing_mm=(1, 1, 1), band_mm=5.0)
+    assert np.flatnonzero(both[1, 1]).tolist() == [*range(9), *range(25, 36)]
+
+
 def test_near_boundary_equals_the_loops():
     rng = np.random.default_rng(3)
     prediction = np.zeros((6, 9, 8), dtype=np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -40,7 +41,15 @@ def calibration():
     random = np.random.default_rng(0)
     sure, right = random.uniform(0.5, 1, 500), random.random(500) < 0.8
     curve = reliability_of(sure, right)
-    return Calibration(curve, curve, risk_coverage(1 - sure, ~right), band_mm=5.0, cases=2)
+    return Calibration(
+        everywhere=curve,
+        boundary=curve,
+        reference=curve,
+        risk=risk_coverage(1 - sure, ~right),
+        captured=(0.75, float("nan"), 0.85),
+        band_mm=5.0,
+        cases=3,
+    )
 
 
 def made(**more):
@@ -146,3 +155,25 @@ def test_a_metric_undefined_for_every_case_is_drawn_as_such():
 
 def test_the_same_report_is_the_same_page():
     assert reports.to_html(made()) == reports.to_html(made())
+
+
+def test_what_the_uncertainty_is_worth_stands_in_every_format(tmp_path):
+    sets = (PredictionSet("A", blocks(4, 3, 0), calibration()),)
+    reports.write_report(tmp_path, made(sets=sets))
+    content = json.loads((tmp_path / "report.json").read_text())["calibration"]["A"]
+    found = content["errors_in_most_uncertain"]
+    assert (found["share_of_voxels"], found["cases"]) == (0.05, [0.75, None, 0.85])
+    assert found["mean"] == pytest.approx(0.8)
+    said = "the 5% most uncertain voxels of a scan hold 80% of its errors"
+    assert said in (tmp_path / "report.md").read_text()
+    assert said in (tmp_path / "report.html").read_text()
+    assert "<td>80 %</td>" in (tmp_path / "report.html").read_text()
+
+
+def test_without_a_reference_surface_nothing_is_said_of_it():
+    nothing = reliability_of(np.empty(0), np.empty(0, dtype=bool))
+    assert math.isnan(nothing.ece)
+    found = dataclasses.replace(calibration(), reference=nothing, captured=(float("nan"),))
+    report = made(sets=(PredictionSet("A", blocks(4), found),))
+    assert not any("ECE" in line for line in reports.findings(report))
+    assert "<td>no errors</td>" in reports.to_html(report)
