@@ -6,11 +6,14 @@
     F+   = (1 - c)^gamma exp(H_i),   F- = c^gamma,   c = (cos + 1) / 2
 
 The N x N matrices never exist: anchors are taken in chunks, and because the loss is a scalar its
-gradient is formed in the same pass, so that only (N, E) is kept for backward.
+gradient is formed in the same pass, so that only (N, E) is kept for backward. The n valid cells are
+sorted by class beforehand: the positives and negatives of a chunk of one class are then blocks of
+columns, and no masks are needed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,7 +23,6 @@ from torch import Tensor
 
 TINY = 1e-30
 FOLD = 16  # columns compared at once in search of the largest
-LIFT = 4.0  # raises the cosines of negatives above all others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,15 +69,16 @@ def fecl(
     of the mean, F- really acts on the negatives, S^t is taken between teacher embeddings.
     """
     settings = settings or FeclSettings()
+    order, counts = _by_class(label, valid)
     with torch.autocast(embedding.device.type, enabled=False):
-        z = F.normalize(_wide(embedding), dim=1)
-        weight = z.new_ones(len(z)) if anchor_weight is None else _wide(anchor_weight)
+        z = F.normalize(_wide(embedding).index_select(0, order), dim=1)
+        weight = z.new_ones(len(z)) if anchor_weight is None else _wide(anchor_weight)[order]
         if settings.detach_weights:
             weight = weight.detach()
         partner: Tensor | None = None
         if teacher_embedding is not None and settings.teacher_negatives > 0:
-            partner = F.normalize(_wide(teacher_embedding.detach()), dim=1)
-        loss: Tensor = _Fecl.apply(z, weight, label, valid, partner, settings)  # type: ignore[no-untyped-call]
+            partner = F.normalize(_wide(teacher_embedding.detach()).index_select(0, order), dim=1)
+        loss: Tensor = _Fecl.apply(z, weight, partner, counts, settings)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -83,92 +86,101 @@ def _wide(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
+def _by_class(label: Tensor, valid: Tensor) -> tuple[Tensor, list[int]]:
+    """Return the indices (n,) of the valid cells, class after class, and the size of each class.
+
+    On a GPU this waits for the labels.
+    """
+    chosen = valid.nonzero()[:, 0]
+    classes, order = label[chosen].sort(stable=True)
+    counts = torch.unique_consecutive(classes, return_counts=True)[1]
+    return chosen[order], counts.tolist()
+
+
+class _Anchors(NamedTuple):
+    """A of the cells, all of one class.
+
+    Attributes:
+        rows: Which cells.
+        own: All cells of their class.
+    """
+
+    rows: slice
+    own: slice
+
+    @property
+    def others(self) -> tuple[slice, slice]:
+        """The negatives: before and behind the own class; may be empty."""
+        return slice(0, self.own.start), slice(self.own.stop, None)
+
+
+def _anchors(counts: Sequence[int], chunk: int) -> Iterator[_Anchors]:
+    """Yield the cells of classes with two cells or more, at most `chunk` at once."""
+    start = 0
+    for count in counts:
+        own = slice(start, start + count)
+        start = own.stop
+        if count > 1:
+            for first in range(own.start, own.stop, chunk):
+                yield _Anchors(slice(first, min(first + chunk, own.stop)), own)
+
+
 class _Fecl(torch.autograd.Function):
-    """Loss and gradient in one chunked pass."""
+    """Loss and gradient in one chunked pass over the sorted cells."""
 
     @staticmethod
-    def forward(  # noqa: PLR0913, PLR0917 - autograd passes positional tensors
+    def forward(
         ctx: Any,
         z: Tensor,
         weight: Tensor,
-        label: Tensor,
-        valid: Tensor,
         partner: Tensor | None,
+        counts: Sequence[int],
         settings: FeclSettings,
     ) -> Tensor:
-        loss, anchors = z.new_zeros(()), z.new_zeros(())
+        loss = z.new_zeros(())
         z_gradient, weight_gradient = torch.zeros_like(z), torch.zeros_like(weight)
-        chosen = valid.to(z.dtype)
-        code = torch.where(valid, label.to(z.dtype), torch.nan)  # NaN equals nothing
-        for start in range(0, len(z), settings.chunk):
-            rows = slice(start, min(start + settings.chunk, len(z)))
-            pairs = _pairs(rows, code, chosen)
-            hardest = _teacher_term(rows, pairs, partner, settings)
-            row_loss, gradient = _chunk(z[rows] @ z.T, pairs, hardest, settings)
-            factor = pairs.share * weight[rows, None]
-            loss += (row_loss * factor[:, 0]).sum()
-            anchors += pairs.kept.sum()
-            weight_gradient[rows] = row_loss * pairs.share[:, 0]
-            z_gradient[rows] += (gradient @ z).mul_(factor)
-            z_gradient.addmm_(gradient.T, z[rows] * factor)
-        scale = 1.0 / anchors.clamp_min(1.0)
-        ctx.save_for_backward(z_gradient.mul_(scale), weight_gradient.mul_(scale))
-        return loss * scale
+        total = sum(count for count in counts if count > 1)
+        for anchors in _anchors(counts, settings.chunk):
+            rows, own = anchors
+            share = 1.0 / (total * (own.stop - own.start - 1))
+            factor = weight[rows, None] * share
+            similarity = (z[rows] / settings.tau) @ z.T
+            hardest = _teacher_term(anchors, partner, settings)
+            row_loss, gradient = _chunk(similarity, anchors, hardest, factor, settings)
+            loss += torch.dot(row_loss, factor[:, 0])
+            weight_gradient[rows] = row_loss * share
+            z_gradient[rows] += gradient @ z
+            z_gradient.addmm_(gradient.T, z[rows])
+        ctx.save_for_backward(z_gradient.div_(settings.tau), weight_gradient)
+        return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         z_gradient, weight_gradient = ctx.saved_tensors
-        return grad * z_gradient, grad * weight_gradient, None, None, None, None
-
-
-class _Pairs(NamedTuple):
-    positive: Tensor  # (A, N), 1 for the other valid cells of the anchor's class, else 0
-    negative: Tensor  # (A, N), 1 for the valid cells of other classes, else 0
-    share: Tensor  # (A, 1), 1 / |P(i)|, 0 for anchors left out
-    kept: Tensor  # (A,) bool
-
-
-def _pairs(rows: slice, code: Tensor, chosen: Tensor) -> _Pairs:
-    """Return who is whose positive and negative.
-
-    Args:
-        rows: The anchors.
-        code: (N,) class of each cell, NaN where it is not valid.
-        chosen: (N,) 1 where it is valid, else 0.
-    """
-    negative = torch.outer(chosen[rows], chosen)
-    positive = torch.empty_like(negative)
-    torch.eq(code[rows, None], code, out=positive)
-    negative.sub_(positive)
-    positive[:, rows].fill_diagonal_(0.0)
-    count = positive.sum(1, keepdim=True)
-    share = torch.where(count > 0, 1.0 / count.clamp_min(1.0), 0.0)
-    return _Pairs(positive, negative, share, count[:, 0] > 0)
+        return grad * z_gradient, grad * weight_gradient, None, None, None
 
 
 def _teacher_term(
-    rows: slice, pairs: _Pairs, partner: Tensor | None, settings: FeclSettings
-) -> Tensor:
+    anchors: _Anchors, partner: Tensor | None, settings: FeclSettings
+) -> Tensor | float:
     """Return T_i (A, 1): the mean of the K largest exp(S^t) among the negatives."""
     if partner is None:
-        return torch.zeros_like(pairs.share)
-    lifted = (partner[rows] @ partner.T).add_(pairs.negative, alpha=LIFT)
-    k = settings.teacher_negatives
-    nearest = _largest(lifted, min(k, lifted.shape[1])) - LIFT
-    exponentials = torch.where(nearest < -LIFT / 2, 0.0, (nearest / settings.tau).exp())
-    return exponentials.sum(1, keepdim=True) / k
+        return 0.0
+    k, mine = settings.teacher_negatives, partner[anchors.rows]
+    near = torch.cat([_largest(mine @ partner[part].T, k) for part in anchors.others], 1)
+    return (_largest(near, k) / settings.tau).exp_().sum(1, keepdim=True) / k
 
 
 def _largest(values: Tensor, k: int) -> Tensor:
-    """Return the `k` largest of each row of (A, N), (A, k), in any order.
+    """Return the `k` largest of each row of (A, n), (A, min(k, n)), in any order.
 
     The k largest lie in the k columns of a folded row whose maxima are largest; finding those is
-    several times cheaper than one selection among all N.
+    several times cheaper than one selection among all n.
     """
     rows, n = values.shape
     columns = n // FOLD
     if columns < k:
-        return values.topk(k, dim=1, sorted=False).values
+        return values.topk(min(k, n), dim=1, sorted=False).values
     folded = values[:, : columns * FOLD].view(rows, FOLD, columns)
     best = folded.amax(1).topk(k, dim=1, sorted=False).indices
     candidates = folded.gather(2, best[:, None].expand(-1, FOLD, -1)).flatten(1)
@@ -177,31 +189,47 @@ def _largest(values: Tensor, k: int) -> Tensor:
 
 
 def _chunk(
-    cosine: Tensor, pairs: _Pairs, hardest: Tensor, settings: FeclSettings
+    similarity: Tensor,
+    anchors: _Anchors,
+    hardest: Tensor | float,
+    factor: Tensor,
+    settings: FeclSettings,
 ) -> tuple[Tensor, Tensor]:
-    """Return the loss of each anchor (A,) and its gradient with respect to the cosines (A, N).
+    """Return the loss of each anchor (A,), and `factor` (A, 1) times its gradient (A, n).
 
-    Both lack the anchor's factor weight / |P(i)|. Exponents stay below 1 / tau <= 20, so float32
-    needs no shift.
+    The gradient is the one with respect to `similarity` (A, n), S. Its exponents stay below
+    1 / tau <= 20, so float32 needs no shift.
     """
-    tau, gamma = settings.tau, settings.gamma
-    cosine.clamp_(-1.0, 1.0)
-    e = (cosine / tau).exp_()
-    half = cosine.new_tensor(0.5)  # c = (cos + 1) / 2
-    pull, push = pairs.positive, pairs.negative
+    own, half = similarity[:, anchors.own], 0.5 * settings.tau
+    terms = similarity.exp()
+    pull = _power(own, -half, settings.gamma) if settings.focal else torch.ones_like(own)
+    for part in (terms[:, anchors.own], pull):  # a cell is not its own positive
+        part.diagonal(anchors.rows.start - anchors.own.start).zero_()
+    pushes = torch.full_like(factor, 0.0 if settings.focal else len(similarity.T) - len(own.T))
     if settings.focal:
-        pull = torch.sub(half, cosine, alpha=0.5).pow_(gamma).mul_(pull)
-        push = torch.add(half, cosine, alpha=0.5).pow_(gamma).mul_(push)
-    terms = torch.add(pairs.positive, push).mul_(e)
-    total = terms.sum(1, keepdim=True) + hardest * push.sum(1, keepdim=True)
-    total.clamp_min_(TINY)
-    log_d = total.log()
-    pulls = pull.sum(1, keepdim=True)
-    row_loss = pulls * log_d - torch.linalg.vecdot(pull, cosine)[:, None] / tau
-    gradient = terms.mul_(pulls / total).sub_(pull).div_(tau)
+        for columns in anchors.others:
+            push = _power(similarity[:, columns], half, settings.gamma)
+            pushes += push.sum(1, keepdim=True)
+            terms[:, columns].mul_(push)
+    total = terms.sum(1, keepdim=True).add_(hardest * pushes).clamp_min_(TINY)
+    pulls, log_d = pull.sum(1, keepdim=True), total.log()
+    row_loss = pulls * log_d - torch.linalg.vecdot(pull, own)[:, None]
+    pulled = pulls / total * factor
+    gradient = terms.mul_(pulled)
+    gradient[:, anchors.own].addcmul_(pull, factor, value=-1.0)
     if settings.focal and not settings.detach_weights:
-        d_pull = torch.sub(half, cosine, alpha=0.5).pow_(gamma - 1.0).mul_(pairs.positive)
-        d_push = torch.add(half, cosine, alpha=0.5).pow_(gamma - 1.0).mul_(pairs.negative)
-        gradient -= d_pull.mul_(0.5 * gamma).mul_(log_d - cosine / tau)
-        gradient += d_push.mul_(0.5 * gamma * pulls / total).mul_(e.add_(hardest))
+        slope = half * settings.gamma
+        d_pull = _power(own, -half, settings.gamma - 1.0).mul_(log_d - own).mul_(-slope * factor)
+        d_pull.diagonal(anchors.rows.start - anchors.own.start).zero_()
+        gradient[:, anchors.own].add_(d_pull)
+        for columns in anchors.others:
+            near = similarity[:, columns]
+            d_push = _power(near, half, settings.gamma - 1.0).mul_(slope * pulled)
+            gradient[:, columns].addcmul_(d_push, near.exp().add_(hardest))
     return row_loss[:, 0], gradient
+
+
+def _power(similarity: Tensor, slope: float, power: float) -> Tensor:
+    """Return (1/2 + slope S)^power, a focal weight or a factor of its derivative."""
+    base = torch.add(similarity.new_tensor(0.5), similarity, alpha=slope)
+    return base.square_() if power == 2.0 else base.clamp_min_(0.0).pow_(power)  # noqa: PLR2004
