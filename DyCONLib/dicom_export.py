@@ -1,19 +1,13 @@
 """Results as DICOM beside the series they were made from: segmentation and parametric map.
 
-Written by dcmqi, the tool of Slicer's own DICOM plugins: bundled with Slicer 5.12 and newer, part
-of the extension DCMQI before. A DICOM object names its patient and study, as its scan does.
+Both are generators: the first step takes what it needs of the scene, the others are short, yield a
+word of what goes on and wait for nothing. Closing one stops it; then nothing is left. A DICOM
+object names its patient and study, as its scan does.
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib.metadata
-import json
-import os
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,14 +17,14 @@ import slicer
 import vtk
 
 from dycon_engine.errors import DyconError, InputError
-from dycon_engine.jobs.files import write_error
-from DyCONLib import processes
+from DyCONLib import dcmqi
 from DyCONLib.mrml_files import export_volume, same_grid, write_array
 from DyCONLib.mrml_segments import segment_arrays
 
-LIMIT_S = 600.0
 CREATOR = "DyCON"
 LONGEST_DESCRIPTION = 64  # of DICOM's LO
+PREPARING = "Preparing DICOM"
+Steps = Generator[str, None, None]
 FindFile = Callable[[str], str]  # SOP instance UID -> file, "" where the database has none
 
 
@@ -60,7 +54,7 @@ def dicom_problem(volume: Any, find_file: FindFile | None = None) -> str:
     """Return why results of this volume cannot become DICOM, as what to do; empty if they can."""
     try:
         dicom_files(volume, find_file)
-        _tool("itkimage2segimage")
+        dcmqi.tool("itkimage2segimage")
     except DyconError as error:
         return str(error)
     return ""
@@ -100,8 +94,8 @@ def export_dicom_segmentation(
     *,
     description: str = "DyCON segmentation, research use only",
     find_file: FindFile | None = None,
-) -> None:
-    """Write a DICOM Segmentation of the segments that have voxels.
+) -> Steps:
+    """Write a DICOM Segmentation of the segments that have voxels, step by step.
 
     Args:
         segmentation: The node; names, colors, terms and overlap of its segments are kept.
@@ -122,7 +116,7 @@ def export_dicom_segmentation(
             f"segmentation '{segmentation.GetName()}': all its segments are empty; there is "
             "nothing to export"
         )
-    with _workspace(path, files) as folder:
+    with dcmqi.workspace(path) as folder:
         labels = []
         for number, array in enumerate(arrays.values()):
             labels.append(folder / f"segment{number}.nrrd")
@@ -132,7 +126,9 @@ def export_dicom_segmentation(
             "segmentAttributes": [[_segment_table(core.GetSegment(key))] for key in arrays],
         }
         images = ("--inputImageList", ",".join(map(str, labels)))
-        _convert("itkimage2segimage", images, meta, folder).replace(path)
+        yield PREPARING
+        made = yield from dcmqi.convert("itkimage2segimage", images, meta, files, folder)
+        made.replace(path)
 
 
 def export_dicom_map(
@@ -143,8 +139,8 @@ def export_dicom_map(
     quantity: Code = UNCERTAINTY,
     description: str = "DyCON uncertainty, research use only",
     find_file: FindFile | None = None,
-) -> None:
-    """Write a DICOM Parametric Map of a scalar volume on the grid of the scan.
+) -> Steps:
+    """Write a DICOM Parametric Map of a scalar volume on the grid of the scan, step by step.
 
     Args:
         overlay: The map, float values without units.
@@ -164,7 +160,7 @@ def export_dicom_map(
             f"volume '{overlay.GetName()}' lies on another grid than '{volume.GetName()}'; "
             "resample it (Resample Scalar Volume)"
         )
-    with _workspace(path, files) as folder:
+    with dcmqi.workspace(path) as folder:
         export_volume(overlay, folder / "map.nrrd")
         meta = _series(description) | {
             "QuantityValueCode": quantity.table(),
@@ -174,7 +170,8 @@ def export_dicom_map(
             "RealWorldValueSlope": "1",
         }
         image = ("--inputImage", str(folder / "map.nrrd"))
-        made = _convert("itkimage2paramap", image, meta, folder)
+        yield PREPARING
+        made = yield from dcmqi.convert("itkimage2paramap", image, meta, files, folder)
         _take_modality(made, files[0])
         made.replace(path)
 
@@ -220,71 +217,8 @@ def _tag(segment: Any, name: str) -> str:
     return str(value) if segment.GetTag(name, value) else ""
 
 
-def _tool(name: str) -> str:
-    """Return the path of a program of dcmqi.
-
-    Raises:
-        InputError: This Slicer has none.
-    """
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-        for file in importlib.metadata.distribution("dcmqi").files or ():
-            if file.as_posix().startswith(f"dcmqi/bin/{name}"):
-                return str(file.locate())
-    module = getattr(slicer.modules, name, None)  # a command line module of the extension DCMQI
-    if module is not None:
-        return str(module.path)
-    raise InputError(
-        "DICOM results need Slicer 5.12 or newer, or the extension DCMQI; update Slicer or "
-        "install it in the Extensions Manager"
-    )
-
-
-@contextlib.contextmanager
-def _workspace(path: Path, files: list[Path]) -> Iterator[Path]:
-    """Yield a folder beside `path` with the series in `series`, linked where that is possible."""
-    try:
-        with tempfile.TemporaryDirectory(prefix=".dycon-", dir=path.parent) as name:
-            folder = Path(name)
-            (folder / "series").mkdir()
-            for number, file in enumerate(files):
-                target = folder / "series" / f"{number:05d}.dcm"
-                try:
-                    os.link(file, target)
-                except OSError:
-                    shutil.copyfile(file, target)
-            yield folder
-    except OSError as error:
-        raise write_error(path, error) from error
-
-
 def _take_modality(made: Path, source: Path) -> None:
     """Give a parametric map the modality of its scan: the tool calls every one MR."""
     data = pydicom.dcmread(made)
     data.Modality = pydicom.dcmread(source, stop_before_pixels=True).Modality
     data.save_as(made)
-
-
-def _convert(tool: str, image: tuple[str, str], meta: Mapping[str, Any], folder: Path) -> Path:
-    """Return the DICOM file that the tool made in `folder`."""
-    described, made = folder / "meta.json", folder / "made.dcm"
-    described.write_text(json.dumps(meta), encoding="utf-8")
-    line = [_tool(tool), *image, "--inputDICOMDirectory", str(folder / "series")]
-    line += ["--inputMetadata", str(described), "--outputDICOM", str(made)]
-    try:
-        result = subprocess.run(
-            line,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=LIMIT_S,
-            creationflags=processes.windows_flags(),
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DyconError(f"{tool} did not end in {LIMIT_S:.0f} s; nothing was written") from error
-    if result.returncode != 0 or not made.is_file():
-        said = [line.strip() for line in result.stderr.splitlines() if "ERROR" in line.upper()]
-        reason = said[-1] if said else f"code {result.returncode}"
-        raise DyconError(f"{tool} failed ({reason}); nothing was written")
-    return made

@@ -7,7 +7,7 @@ from typing import Any
 
 from dycon_engine.errors import InputError
 from DyCONSegmentationLib import sources, tables, texts
-from DyCONSegmentationLib.batch import BatchLogic, Plan
+from DyCONSegmentationLib.batch import BatchLogic, Plan, Row
 from DyCONSegmentationLib.logic import Phase
 from DyCONSegmentationLib.segment_section import RESOLUTION
 from DyCONSegmentationLib.session import Session
@@ -33,6 +33,9 @@ class BatchSection:
         self._folders: list[sources.Folder] = []
         self._summary = ""
         tables.prepare(ui.batchTable, RESULT)
+        ui.batchTable.connect(
+            "currentCellChanged(int,int,int,int)", lambda *_cells: self._show_row()
+        )
         ui.batchKindSelector.connect("currentIndexChanged(int)", lambda _index: self.refresh())
         ui.batchSection.connect("contentsCollapsed(bool)", lambda _collapsed: self.refresh())
         ui.batchButton.connect("clicked()", lambda: attempt(self._start))
@@ -83,11 +86,19 @@ class BatchSection:
         rows = []
         for row in self._batch.rows:
             outcome = "failed" if row.done is False else "review" if row.review else ""
-            words = row.text if row.done is not None else "waiting"
+            words = _words(row)
             tip = f"{row.name}: {words}"
             rows.append((Cell(row.name, tip), Cell(words, tip), Cell(outcome, tip, bold=True)))
         self._ui.batchTable.visible = bool(rows)
         tables.fill(self._ui.batchTable, rows, most=10)
+        self._show_row()
+
+    def _show_row(self) -> None:
+        """Show the chosen row in full; without a choice the first one that failed."""
+        rows, chosen = self._batch.rows, self._ui.batchTable.currentRow()
+        shown = rows[chosen : chosen + 1] if chosen >= 0 else [r for r in rows if r.done is False]
+        self._ui.batchRowLabel.text = f"{shown[0].name}: {_words(shown[0])}" if shown else ""
+        self._ui.batchRowLabel.visible = bool(shown)
 
     def _start(self) -> None:
         self._summary = ""
@@ -117,3 +128,7 @@ class BatchSection:
     def _on_ended(self, summary: str) -> None:
         self._summary = summary
         self.refresh()
+
+
+def _words(row: Row) -> str:
+    return row.text if row.done is not None else "waiting"

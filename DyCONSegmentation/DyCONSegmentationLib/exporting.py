@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import atomic_write, write_text
 from DyCONLib import mrml
 from DyCONSegmentationLib.results import PAGE, Result
+from DyCONSegmentationLib.writing import Steps
 
 
 class Export(NamedTuple):
@@ -21,7 +22,7 @@ class Export(NamedTuple):
         tip: What it gives.
         suffix: Of the suggested file.
         pattern: Of the files in the dialog.
-        write: Writes the result to the file.
+        write: Writes the result to the file; returns the steps where it takes its time.
         is_dicom: Whether it needs a scan that comes from DICOM.
     """
 
@@ -29,7 +30,7 @@ class Export(NamedTuple):
     tip: str
     suffix: str
     pattern: str
-    write: Callable[[Result, Path], Any]
+    write: Callable[[Result, Path], Steps | None]
     is_dicom: bool = False
 
     def file_name(self, result: Result) -> str:
@@ -73,19 +74,19 @@ def write_page(result: Result, path: Path) -> None:
     write_text(path, node.GetText())
 
 
-def write_dicom_segmentation(result: Result, path: Path) -> None:
-    """Write a DICOM Segmentation that refers to the series of the scan.
+def write_dicom_segmentation(result: Result, path: Path) -> Steps:
+    """Return the steps that write a DICOM Segmentation that refers to the series of the scan.
 
     Raises:
         DyconError: The scan does not come from DICOM, or it cannot be written.
     """
     from DyCONLib.dicom_export import export_dicom_segmentation  # noqa: PLC0415 - needs pydicom
 
-    export_dicom_segmentation(result.segmentation, result.volume, path)
+    return export_dicom_segmentation(result.segmentation, result.volume, path)
 
 
-def write_dicom_map(result: Result, path: Path) -> None:
-    """Write the uncertainty as a DICOM Parametric Map that refers to the series of the scan.
+def write_dicom_map(result: Result, path: Path) -> Steps:
+    """Return the steps that write the uncertainty as a DICOM Parametric Map of that series.
 
     Raises:
         DyconError: The scan does not come from DICOM, or it cannot be written.
@@ -94,7 +95,7 @@ def write_dicom_map(result: Result, path: Path) -> None:
 
     if result.uncertainty is None:
         raise InputError("the uncertainty volume was removed from the scene; segment again")
-    export_dicom_map(result.uncertainty, result.volume, path)
+    return export_dicom_map(result.uncertainty, result.volume, path)
 
 
 def dicom_trouble(result: Result) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from DyCONSegmentationLib.exporting import EXPORTS, Export, dicom_trouble
 from DyCONSegmentationLib.results import Result
 from DyCONSegmentationLib.session import Session
 from DyCONSegmentationLib.tables import Cell
+from DyCONSegmentationLib.writing import Writing
 
 _STYLE = "background: {}; color: {}; border: 1px solid {}; border-radius: 3px;"
 STYLES = {  # dark on light, in light and dark style alike
@@ -28,9 +30,10 @@ NAME, MILLILITERS, INTERVAL, EDGE, REVIEW = range(5)
 class ResultSection:
     """Shows the result at hand."""
 
-    def __init__(self, ui: Any, session: Session, attempt: Any) -> None:
-        """Connect the widgets; arguments as those of `SegmentSection`."""
+    def __init__(self, ui: Any, session: Session, writing: Writing, attempt: Any) -> None:
+        """Connect the widgets; arguments as those of `SegmentSection`, and what writes files."""
         self._ui, self._session, self._attempt = ui, session, attempt
+        self._writing = writing
         slider = "valueChanged(double)"
         self._binding = Binding(
             session,
@@ -47,6 +50,10 @@ class ResultSection:
             slider_widget.connect(slider, lambda _value: session.show())
         ui.resultSelector.connect("currentIndexChanged(int)", self._on_result)
         tables.prepare(ui.structureTable, NAME)
+        ui.structureTable.connect(
+            "currentCellChanged(int,int,int,int)", lambda *_cells: self._show_reason()
+        )
+        ui.exportCancelButton.connect("clicked()", writing.cancel)
         self._add_export_menu()
 
     def refresh(self) -> None:
@@ -64,6 +71,21 @@ class ResultSection:
             widget.enabled = shown
         self._ui.overlayBox.enabled = result.uncertainty is not None
         self._show_structures(result)
+        self._show_reason()
+
+    def refresh_export(self) -> None:
+        """Show what is being written, or what became of it."""
+        ui, writing = self._ui, self._writing
+        ui.exportButton.enabled = not writing.busy
+        ui.exportCancelButton.visible = writing.busy
+        ui.exportLabel.text = writing.words
+        ui.exportLabel.visible = bool(writing.words)
+
+    def _show_reason(self) -> None:
+        result, label = self._session.result, self._ui.reasonLabel
+        row = self._ui.structureTable.currentRow()
+        label.text = texts.reason_text(result.report.volumes, row) if result is not None else ""
+        label.visible = bool(label.text)
 
     def _show_banner(self, banner: texts.Banner) -> None:
         label = self._ui.bannerLabel
@@ -131,6 +153,7 @@ class ResultSection:
                 slicer.util.mainWindow(), export.title, name, export.pattern
             )
             if path:
-                self._attempt(lambda: export.write(result, Path(path)))
+                write = functools.partial(export.write, result)
+                self._attempt(lambda: self._writing.start(write, Path(path)))
 
         return run

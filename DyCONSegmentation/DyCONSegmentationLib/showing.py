@@ -35,7 +35,7 @@ def show(result: Result, chosen: Parameters) -> None:
     )
     _style_legend(result.uncertainty)
     _outline(result.segmentation, filled=False)
-    if elsewhere:
+    if elsewhere and slicer.app.layoutManager() is not None:
         slicer.util.resetSliceViews()
 
 

@@ -90,6 +90,12 @@ def structure_row(structure: StructureVolume) -> tuple[str, str, str, str, str]:
     )
 
 
+def reason_text(structures: Sequence[StructureVolume], row: int) -> str:
+    """Return why the structure in this row asks for review; below 0 of the first one that does."""
+    chosen = structures[row : row + 1] if row >= 0 else structures
+    return next((f"{each.name}: {each.review}" for each in chosen if each.review), "")
+
+
 def report_text(report: Report) -> tuple[str, bool]:
     """Return the volumes of a result in one line, and whether something asks for review."""
     words = ", ".join(f"{v.name} {volume_text(v.ml)} ml" for v in report.volumes)

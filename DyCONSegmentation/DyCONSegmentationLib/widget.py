@@ -25,6 +25,7 @@ from DyCONSegmentationLib.segment_section import SegmentSection
 from DyCONSegmentationLib.session import Session, Surroundings
 from DyCONSegmentationLib.setup import Setup
 from DyCONSegmentationLib.setup_section import SetupSection
+from DyCONSegmentationLib.writing import Writing
 
 POLL_MS = 200
 TITLE = "DyCON Segmentation"
@@ -37,6 +38,7 @@ class Panel:
         session: What is shown.
         reviewing: What is done with a result.
         batch: The batch.
+        writing: A file that is being exported.
         setup: Whether this computer can segment.
     """
 
@@ -54,12 +56,14 @@ class Panel:
         self.session = Session(run, surroundings(resources, lambda: self.setup.missing))
         self.reviewing = Reviewing(self.session, _open_editor)
         self.batch = BatchLogic(start, temporary)
+        self.writing = Writing()
         self._segment = SegmentSection(ui, self.session, attempt, self._batch_runs)
         self._batch = BatchSection(ui, self.session, self.batch, attempt)
+        self._result = ResultSection(ui, self.session, self.writing, attempt)
         self._sections = (
             SetupSection(ui, self.setup, attempt),
             self._segment,
-            ResultSection(ui, self.session, attempt),
+            self._result,
             ReviewSection(ui, self.session, self.reviewing, attempt),
             self._batch,
         )
@@ -72,9 +76,11 @@ class Panel:
         self._later.setInterval(0)
         self._later.connect("timeout()", self.session.scene_changed)
         run.failed.connect(tell)
+        self.writing.failed.connect(tell)
         self.session.changed.connect(self.refresh)
         run.changed.connect(self.refresh_run)
         self.batch.changed.connect(self.refresh_run)
+        self.writing.changed.connect(self.refresh_run)
         self.setup.changed.connect(self.refresh)
         self._watch_scene()
         self.refresh()
@@ -89,8 +95,9 @@ class Panel:
         """Show how far things are; keep the timer going while something runs."""
         self._segment.refresh_run()
         self._batch.refresh()
+        self._result.refresh_export()
         busy = any(logic.phase is not Phase.IDLE for logic in (self.session.run, self.batch))
-        busy = busy or self.setup.checking
+        busy = busy or self.setup.checking or self.writing.busy
         if busy != self._timer.active:
             (self._timer.start if busy else self._timer.stop)()
 
@@ -99,6 +106,7 @@ class Panel:
         self.session.run.poll()
         self.batch.poll()
         self.setup.poll()
+        self.writing.poll()
 
     def enter(self) -> None:
         """Show the scene as it is now: nobody told us while the panel was hidden."""
@@ -115,6 +123,7 @@ class Panel:
         self.session.run.close()
         self.batch.close()
         self.setup.close()
+        self.writing.cancel()
 
     def _batch_runs(self) -> bool:
         return self.batch.phase is not Phase.IDLE

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
+import itertools
+import os
+import time
 
 import numpy as np
+import psutil
 import pydicom
 import pytest
 
@@ -63,11 +68,13 @@ def result(volume, tmp_path, array):
     )
 
 
-def frames(data, pixels):
-    """Pixels by position of their slice along z."""
-    groups = data.PerFrameFunctionalGroupsSequence
-    places = [group.PlanePositionSequence[0].ImagePositionPatient for group in groups]
-    return {float(place[2]): frame for place, frame in zip(places, pixels, strict=True)}
+def finish(steps):
+    """Take all steps, as a timer would; return the words on the way."""
+    words = []
+    for word in steps:
+        words.append(word)
+        time.sleep(0.01)
+    return list(dict.fromkeys(words))
 
 
 def test_the_test_volume_lies_where_the_series_does(loaded, tmp_path):
@@ -89,7 +96,8 @@ def test_a_segmentation_refers_to_its_series_and_lies_on_it(export, loaded, tmp_
     before, nodes = scene_volumes.fingerprint(volume), scene_volumes.all_nodes()
     assert export.dicom_problem(volume, find) == ""
     path = tmp_path / "seg.dcm"
-    export.export_dicom_segmentation(node, volume, path, find_file=find)
+    words = finish(export.export_dicom_segmentation(node, volume, path, find_file=find))
+    assert words == ["Preparing DICOM", "Writing DICOM"]
     assert scene_volumes.fingerprint(volume) == before
     assert scene_volumes.all_nodes() == nodes
     assert not list(tmp_path.glob(".dycon-*"))
@@ -127,7 +135,7 @@ def test_overlapping_segments_are_both_kept(export, loaded, tmp_path):
     node = result(volume, tmp_path, BOX.astype(np.uint8))
     extra = node.GetSegmentation().AddEmptySegment("", "by hand")
     slicer.util.updateSegmentBinaryLabelmapFromArray(BOX.astype(np.uint8), node, extra, volume)
-    export.export_dicom_segmentation(node, volume, tmp_path / "seg.dcm", find_file=find)
+    finish(export.export_dicom_segmentation(node, volume, tmp_path / "seg.dcm", find_file=find))
     data = pydicom.dcmread(tmp_path / "seg.dcm")
     assert [each.SegmentLabel for each in data.SegmentSequence] == ["left atrium", "by hand"]
     assert data.pixel_array.sum() == 2 * BOX.sum()
@@ -157,7 +165,7 @@ def test_a_map_becomes_a_parametric_map_with_the_same_values(export, loaded, tmp
     overlay = mrml.load_scalar_overlay(
         tmp_path / "map.nrrd", name="unsure", reference_volume=volume
     )
-    export.export_dicom_map(overlay, volume, tmp_path / "map.dcm", find_file=find)
+    finish(export.export_dicom_map(overlay, volume, tmp_path / "map.dcm", find_file=find))
     data = pydicom.dcmread(tmp_path / "map.dcm")
     source = pydicom.dcmread(find("1.2.3.4.1"))
     assert data.SOPClassUID.name == "Parametric Map Storage"
@@ -192,10 +200,10 @@ def test_an_empty_result_and_another_grid_are_refused(export, loaded, tmp_path):
     volume, find = loaded
     node = result(volume, tmp_path, np.zeros(SIZE, np.uint8))
     with pytest.raises(InputError, match="all its segments are empty"):
-        export.export_dicom_segmentation(node, volume, tmp_path / "s.dcm", find_file=find)
+        finish(export.export_dicom_segmentation(node, volume, tmp_path / "s.dcm", find_file=find))
     other = slicer.util.addVolumeFromArray(np.zeros(SIZE, np.float32), 2 * GRID, "other")
     with pytest.raises(InputError, match="another grid"):
-        export.export_dicom_map(other, volume, tmp_path / "m.dcm", find_file=find)
+        finish(export.export_dicom_map(other, volume, tmp_path / "m.dcm", find_file=find))
     assert not list(tmp_path.glob("*.dcm"))
 
 
@@ -206,10 +214,71 @@ def test_a_failing_tool_is_one_sentence_and_keeps_the_old_file(export, loaded, t
         path.write_bytes(b"no DICOM any more")
     (tmp_path / "seg.dcm").write_bytes(b"old")
     with pytest.raises(DyconError, match="itkimage2segimage failed") as no:
-        export.export_dicom_segmentation(node, volume, tmp_path / "seg.dcm", find_file=find)
+        finish(export.export_dicom_segmentation(node, volume, tmp_path / "seg.dcm", find_file=find))
     assert "\n" not in str(no.value)
     assert (tmp_path / "seg.dcm").read_bytes() == b"old"
     assert not list(tmp_path.glob(".dycon-*"))
+
+
+def slow_tool(tmp_path, monkeypatch):
+    """A tool that takes a minute and has a child of its own."""
+    from DyCONLib import dcmqi
+
+    script = tmp_path / "slow-tool"
+    script.write_text("#!/bin/sh\nsleep 60 &\nsleep 60\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(dcmqi, "tool", lambda name: str(script))
+    return dcmqi
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the slow tool is a shell script")
+def test_nobody_waits_for_the_tool_and_stopping_leaves_nothing(
+    export, loaded, tmp_path, monkeypatch, new_children
+):
+    volume, find = loaded
+    node = result(volume, tmp_path, BOX.astype(np.uint8))
+    slow_tool(tmp_path, monkeypatch)
+    (tmp_path / "seg.dcm").write_bytes(b"old")
+    steps = export.export_dicom_segmentation(node, volume, tmp_path / "seg.dcm", find_file=find)
+    words, slowest = [], 0.0
+    while words.count("Writing DICOM") < 20:
+        began = time.monotonic()
+        words.append(next(steps))
+        slowest = max(slowest, time.monotonic() - began)
+    assert slowest < 2.0  # where a step waits it takes a minute
+    (process,) = new_children()
+    family = [process, *process.children(recursive=True)]
+    steps.close()
+    assert not psutil.wait_procs(family, timeout=5)[1]
+    assert not new_children()
+    assert (tmp_path / "seg.dcm").read_bytes() == b"old"
+    assert not list(tmp_path.glob(".dycon-*"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the slow tool is a shell script")
+def test_a_tool_that_never_ends_is_ended(export, loaded, tmp_path, monkeypatch, new_children):
+    volume, find = loaded
+    node = result(volume, tmp_path, BOX.astype(np.uint8))
+    monkeypatch.setattr(slow_tool(tmp_path, monkeypatch), "LIMIT_S", 0.2)
+    with pytest.raises(DyconError, match="did not end in 0 s; nothing was written"):
+        finish(export.export_dicom_segmentation(node, volume, tmp_path / "s.dcm", find_file=find))
+    assert not new_children()
+    assert not list(tmp_path.glob("*.dcm"))
+
+
+def test_a_series_on_another_disk_is_copied_file_by_file(export, loaded, tmp_path, monkeypatch):
+    volume, find = loaded
+    node = result(volume, tmp_path, BOX.astype(np.uint8))
+
+    def refuse(source, target):
+        raise OSError(errno.EXDEV, "another disk")
+
+    monkeypatch.setattr(os, "link", refuse)
+    steps = export.export_dicom_segmentation(node, volume, tmp_path / "s.dcm", find_file=find)
+    words = list(itertools.islice(steps, 1 + SIZE[0]))
+    assert words == ["Preparing DICOM", *["Reading the series"] * SIZE[0]]
+    finish(steps)
+    assert pydicom.dcmread(tmp_path / "s.dcm").Modality == "SEG"
 
 
 def test_a_slicer_without_the_tool_says_what_to_install(export, loaded, monkeypatch):

@@ -335,5 +335,5 @@ def test_dicom_is_offered_only_for_a_scan_from_dicom_and_says_why_not(desk, tmp_
     for export in EXPORTS:
         if export.is_dicom:
             with pytest.raises(InputError, match="was not loaded with Slicer's DICOM module"):
-                export.write(desk.session.result, tmp_path / "x.dcm")
+                list(export.write(desk.session.result, tmp_path / "x.dcm"))
     assert not list(tmp_path.glob("*.dcm"))

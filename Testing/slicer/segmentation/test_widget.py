@@ -24,6 +24,7 @@ MODULE = ROOT / "DyCONSegmentation" / "DyCONSegmentation.py"
 UI = ROOT / "DyCONSegmentation" / "Resources" / "UI" / "DyCONSegmentation.ui"
 SIZE = (8, 9, 10)
 WIDTH = 380
+ABSENT = ("torch", "scipy", "SimpleITK", "nibabel", "h5py", "safetensors", "matplotlib", "jinja2")
 
 
 @pytest.fixture
@@ -470,6 +471,43 @@ def test_the_export_menu_writes_what_it_says(desk, tmp_path):
     desk.qt.dialogs.answer(str(tmp_path / "absent" / "u.nrrd"))
     actions["Uncertainty as file..."].trigger()
     assert "cannot be written" in texts_of(desk)[-1]
+    assert ui.exportLabel.text == "'r.html' is written"
+
+
+def test_a_file_that_takes_its_time_blocks_nothing_and_can_be_cancelled(desk, tmp_path):
+    ui = run_once(desk)
+    removed = []
+
+    def slowly(path):
+        try:
+            while True:
+                yield "Writing DICOM"
+        finally:
+            removed.append(path.name)
+
+    desk.panel.writing.start(slowly, tmp_path / "s.dcm")
+    desk.qt.wait_until(lambda: ui.exportLabel.text == "Writing DICOM...", 10)
+    assert not ui.exportButton.enabled
+    assert ui.exportCancelButton.isVisibleTo(ui.resultSection)
+    assert ui.segmentButton.enabled
+    ui.exportCancelButton.click()
+    assert removed == ["s.dcm"]
+    assert ui.exportButton.enabled
+    assert not ui.exportCancelButton.isVisibleTo(ui.resultSection)
+    assert "nothing was written" in ui.exportLabel.text
+    desk.panel.writing.start(slowly, tmp_path / "t.dcm")
+    desk.panel.close()
+    assert removed == ["s.dcm", "t.dcm"]
+
+
+def test_why_a_structure_asks_for_review_is_written_below_the_table(desk):
+    ui = run_once(desk)
+    assert ui.reasonLabel.text == "left ventricle: the volume may be 25% smaller"
+    ui.structureTable.setCurrentCell(0, 0)
+    assert not ui.reasonLabel.isVisibleTo(ui.resultSection)
+    ui.structureTable.setCurrentCell(1, 0)
+    assert ui.reasonLabel.text == "left ventricle: the volume may be 25% smaller"
+    assert ui.reasonLabel.isVisibleTo(ui.resultSection)
 
 
 def test_a_model_of_two_channels_gets_two_selectors(desk):
@@ -523,6 +561,9 @@ def test_a_batch_from_the_panel(desk, tmp_path):
     assert rows[1] == ["b", "is cut short; copy it again", "failed"]
     assert ui.batchLabel.text == "1 of 2 segmented, 1 failed"
     assert not ui.batchCancelButton.isVisibleTo(ui.batchSection)
+    assert ui.batchRowLabel.text == "b: is cut short; copy it again"  # the first that failed
+    ui.batchTable.setCurrentCell(0, 0)
+    assert ui.batchRowLabel.text == "a: left atrium 84.6 ml, left ventricle 120 ml"
 
 
 def test_the_self_test_of_the_module_passes(desk):
@@ -539,7 +580,7 @@ import sys
 sys.path.insert(0, {str(ROOT)!r})
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "scipy", "SimpleITK", "nibabel", "h5py", "safetensors"):
+        if name.split(".")[0] in {{*{ABSENT!r}}}:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Absent())
 from Testing.slicer.host import qt as host
