@@ -16,9 +16,23 @@ from dycon_engine.data.cases import Label
 from dycon_engine.errors import DamagedFileError, DyconError, InputError, NonFiniteError
 from dycon_engine.package import PackageInfo, load_package, read_info, save_package
 from dycon_engine.package.archive import MEMBERS
+from dycon_engine.package.evidence import CaseFigures, Evidence, Stress, Trust
 from dycon_engine.package.model import read_card
 from dycon_engine.package.strict_json import read_table, write_table
 from Testing import tiny_package
+
+EVIDENCE = Evidence(
+    source=("Balls, J. Round, 2020.",),
+    reproduce="python train_balls.py",
+    page="docs/models/balls.md",
+    limits=("Square balls are missed.",),
+    cases=(CaseFigures(0.9, 3.5, 1.25), CaseFigures(0.0, None, None)),
+    trust=Trust(5.0, 0.004, 0.0125, 0.875, 0.05),
+    robustness=(
+        Stress("noise", "20%", 2, 0.85, 4.25, 0.03, 0.5),
+        Stress("outside", "CT", 2, None, None, None, 1.0),
+    ),
+)
 
 
 @pytest.fixture
@@ -155,6 +169,58 @@ def test_description_survives_json():
     assert PackageInfo.from_table(table, "x") == description
     bare = dataclasses.replace(description, seen=None)
     assert PackageInfo.from_table(read_table(write_table(bare.as_table()), "x"), "x").seen is None
+
+
+def test_evidence_survives_and_stands_on_the_card(tmp_path):
+    saved = tiny_package.save(tmp_path / "a.dycon", evidence=EVIDENCE)
+    assert read_info(tmp_path / "a.dycon") == saved
+    assert saved.evidence == EVIDENCE
+    text = read_card(tmp_path / "a.dycon")
+    for words in (
+        "| 2 | 0.0000 | - | - |",
+        "| mean | 0.4500 | 3.50 | 1.25 |",  # over the defined ones
+        "within 5 mm of the reference's surface: 0.0125",
+        "among the 5% most uncertain ones of their scan: 88%",
+        "| noise | 20% | 2 | 0.850 | 4.2 | 0.030 | 50% |",
+        "| outside | CT | 2 | - | - | - | 100% |",
+        "- Square balls are missed.",
+        "- Balls, J. Round, 2020.",
+        "trained by: `python train_balls.py`",
+        "docs/models/balls.md",
+    ):
+        assert words in text
+
+
+def test_a_package_without_evidence_is_as_it_was_before_there_was_any(path):
+    with zipfile.ZipFile(path) as archive:
+        table = read_table(archive.read("model.json"), "x")
+    assert "evidence" not in table
+    assert PackageInfo.from_table(table, "x").evidence == Evidence()
+    assert "Source" not in read_card(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"extra": 1}, "'extra' is unknown"),
+        ({"limits": "one"}, "str where list"),
+        ({"limits": ["\x1b[2J"]}, "control characters"),
+        ({"reproduce": "x" * 2000}, "too long"),
+        ({"cases": [{"dice": 1.5, "hd95_mm": 1.0, "asd_mm": 1.0}]}, "not within 0 and 1"),
+        ({"cases": [{"dice": 0.5, "hd95_mm": -1.0, "asd_mm": 1.0}]}, "below 0 mm"),
+        ({"cases": [{"dice": 0.5, "hd95_mm": 1.0}]}, "'asd_mm' is missing"),
+        ({"cases": [{"dice": 0.5, "hd95_mm": 1.0, "asd_mm": 1.0, "name": "pt7"}]}, "'name'"),
+        ({"trust": {"band_mm": 5.0}}, "'ece_all' is missing"),
+        ({"limits": ["x"] * 501}, "506 rows"),
+    ],
+)
+def test_evidence_that_makes_no_sense_is_refused(changes, words):
+    good = dataclasses.replace(tiny_package.info(evidence=EVIDENCE), weights_sha256="0" * 64)
+    description = read_table(write_table(good.as_table()), "x")
+    description["evidence"] |= changes
+    with pytest.raises(DamagedFileError, match=words) as no:
+        PackageInfo.from_table(description, "package 'x'")
+    assert "\n" not in str(no.value)
 
 
 @pytest.mark.parametrize(

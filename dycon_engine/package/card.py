@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dycon_engine.data.seen import PERCENTILES, Range, Seen
 from dycon_engine.networks.composing import Composition
+from dycon_engine.package.evidence import CaseFigures, Evidence, Stress, Trust
 from dycon_engine.package.info import Calibration, PackageInfo
 
 LIMITS = """\
@@ -33,10 +34,13 @@ def card(info: PackageInfo) -> str:
         ),
         ("Network", "\n".join(_lines(_network(info)))),
         ("Training and validation", "\n".join(_lines(info.training)) or "- not stated"),
+        *_validation(info.evidence),
         ("Calibration", _calibration(info.calibration)),
         ("Scans seen in training", "- not known" if info.seen is None else _seen(info.seen)),
-        ("Limits", LIMITS),
+        *_robustness(info.evidence),
+        ("Limits", "\n".join((LIMITS, *(f"- {limit}" for limit in info.evidence.limits)))),
         ("License", info.license),
+        *_source(info.evidence),
     )
     text = "".join(f"## {title}\n\n{body}\n\n" for title, body in sections)
     return f"{text[1:].rstrip()}\n\nWritten by dycon_engine {info.engine_version}.\n"
@@ -65,6 +69,64 @@ def _calibration(calibration: Calibration) -> str:
     else:
         lines.append("- not measured: take probabilities and uncertainty as relative only")
     return "\n".join(lines)
+
+
+def _validation(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    if evidence.cases:
+        rows = (f"| {number} | {_row(case)} |" for number, case in enumerate(evidence.cases, 1))
+        means = CaseFigures(*(_mean([case[i] for case in evidence.cases]) for i in range(3)))
+        head = "| case | Dice | HD95 [mm] | ASD [mm] |\n|---|---|---|---|"
+        yield "Validation, case by case", "\n".join((head, *rows, f"| mean | {_row(means)} |"))
+    if evidence.trust is not None:
+        yield "What the uncertainty is worth", _trust(evidence.trust)
+
+
+def _row(case: CaseFigures) -> str:
+    return f"{case.dice:.4f} | {_figure(case.hd95_mm, 2)} | {_figure(case.asd_mm, 2)}"
+
+
+def _trust(trust: Trust) -> str:
+    return (
+        f"- expected calibration error over all voxels: {trust.ece_all:.4f}\n"
+        f"- within {trust.band_mm:g} mm of the reference's surface: {trust.ece_near:.4f}\n"
+        f"- wrong voxels among the {trust.captured_in:.0%} most uncertain ones of their scan: "
+        f"{trust.errors_captured:.0%}"
+    )
+
+
+def _robustness(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    if evidence.robustness:
+        head = (
+            "Means over changed validation scans. ECE: near the reference's surface; flagged: "
+            "share of scans whose report asks for a review.\n\n"
+            "| change | | scans | Dice | HD95 [mm] | ECE | flagged |\n|---|---|---|---|---|---|---|"
+        )
+        yield "Changed scans", "\n".join((head, *map(_stress, evidence.robustness)))
+
+
+def _stress(row: Stress) -> str:
+    figures = (_figure(row.dice, 3), _figure(row.hd95_mm, 1), _figure(row.ece, 3))
+    cells = (row.group, row.change, str(row.cases), *figures, f"{row.flagged:.0%}")
+    return f"| {' | '.join(cells)} |"
+
+
+def _source(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    lines = [f"- {text}" for text in evidence.source]
+    if evidence.reproduce:
+        lines.append(f"- trained by: `{evidence.reproduce}`")
+    if evidence.page:
+        lines.append(f"- more, with pictures of failures: {evidence.page}")
+    if lines:
+        yield "Source", "\n".join(lines)
+
+
+def _mean(values: Sequence[float | None]) -> Any:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _seen(seen: Seen) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,8 @@ from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.seen import Seen
 from dycon_engine.errors import DamagedFileError, InputError
 from dycon_engine.networks.composing import Composition
+from dycon_engine.package import plain
+from dycon_engine.package.evidence import Evidence
 from dycon_engine.settings import Table, as_table, build
 
 FORMAT_VERSION = 1
@@ -25,6 +27,7 @@ NOTICE = (
 )
 LICENSE = "as stated by whoever trained the model"
 
+OPTIONAL = {"composition", "evidence"}  # left out where there is nothing to say
 MOST_CHANNELS = 64
 MOST_CLASSES = 256
 MOST_LEVELS = 10
@@ -71,6 +74,7 @@ class PackageInfo:
         inference: Defaults of the sliding window.
         composition: How the predictor is made of such networks; `single`: it is one.
         name_patterns: File name ending per channel, e.g. `_0000`.
+        evidence: Where the model comes from and what it was measured to do, for shipped ones.
         engine_version: The engine that wrote the package.
         weights_sha256: Of `weights.safetensors`; filled in by `save_package`.
         license: Under which the model may be used.
@@ -89,6 +93,7 @@ class PackageInfo:
     inference: InferenceConfig = field(default_factory=InferenceConfig)
     composition: Composition = field(default_factory=Composition)
     name_patterns: tuple[str, ...] = ()
+    evidence: Evidence = field(default_factory=Evidence)
     engine_version: str = ""
     weights_sha256: str = ""
     license: str = LICENSE
@@ -101,8 +106,9 @@ class PackageInfo:
         return len(self.labels)
 
     def as_table(self) -> Table:
-        """Return plain JSON values; `composition` only where the predictor is composed."""
+        """Return plain JSON values; `composition` and `evidence` only where there is any."""
         composed = self.composition != Composition()
+        measured = self.evidence != Evidence()
         return {
             "calibration": dataclasses.asdict(self.calibration),
             "channels": list(self.channels),
@@ -120,6 +126,7 @@ class PackageInfo:
             "training": self.training,
             "weights_sha256": self.weights_sha256,
             **({"composition": as_table(self.composition)} if composed else {}),
+            **({"evidence": self.evidence.as_table()} if measured else {}),
         }
 
     @staticmethod
@@ -165,6 +172,7 @@ def check(info: PackageInfo) -> None:
         *(info.channels + info.name_patterns),
         *(text for label in info.labels for text in (label.name, label.terminology)),
         *(info.license, info.notice, info.engine_version),
+        *info.evidence.texts(),
     )
     values = [label.value for label in info.labels]
     low, high = TEMPERATURES
@@ -187,92 +195,69 @@ def check(info: PackageInfo) -> None:
     for good, fault in checks:
         if not good:
             raise InputError(f"{fault} is not possible")
+    info.evidence.check()
 
 
 def _build(table: Mapping[str, Any]) -> PackageInfo:
     names = {item.name for item in dataclasses.fields(PackageInfo)}
-    if set(table) | {"composition"} != names or table["format_version"] != FORMAT_VERSION:
-        odd = sorted((set(table) | {"composition"}) ^ names) or ["format_version"]
+    found = set(table) | OPTIONAL
+    if found != names or table["format_version"] != FORMAT_VERSION:
+        odd = sorted(found ^ names) or ["format_version"]
         raise InputError(f"'{odd[0][:LONGEST_TEXT]}' is missing, unknown or wrong")
     seen = table["seen"]
-    z, y, x = (_integer(n) for n in table["patch_size"])
+    z, y, x = (plain.integer(n) for n in table["patch_size"])
     return PackageInfo(
-        network=build(NetworkConfig, _table(table["network"]), "network"),
-        channels=_texts(table["channels"]),
-        labels=tuple(_label(item) for item in _list(table["labels"])),
-        preprocessing=Preprocessing.from_table(_table(table["preprocessing"])),
+        network=build(NetworkConfig, plain.table(table["network"]), "network"),
+        channels=plain.texts(table["channels"]),
+        labels=tuple(_label(item) for item in plain.items(table["labels"])),
+        preprocessing=Preprocessing.from_table(plain.table(table["preprocessing"])),
         patch_size=(z, y, x),
-        seen=None if seen is None else Seen.from_table(_table(seen)),
-        training=_table(table["training"]),
-        calibration=_calibration(_table(table["calibration"])),
-        inference=build(InferenceConfig, _table(table["inference"]), "inference"),
-        composition=build(Composition, _table(table.get("composition", {})), "composition"),
-        name_patterns=_texts(table["name_patterns"]),
-        engine_version=_text(table["engine_version"]),
+        seen=None if seen is None else Seen.from_table(plain.table(seen)),
+        training=plain.table(table["training"]),
+        calibration=_calibration(plain.table(table["calibration"])),
+        inference=build(InferenceConfig, plain.table(table["inference"]), "inference"),
+        composition=build(Composition, plain.table(table.get("composition", {})), "composition"),
+        name_patterns=plain.texts(table["name_patterns"]),
+        evidence=Evidence.from_table(plain.table(table["evidence"]))
+        if "evidence" in table
+        else Evidence(),
+        engine_version=plain.text(table["engine_version"]),
         weights_sha256=_digest(table["weights_sha256"]),
-        license=_text(table["license"]),
-        notice=_text(table["notice"]),
-        format_version=_integer(table["format_version"]),
+        license=plain.text(table["license"]),
+        notice=plain.text(table["notice"]),
+        format_version=plain.integer(table["format_version"]),
     )
 
 
 def _label(item: Any) -> Label:
-    entry = _table(item)
+    entry = plain.table(item)
     color = entry["color"]
     rgb: tuple[int, int, int] | None = None
     if color is not None:
-        r, g, b = (_integer(part) for part in _list(color))
+        r, g, b = (plain.integer(part) for part in plain.items(color))
         if not all(0 <= part <= 255 for part in (r, g, b)):  # noqa: PLR2004 - a byte
             raise InputError("a label color is not three numbers of 0 to 255")
         rgb = (r, g, b)
-    return Label(_integer(entry["value"]), _text(entry["name"]), rgb, _text(entry["terminology"]))
+    return Label(
+        plain.integer(entry["value"]),
+        plain.text(entry["name"]),
+        rgb,
+        plain.text(entry["terminology"]),
+    )
 
 
 def _calibration(entry: Table) -> Calibration:
-    curve = tuple((_number(a), _number(b)) for a, b in _list(entry["risk_coverage"]))
-    before, after = (
-        None if entry[name] is None else _number(entry[name])
-        for name in ("ece_before", "ece_after")
+    curve = tuple(
+        (plain.number(a), plain.number(b)) for a, b in plain.items(entry["risk_coverage"])
     )
-    return Calibration(_number(entry["temperature"]), before, after, curve)
-
-
-def _table(value: Any) -> Table:
-    return dict(_of(value, dict))
-
-
-def _list(value: Any) -> Sequence[Any]:
-    return tuple(_of(value, list))
-
-
-def _text(value: Any) -> str:
-    return str(_of(value, str))
-
-
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(_text(item) for item in _list(value))
-
-
-def _integer(value: Any) -> int:
-    if isinstance(value, bool):
-        raise InputError("true or false where a number is expected")
-    return int(_of(value, int))
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, float) else float(_integer(value))
+    before, after = (plain.optional(entry[name]) for name in ("ece_before", "ece_after"))
+    return Calibration(plain.number(entry["temperature"]), before, after, curve)
 
 
 def _digest(value: Any) -> str:
-    if not _SHA256.fullmatch(_text(value)):
+    if not _SHA256.fullmatch(plain.text(value)):
         raise InputError("weights_sha256 is not a sha256")
-    return _text(value)
-
-
-def _of(value: Any, kind: type) -> Any:
-    if not isinstance(value, kind):
-        raise InputError(f"{type(value).__name__} where {kind.__name__} is expected")
-    return value
+    return plain.text(value)
 
 
 def _plain(error: Exception) -> str:
