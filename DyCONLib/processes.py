@@ -26,7 +26,8 @@ def default_python() -> Path:
     own = Path(sys.executable or "")
     if "python" in own.name.lower():  # in Slicer sys.executable is PythonSlicer
         return own
-    beside = [own.with_name(name) for name in ("PythonSlicer", "PythonSlicer.exe")]
+    names = ("PythonSlicer", "PythonSlicer.exe") if own.name else ()  # '': Slicer found none
+    beside = [own.with_name(name) for name in names]
     found = next((path for path in beside if path.is_file()), None) or shutil.which("PythonSlicer")
     if found is None:
         raise InputError(

@@ -381,6 +381,13 @@ def test_slicer_runs_the_engine_with_the_python_beside_it(tmp_path, monkeypatch,
     assert processes.default_python() == tmp_path / "PythonSlicer"
 
 
+def test_a_slicer_that_found_no_python_says_so(monkeypatch):
+    monkeypatch.setattr(processes.sys, "executable", "")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(DyconError, match="PythonSlicer: not found"):
+        processes.default_python()
+
+
 def test_the_child_gets_the_environment_it_is_given_and_finds_the_engine(tmp_path):
     line = runner.client.command("python", "train")
     environment = processes.child_environment(line, {"PYTHONPATH": "/before", "HOME": "/h"})
