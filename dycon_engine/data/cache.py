@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,8 @@ def prepare_training(
     ]
     rest = zip(cases[count:], images[count:], strict=True)
     unlabeled = [UnlabeledCase(case.name, image) for case, image in rest]
-    return TrainingData(tuple(labeled), tuple(unlabeled), Seen.of(facts))
+    volumes = [_volumes_ml(case.label, preprocessing, len(dataset.labels)) for case in labeled]
+    return TrainingData(tuple(labeled), tuple(unlabeled), Seen.of(facts, volumes))
 
 
 def _key(
@@ -221,6 +223,17 @@ def _checked_facts(entry: _Entry) -> ScanFacts | None:
         return facts_from_table(body["facts"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _volumes_ml(
+    label: NDArray[np.uint8], preprocessing: Preprocessing, classes: int
+) -> tuple[float, ...]:
+    """Return the volume of every label of a prepared (D, H, W), background left out."""
+    counts = np.zeros(classes, dtype=np.int64)
+    for part in label:  # by slice: bincount copies to int64
+        counts += np.bincount(part.ravel(), minlength=classes)
+    milliliter = math.prod(preprocessing.spacing_mm) / 1000.0
+    return tuple(float(count) * milliliter for count in counts[1:])
 
 
 def _load(path: Path, *, mapped: bool) -> NDArray[Any]:

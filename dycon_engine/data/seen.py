@@ -43,6 +43,8 @@ class ScanFacts:
         minimum: Lowest raw intensity per channel.
         non_air: Share of voxels above the scan's lowest value.
         histogram: Per channel, of the prepared intensities rescaled to their own range; sums to 1.
+        texture: Per channel the root mean square difference of neighboring prepared voxels over
+            their standard deviation: low in blurred scans, high in noisy ones.
     """
 
     spacing_mm: tuple[float, ...]
@@ -52,6 +54,7 @@ class ScanFacts:
     minimum: tuple[float, ...]
     non_air: float
     histogram: Histogram
+    texture: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class Seen:
         exemplars: Histograms of at most `EXEMPLARS` scans, evenly taken; () in older packages.
         neighbor_distance: What nine of ten training scans do not exceed: the distance to the
             nearest exemplar other than the scan itself.
+        texture: Per channel the range of the texture; () in older packages.
+        volumes_ml: Per label, background left out, the range of its volume over the labeled scans
+            that hold it, (0, 0) where none does; () in older packages.
     """
 
     cases: int
@@ -80,10 +86,17 @@ class Seen:
     histogram: Histogram
     exemplars: tuple[Histogram, ...]
     neighbor_distance: float
+    texture: tuple[Range, ...] = ()
+    volumes_ml: tuple[Range, ...] = ()
 
     @staticmethod
-    def of(scans: Sequence[ScanFacts]) -> Seen:
-        """Return the ranges over `scans`, at least one."""
+    def of(scans: Sequence[ScanFacts], volumes_ml: Sequence[Sequence[float]] = ()) -> Seen:
+        """Return the ranges over `scans`, at least one.
+
+        Args:
+            scans: Labeled and unlabeled.
+            volumes_ml: Per labeled scan the volume of each label, background left out.
+        """
         mean = np.mean([scan.histogram for scan in scans], axis=0)
         histogram = tuple(tuple(float(value) for value in channel) for channel in mean)
         exemplars = _exemplars(scans)
@@ -104,6 +117,11 @@ class Seen:
             histogram=histogram,
             exemplars=tuple(exemplars.values()),
             neighbor_distance=_neighbor_distance(scans, exemplars),
+            texture=tuple(_range([scan.texture[c] for scan in scans]) for c in range(channels)),
+            volumes_ml=tuple(
+                _range([volume for volume in of_label if volume > 0.0] or [0.0])
+                for of_label in zip(*volumes_ml, strict=True)
+            ),
         )
 
     def as_table(self) -> dict[str, Any]:
@@ -130,6 +148,8 @@ class Seen:
                 histogram=_floats(table["histogram"]),
                 exemplars=tuple(_floats(item) for item in table.get("exemplars", ())),
                 neighbor_distance=float(table.get("neighbor_distance", 0.0)),
+                texture=tuple(_read_range(pair) for pair in table.get("texture", ())),
+                volumes_ml=tuple(_read_range(pair) for pair in table.get("volumes_ml", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
@@ -153,6 +173,7 @@ def scan_facts(image: Volume, prepared: Prepared) -> ScanFacts:
         minimum=tuple(float(value) for value in minimum),
         non_air=float((flat > minimum[:, None]).any(axis=0).mean()),
         histogram=tuple(_histogram(channel[~prepared.air]) for channel in prepared.array),
+        texture=tuple(_texture(channel, ~prepared.air) for channel in prepared.array),
     )
 
 
@@ -182,6 +203,7 @@ def facts_from_table(table: Mapping[str, Any]) -> ScanFacts:
         minimum=tuple(float(value) for value in table["minimum"]),
         non_air=float(table["non_air"]),
         histogram=_floats(table["histogram"]),
+        texture=tuple(float(value) for value in table["texture"]),
     )
 
 
@@ -211,6 +233,20 @@ def _tissue_percentiles(channel: NDArray[Any], minimum: Any) -> tuple[float, ...
     if tissue.size == 0:
         return (float(minimum),) * len(PERCENTILES)
     return tuple(float(value) for value in np.percentile(tissue, PERCENTILES))
+
+
+def _texture(channel: NDArray[np.float32], inside: NDArray[np.bool_]) -> float:
+    """Return the mean over the axes; 0 where nothing differs."""
+    deviation = float(channel[inside].std(dtype=np.float64)) if inside.any() else 0.0
+    if deviation == 0.0:
+        return 0.0
+    steps = []
+    for axis in range(3):
+        both = np.moveaxis(inside, axis, 0)
+        pairs = both[1:] & both[:-1]
+        change = np.diff(np.moveaxis(channel, axis, 0), axis=0)[pairs]
+        steps.append(np.sqrt(np.square(change).mean(dtype=np.float64)) if change.size else 0.0)
+    return float(np.mean(steps)) / deviation
 
 
 def _histogram(values: NDArray[np.float32]) -> tuple[float, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from dycon_engine.data.seen import PERCENTILES, Range, ScanFacts, Seen, nearest_distance
+from dycon_engine.inference.volumes import LabelVolume
 
 SPACING_FACTOR = 1.3  # that far beyond the training scans is still called the same
 SIZE_FACTOR = 1.3
@@ -14,6 +15,8 @@ NON_AIR_SLACK = 0.15
 TURN_SLACK_DEG = 5.0  # LA scans turned by 12 lose 0.08 of Dice at most if not straightened
 NEIGHBOR_FACTOR = 2.0  # with the lowest bound: false flags on 2 to 4 % of unseen LA scans
 LOWEST_BOUND = 0.04
+TEXTURE_FACTOR = 1.2  # false flags on none of 80 LA scans, each against the others
+VOLUME_FACTOR = 2.0  # the largest of 80 left atria is 7 times the smallest
 AXES = ("z", "y", "x")
 
 
@@ -36,6 +39,28 @@ def is_askew(turn_deg: float, seen: Seen | None) -> bool:
     """Return whether a scan lies further askew than a model is known to have seen."""
     known = None if seen is None else seen.turn_deg
     return known is not None and turn_deg > known.high + TURN_SLACK_DEG
+
+
+def volume_flags(volumes: Sequence[LabelVolume], seen: Seen | None) -> tuple[Flag, ...]:
+    """Return which structures have a size that none had in training; what is empty is left out.
+
+    Args:
+        volumes: One entry per label of the package, background left out.
+        seen: Of the package.
+    """
+    if seen is None or not seen.volumes_ml:
+        return ()
+    return tuple(
+        Flag(
+            "volume",
+            f"'{found.name}' measures {found.volume_ml:.4g} ml; in training scans it measured "
+            f"{_text(known)} ml",
+        )
+        for found, known in zip(volumes, seen.volumes_ml, strict=True)
+        if found.voxels
+        and known.high > 0.0
+        and not known.low / VOLUME_FACTOR <= found.volume_ml <= known.high * VOLUME_FACTOR
+    )
 
 
 def empty_flags(voxels: dict[str, int]) -> tuple[Flag, ...]:
@@ -93,7 +118,20 @@ def _intensity(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:
             f"{facts.non_air:.0%} of the scan is not air; "
             f"training scans had {low:.0%} to {high:.0%}",
         )
+    yield from _texture(facts, seen)
     yield from _contrast(facts, seen)
+
+
+def _texture(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:
+    for value, known in zip(facts.texture, seen.texture, strict=bool(seen.texture)):
+        if not known.low / TEXTURE_FACTOR <= value <= known.high * TEXTURE_FACTOR:
+            how = "smoother" if value < known.low else "noisier"
+            yield Flag(
+                "texture",
+                f"the scan is {how} than any of the training scans (texture {value:.3g}, there "
+                f"{_text(known)}); blur, noise or another kind of scan?",
+            )
+            break
 
 
 def _contrast(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:

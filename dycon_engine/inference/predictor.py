@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +20,7 @@ from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 from dycon_engine.inference import uncertainty as kinds
 from dycon_engine.inference.blending import Slab, Watch
-from dycon_engine.inference.domain import domain_flags, is_askew
+from dycon_engine.inference.domain import domain_flags, is_askew, volume_flags
 from dycon_engine.inference.memory import (
     FLOAT_BYTES,
     available_bytes,
@@ -136,7 +137,12 @@ class Predictor:
             result.add(place, likely)
         if watch is not None:
             watch.on_stage(MEASURING, 1)
-        return result.finish([label.name for label in info.labels], self._values(), flags)
+        done = result.finish([label.name for label in info.labels], self._values(), flags)
+        if wishes.roi is not None:  # which may cut a structure
+            return done
+        return dataclasses.replace(
+            done, flags=(*done.flags, *volume_flags(done.volumes, info.seen))
+        )
 
     def _straightens(self, source: Geometry) -> bool:
         return is_askew(turn_deg(source), self.package.info.seen)

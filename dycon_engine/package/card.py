@@ -36,7 +36,7 @@ def card(info: PackageInfo) -> str:
         ("Training and validation", "\n".join(_lines(info.training)) or "- not stated"),
         *_validation(info.evidence),
         ("Calibration", _calibration(info.calibration)),
-        ("Scans seen in training", "- not known" if info.seen is None else _seen(info.seen)),
+        ("Scans seen in training", "- not known" if info.seen is None else _seen(info.seen, names)),
         *_robustness(info.evidence),
         ("Limits", "\n".join((LIMITS, *(f"- {limit}" for limit in info.evidence.limits)))),
         ("License", info.license),
@@ -129,7 +129,7 @@ def _figure(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _seen(seen: Seen) -> str:
+def _seen(seen: Seen, names: Sequence[str]) -> str:
     spacing = ", ".join(_range(pair) for pair in seen.spacing_mm)
     size = ", ".join(_range(pair) for pair in seen.size_mm)
     lines = [f"- scans: {seen.cases}", f"- spacing (z, y, x): {spacing} mm"]
@@ -137,6 +137,10 @@ def _seen(seen: Seen) -> str:
     for index, channel in enumerate(seen.percentiles):
         parts = (f"{p:g} %: {_range(pair)}" for p, pair in zip(PERCENTILES, channel, strict=True))
         lines.append(f"- intensity percentiles of channel {index}: {', '.join(parts)}")
+    lines += [f"- texture of channel {i}: {_range(pair)}" for i, pair in enumerate(seen.texture)]
+    if seen.volumes_ml:
+        sizes = zip(names, seen.volumes_ml, strict=True)
+        lines += [f"- volume of {name}: {_range(pair)} ml" for name, pair in sizes]
     return "\n".join(lines)
 
 

@@ -191,6 +191,14 @@ def check(info: PackageInfo) -> None:
         (all(len(text) <= LONGEST_TEXT for text in texts), "a text that is too long"),
         (not any(_CONTROL.search(text) for text in texts), "control characters in a text"),
         (seen is None or len(seen.histogram) == len(info.channels), "seen range unlike channels"),
+        (
+            seen is None or len(seen.texture) in (0, len(info.channels)),
+            "seen texture unlike channels",
+        ),
+        (
+            seen is None or len(seen.volumes_ml) in (0, info.classes - 1),
+            "seen volumes unlike labels",
+        ),
     )
     for good, fault in checks:
         if not good:

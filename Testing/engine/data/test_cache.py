@@ -54,6 +54,9 @@ def test_arrays_are_the_prepared_ones(root, tmp_path):
     assert case.image.shape == (1, *case.label.shape)
     assert np.array_equal(case.label, mask())
     assert abs(float(case.image.astype(np.float32).mean())) < 0.01
+    milliliters = pytest.approx(np.count_nonzero(mask()) / 1000.0)
+    assert data.seen.volumes_ml == ((milliliters, milliliters),)
+    assert len(data.seen.texture) == 1
     assert not hasattr(data.unlabeled[0], "label")
 
 

@@ -65,11 +65,50 @@ def test_the_histogram_tells_shapes_apart_whatever_the_scale():
     assert abs(sum(flat[0]) - 1.0) < 1e-9
 
 
+def test_texture_is_that_of_the_loops_and_tells_blur_and_noise_whatever_the_scale():
+    rng = np.random.default_rng(0)
+    waves = np.sin(np.arange(14) / 2.0) * np.ones((10, 12, 1)) * 100
+    textures = {}
+    for name, values in {
+        "plain": waves,
+        "scaled": 7.0 * waves + 300.0,
+        "noisy": waves + rng.normal(0, 100, waves.shape),
+        "slow": np.sin(np.arange(14) / 6.0) * np.ones((10, 12, 1)) * 100,
+    }.items():
+        image = Volume(values[None].astype(np.float32), Geometry.from_parts((10, 12, 14)))
+        prepared = PREPROCESSING.prepare(image)
+        [textures[name]] = scan_facts(image, prepared).texture
+        if name == "noisy":
+            seen = prepared.array[0].astype(np.float64)
+            inside = ~prepared.air
+            naive = []
+            for step in ((1, 0, 0), (0, 1, 0), (0, 0, 1)):
+                squares = [
+                    (seen[place] - seen[other]) ** 2
+                    for place in np.ndindex(seen.shape)
+                    if all(i + s < n for i, s, n in zip(place, step, seen.shape, strict=True))
+                    and inside[place]
+                    and inside[other := tuple(np.add(place, step))]
+                ]
+                naive.append(np.sqrt(np.mean(squares)))
+            expected = np.mean(naive) / seen[inside].std()
+            assert textures[name] == pytest.approx(expected, rel=1e-4)
+    assert textures["scaled"] == pytest.approx(textures["plain"], rel=0.01)
+    assert textures["slow"] < 0.7 * textures["plain"] < 0.3 * textures["noisy"]
+
+
+def test_volumes_of_labels_range_over_the_scans_that_hold_them():
+    seen = Seen.of([facts(0)] * 3, [(5.0, 0.0, 0.0), (2.0, 0.0, 7.0), (9.0, 0.0, 0.0)])
+    assert seen.volumes_ml == ((2.0, 9.0), (0.0, 0.0), (7.0, 7.0))
+    assert Seen.of([facts(0)]).volumes_ml == ()
+
+
 def test_a_constant_scan_has_facts():
     image = Volume(np.full((1, 3, 3, 3), 4.0, np.float32), Geometry.from_parts((3, 3, 3)))
     found = scan_facts(image, PREPROCESSING.prepare(image))
     assert found.non_air == 0.0
     assert found.percentiles == ((4.0, 4.0, 4.0),)
+    assert found.texture == (0.0,)
 
 
 def test_the_nearest_of_the_exemplars_counts_and_not_their_mean():
@@ -92,13 +131,15 @@ def test_of_many_scans_some_histograms_are_kept():
 
 def test_a_package_without_exemplars_can_be_read():
     table = Seen.of([facts(0)]).as_table()
-    del table["exemplars"], table["neighbor_distance"]
-    assert Seen.from_table(table).exemplars == ()
+    for name in ("exemplars", "neighbor_distance", "texture", "volumes_ml"):
+        del table[name]
+    older = Seen.from_table(table)
+    assert (older.exemplars, older.texture, older.volumes_ml) == ((), (), ())
 
 
 def test_tables_there_and_back_through_json():
     scans = [facts(seed, channels=2) for seed in range(3)]
-    seen = Seen.of(scans)
+    seen = Seen.of(scans, [(1.5,), (2.5,), (0.0,)])
     assert Seen.from_table(json.loads(json.dumps(seen.as_table()))) == seen
     assert facts_from_table(json.loads(json.dumps(facts_table(scans[0])))) == scans[0]
     with pytest.raises(InputError, match="incomplete or damaged"):

@@ -11,9 +11,9 @@ import torch
 
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.preprocessing import Preprocessing
-from dycon_engine.data.seen import scan_facts
+from dycon_engine.data.seen import Range, scan_facts
 from dycon_engine.errors import OutOfMemoryError
-from dycon_engine.inference.domain import domain_flags, empty_flags
+from dycon_engine.inference.domain import domain_flags, empty_flags, volume_flags
 from dycon_engine.inference.memory import (
     available_bytes,
     check_fits,
@@ -22,7 +22,7 @@ from dycon_engine.inference.memory import (
 )
 from dycon_engine.inference.postprocessing import keep_components
 from dycon_engine.inference.regions import uncertain_regions
-from dycon_engine.inference.volumes import Tally, review_reason
+from dycon_engine.inference.volumes import LabelVolume, Tally, review_reason
 from Testing import tiny_package
 
 
@@ -158,12 +158,41 @@ def test_a_scan_like_the_training_scans_raises_no_flag():
         ({"percentiles": ((400.0, 900.0, 2000.0),)}, "intensity"),
         ({"non_air": 0.05}, "air"),
         ({"histogram": ((1.0,) + (0.0,) * 31,)}, "contrast"),
+        ({"texture": (0.01,)}, "texture"),
+        ({"texture": (3.0,)}, "texture"),
     ],
 )
 def test_a_foreign_scan_is_flagged_in_words(change, topic):
     flags = domain_flags(dataclasses.replace(facts(), **change), tiny_package.info().seen)
     assert topic in {flag.topic for flag in flags}
     assert all("training scans" in flag.message for flag in flags)
+
+
+def test_texture_says_on_which_side_a_scan_lies():
+    seen = tiny_package.info().seen
+    words = {0.01: "smoother", 3.0: "noisier"}
+    for value, word in words.items():
+        [flag] = domain_flags(dataclasses.replace(facts(), texture=(value,)), seen)
+        assert word in flag.message
+    older = dataclasses.replace(seen, texture=())
+    assert domain_flags(dataclasses.replace(facts(), texture=(3.0,)), older) == ()
+
+
+def volume(name, ml):
+    return LabelVolume(name, round(ml), ml, ml, ml, None, review=False, reason="")
+
+
+def test_a_size_that_no_training_scan_had_is_flagged():
+    ranges = (Range(20.0, 100.0), Range(0.0, 0.0), Range(5.0, 6.0))
+    seen = dataclasses.replace(tiny_package.info().seen, volumes_ml=ranges)
+    usual = (volume("a", 11.0), volume("nowhere in training", 900.0), volume("a", 11.0))
+    assert volume_flags(usual, seen) == ()
+    [large, small] = volume_flags((volume("a", 201.0), usual[1], volume("a", 2.4)), seen)
+    assert large.message == "'a' measures 201 ml; in training scans it measured 20 to 100 ml"
+    assert (large.topic, small.topic) == ("volume", "volume")
+    assert volume_flags((volume("a", 0.0), *usual[1:]), seen) == ()  # `empty_flags` says so
+    assert volume_flags(usual, None) == ()
+    assert volume_flags(usual, dataclasses.replace(seen, volumes_ml=())) == ()
 
 
 def test_an_unknown_range_is_said():

@@ -13,6 +13,7 @@ from dycon_engine.data import restoring
 from dycon_engine.data.cases import Label
 from dycon_engine.data.geometry import Box, Geometry
 from dycon_engine.data.preprocessing import Preprocessing
+from dycon_engine.data.seen import Range
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import CancelledError, InputError, NonFiniteError, OutOfMemoryError
 from dycon_engine.inference import predictor as module
@@ -133,6 +134,17 @@ def test_volumes_have_a_range_and_regions_a_place(package):
     assert 0 < volume.low_ml <= volume.volume_ml <= volume.high_ml
     assert 0 < volume.boundary_uncertainty < 1
     assert [region.id for region in found.regions] == list(range(1, len(found.regions) + 1))
+
+
+def test_an_absurd_size_is_announced_but_not_where_only_a_region_was_looked_at(package):
+    seen = dataclasses.replace(package.info.seen, volumes_ml=(Range(100.0, 200.0),))
+    odd = dataclasses.replace(package, info=dataclasses.replace(package.info, seen=seen))
+    image = tiny_package.scan(1)
+    assert [flag.topic for flag in Predictor(odd).predict(image).flags] == ["volume"]
+    assert not Predictor(package).predict(image).flags
+    corners = image.geometry.corners()
+    box = Box(*(tuple(map(float, end)) for end in (corners.min(0), corners.max(0))))
+    assert not Predictor(odd).predict(image, Wishes(roi=box)).flags
 
 
 def test_an_empty_result_is_announced(package):
