@@ -129,7 +129,9 @@ def _ended(history: History, state: RunState) -> Advice:
     if state is RunState.FINISHED:
         return Advice(Mood.GOOD, f"Done: {_result(history)}")
     if state is RunState.CANCELLED:
-        return Advice(Mood.CALM, f"Stopped at step {history.step}; 'Resume' goes on from there")
+        before = "Stopped before the first step; 'Resume' starts it anew"
+        there = f"Stopped at step {history.step}; 'Resume' goes on from there"
+        return Advice(Mood.CALM, there if history.step else before)
     if state is RunState.FAILED:
         words = history.last.message if isinstance(history.last, Failed) else "The run failed"
         return Advice(Mood.BAD, words)

@@ -20,14 +20,16 @@ from DyCONTrainingLib.history import (
 )
 
 MOST_POINTS = 400
-COLORS = (  # distinct also for color-blind eyes
-    (0.00, 0.45, 0.70),
-    (0.84, 0.37, 0.00),
-    (0.00, 0.62, 0.45),
-    (0.80, 0.47, 0.65),
-    (0.90, 0.62, 0.00),
-    (0.34, 0.71, 0.91),
-    (0.25, 0.25, 0.25),
+COLORS = (  # far apart for color-blind eyes too, and readable on light and on dark
+    (0.00, 0.52, 0.72),
+    (0.97, 0.36, 0.00),
+    (0.58, 0.22, 1.00),
+    (0.67, 0.44, 0.38),
+)
+LINES = (  # when the colors are used up
+    slicer.vtkMRMLPlotSeriesNode.LineStyleSolid,
+    slicer.vtkMRMLPlotSeriesNode.LineStyleDash,
+    slicer.vtkMRMLPlotSeriesNode.LineStyleDot,
 )
 LOSS_CHART, DICE_CHART, SCHEDULE_CHART = "Loss terms", "Dice", "Schedules"
 SMALLEST = 1e-6  # of a loss term that is drawn; a weight that has not risen yet gives 0
@@ -40,11 +42,19 @@ NO_MARKER = slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone
 
 
 class Drawn(NamedTuple):
-    """A curve as it is drawn: what the legend says, and the points."""
+    """A curve as it is drawn.
+
+    Attributes:
+        label: What the legend says.
+        steps: The points.
+        values: The same.
+        look: Number of its color and line; one per curve of a chart, whenever it appears.
+    """
 
     label: str
     steps: Sequence[float]
     values: Sequence[float]
+    look: int
 
 
 @dataclass
@@ -58,14 +68,17 @@ class Charts:
     name: str
     _charts: dict[str, Any] = field(default_factory=dict)
     _series: dict[tuple[str, str], tuple[Any, Any]] = field(default_factory=dict)
+    _total: int = 1
 
     def update(self, history: History) -> None:
-        """Bring every curve up to date."""
+        """Bring every curve up to date; a part that the person zoomed into stays."""
+        if history.total > 0 and history.total != self._total:
+            self._total = history.total
+            for chart in self._charts.values():
+                chart.SetXAxisRange(0, self._total)
         for chart, curves in charted(history).items():
-            for number, (name, drawn) in enumerate(curves.items()):
-                self._draw((chart, name), drawn, COLORS[number % len(COLORS)])
-        for chart in self._charts.values():
-            chart.SetXAxisRange(0, max(history.total, 1))
+            for name, drawn in curves.items():
+                self._draw((chart, name), drawn)
 
     def node(self, chart: str) -> Any | None:
         """Return the chart node of this name, None where there is nothing to show yet."""
@@ -79,18 +92,16 @@ class Charts:
                 slicer.mrmlScene.RemoveNode(node)
         self._charts, self._series = {}, {}
 
-    def _draw(self, key: tuple[str, str], drawn: Drawn, color: tuple[float, float, float]) -> None:
+    def _draw(self, key: tuple[str, str], drawn: Drawn) -> None:
         if key not in self._series:
-            self._series[key] = self._new_series(key[0], drawn, color)
+            self._series[key] = self._new_series(key[0], drawn)
         table, series = self._series[key]
         fill(table, drawn)
         series.SetName(drawn.label)
         few = len(drawn.steps) < MOST_POINTS / 10
         series.SetMarkerStyle(CIRCLE if few else NO_MARKER)
 
-    def _new_series(
-        self, chart: str, drawn: Drawn, color: tuple[float, float, float]
-    ) -> tuple[Any, Any]:
+    def _new_series(self, chart: str, drawn: Drawn) -> tuple[Any, Any]:
         table = _added("vtkMRMLTableNode", f"{self.name} {drawn.label}")
         series = _added("vtkMRMLPlotSeriesNode", drawn.label)
         fill(table, drawn)
@@ -100,7 +111,8 @@ class Charts:
         series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
         series.SetLineWidth(2)
         series.SetMarkerSize(7)
-        series.SetColor(*color)
+        series.SetColor(*COLORS[drawn.look % len(COLORS)])
+        series.SetLineStyle(LINES[drawn.look // len(COLORS) % len(LINES)])
         self._chart(chart).AddAndObservePlotSeriesNodeID(series.GetID())
         return table, series
 
@@ -114,6 +126,7 @@ class Charts:
             chart.SetYAxisRangeAuto(name == LOSS_CHART)
             chart.SetYAxisRange(0.0, 1.0)
             chart.SetXAxisRangeAuto(False)
+            chart.SetXAxisRange(0, self._total)
             chart.SetLegendFontSize(11)
             chart.SetTitleFontSize(14)
             chart.SetAxisTitleFontSize(12)
@@ -146,27 +159,32 @@ def fill(table: Any, drawn: Drawn) -> None:
 
 
 def _drawn(curves: Mapping[str, Curve]) -> dict[str, Drawn]:
-    there = {name: each.thinned(MOST_POINTS) for name, each in curves.items() if each.values}
-    return {name: Drawn(name, *points) for name, points in there.items()}
+    return {
+        name: Drawn(name, *each.thinned(MOST_POINTS), look)
+        for look, (name, each) in enumerate(curves.items())
+        if each.values
+    }
 
 
 def _positive(curves: Mapping[str, Drawn]) -> dict[str, Drawn]:
     """Return curves without the points that a logarithmic axis cannot show."""
-    there = {
-        name: [(x, y) for x, y in zip(steps, values, strict=True) if y > SMALLEST]
-        for name, (_, steps, values) in curves.items()
-    }
-    return {n: Drawn(n, *map(list, zip(*p, strict=True))) for n, p in there.items() if p}
+    found = {}
+    for name, curve in curves.items():
+        there = [(x, y) for x, y in zip(curve.steps, curve.values, strict=True) if y > SMALLEST]
+        if there:
+            steps, values = zip(*there, strict=True)
+            found[name] = curve._replace(steps=steps, values=values)
+    return found
 
 
 def _scaled(curves: Mapping[str, Drawn]) -> dict[str, Drawn]:
     """Return curves of different size as shares of their maximum, which their label tells."""
     scaled = {}
-    for name, (_, steps, values) in curves.items():
-        most = max(values)
+    for name, curve in curves.items():
+        most = max(curve.values)
         if most > 0:
-            label = f"{name} (1 = {most:.3g})"
-            scaled[name] = Drawn(label, steps, [value / most for value in values])
+            values = [value / most for value in curve.values]
+            scaled[name] = curve._replace(label=f"{name} (1 = {most:.3g})", values=values)
     return scaled
 
 

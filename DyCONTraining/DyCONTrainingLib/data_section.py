@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import qt
 
 from DyCONTrainingLib import tables, texts
-from DyCONTrainingLib.cases import Role
+from DyCONTrainingLib.cases import Role, Row
 from DyCONTrainingLib.draft import Finding
 from DyCONTrainingLib.logic import TrainingLogic
 from DyCONTrainingLib.tables import Cell
@@ -35,7 +35,9 @@ class DataSection:
         dataset = logic.dataset
         tables.prepare(ui.casesTable, 0)
         tables.prepare(ui.findingsTable, 0, wrapped=True)
-        ui.folderPath.connect("currentPathChanged(QString)", self._on_folder)
+        self._line = ui.folderPath.comboBox().lineEdit()
+        ui.folderPath.connect("currentPathChanged(QString)", self._on_path)
+        self._line.connect("editingFinished()", self._open_typed)
         ui.addSceneButton.connect("clicked()", lambda: attempt(self._add_scene))
         ui.addFolderButton.connect("clicked()", lambda: attempt(self._add_folder))
         ui.addItemButton.connect("clicked()", lambda: attempt(self._add_item))
@@ -63,9 +65,10 @@ class DataSection:
         ui, dataset = self._ui, self._logic.dataset
         has_folder, busy = dataset.folder is not None, dataset.is_busy
         path = str(dataset.folder.path) if dataset.folder is not None else ""
-        if ui.folderPath.currentPath != path:
+        if ui.folderPath.currentPath != path and not self._line.modified:
             blocked = ui.folderPath.blockSignals(True)
             ui.folderPath.currentPath = path
+            ui.folderPath.addCurrentPathToHistory()
             ui.folderPath.blockSignals(blocked)
         for button in (ui.addSceneButton, ui.addFolderButton, ui.addItemButton):
             button.enabled = has_folder and not busy
@@ -75,9 +78,10 @@ class DataSection:
             ui.casesTable,
             [
                 (
-                    Cell(row.title, texts.where_text(row)),
+                    Cell(texts.case_text(row), texts.where_text(row)),
                     Cell(texts.segments_text(row)),
                     Cell(row.role.words, color=texts.ROLES[row.role.value]),
+                    _check(row, dataset.findings, checked=dataset.is_audited),
                 )
                 for row in rows
             ],
@@ -152,8 +156,18 @@ class DataSection:
         action.connect("triggered()", lambda: self._attempt(act))
         return action
 
-    def _on_folder(self, path: str) -> None:
-        if path:
+    def _on_path(self, path: str) -> None:
+        """Open what was chosen; what is being typed is not a folder yet at every key."""
+        if not self._line.modified:
+            self._open(path)
+
+    def _open_typed(self) -> None:
+        self._line.modified = False
+        self._open(self._ui.folderPath.currentPath)
+
+    def _open(self, path: str) -> None:
+        folder = self._logic.dataset.folder
+        if path and (folder is None or Path(path) != folder.path):
             self._attempt(lambda: self._logic.open(Path(path)))
         self.refresh()
 
@@ -169,3 +183,11 @@ class DataSection:
         item = self._ui.itemSelector.currentItem()
         if item:
             self._logic.dataset.add_items([item])
+
+
+def _check(row: Row, findings: Sequence[Finding], *, checked: bool) -> Cell:
+    """Return the cell that says what was found about a case."""
+    own = [finding for finding in findings if row.images in finding.rows]
+    color = texts.LEVELS[min(finding.level for finding in own)] if own else None
+    tip = "\n".join(finding.text for finding in own) or "Nothing was found"
+    return Cell(texts.check_text(own, checked=checked), tip if own or checked else "", color)

@@ -53,6 +53,7 @@ class DatasetLogic:
         self.folder: Folder | None = None
         self.draft = Draft()
         self.needs_unlabeled = True
+        self._kept: object = _essence(self.draft)  # what lies on disk, or was found there
         self._who = WhoIsWho(who_is_who, "")
         self._own: list[Finding] = []
         self._listing: list[Finding] = []
@@ -91,6 +92,15 @@ class DatasetLogic:
             and (rows, draft.channels) == (there, content.channels)
             and draft.mapping.classes == content.classes
         )
+
+    @property
+    def unsaved(self) -> str:
+        """Return what would be lost if it was closed now, one sentence; "" where nothing would."""
+        if self.folder is None or _essence(self.draft) == self._kept:
+            return ""
+        new = sum(not row.is_saved for row in self.draft.rows)
+        what = f"{new} new case{'s' if new > 1 else ''}" if new else "what you changed"
+        return f"Not saved in the data set '{self.folder.path.name}': {what}."
 
     @property
     def is_audited(self) -> bool:
@@ -133,6 +143,7 @@ class DatasetLogic:
         if folder.named_by_files:
             self._listing = [_names_stay(folder.named_by_files)]
         self.edit(Draft(tuple(rows), mapping, content.channels))
+        self._kept = _essence(self.draft)
 
     def add_scene(self) -> int:
         """Add every scan that is loaded; return how many were new."""
@@ -265,6 +276,7 @@ class DatasetLogic:
         if done and saving.saved is not None:
             self._saving, self.folder = None, saving.folder
             self.edit(saving.saved)
+            self._kept = _essence(self.draft)
             self.saved.emit(saving.folder)
         else:
             self.changed.emit()
@@ -303,6 +315,12 @@ class DatasetLogic:
     def _stop(self) -> None:
         self._audit.stop()
         self.cancel()
+
+
+def _essence(draft: Draft) -> object:
+    """Return what of a draft is written; two drafts with equal ones make the same data set."""
+    rows = tuple(replace(row, title="") for row in draft.rows)
+    return (rows, draft.mapping.classes, draft.channels)
 
 
 def _names_stay(names: Sequence[str]) -> Finding:

@@ -16,11 +16,11 @@ from DyCONLib.signal import Signal
 from DyCONTrainingLib.cases import FromScene, InDataset, Role, Row
 from DyCONTrainingLib.dataset import DatasetLogic
 from DyCONTrainingLib.label_next import FOLDER, Candidate, case_of, read_ranking
+from DyCONTrainingLib.labeling_view import show_for_labeling
 from DyCONTrainingLib.run_card import BEST, LAST
 from DyCONTrainingLib.tasks import Outcome, StartJob, Task
 
 LABELS, UNCERTAINTY, REPORT = "labels.nrrd", "uncertainty.nrrd", "report.json"
-OVERLAY, HIDE_BELOW = 0.5, 0.2
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ class LabelLogic:
                 folder / UNCERTAINTY, name=f"{row.title} uncertainty", reference_volume=volume
             )
         segmentation.SetNodeReferenceID("DyCON.Uncertainty", uncertainty.GetID())
-        mrml.show_overlay(volume, uncertainty, opacity=OVERLAY, threshold=HIDE_BELOW, legend=True)
+        show_for_labeling(volume, segmentation, uncertainty)
         return Opened(row.alias, volume, segmentation, uncertainty)
 
     def _know(self, alias: str, volume: Any) -> None:

@@ -5,6 +5,7 @@ A widget's timer calls `poll`; signals say what changed. Whatever is slow is a c
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,8 +19,9 @@ from DyCONTrainingLib import scene_write, starting
 from DyCONTrainingLib.budget import Probe
 from DyCONTrainingLib.catalog import Catalog
 from DyCONTrainingLib.dataset import DatasetLogic
-from DyCONTrainingLib.folder import Folder
+from DyCONTrainingLib.folder import RUNS, Folder
 from DyCONTrainingLib.labeling import LabelLogic
+from DyCONTrainingLib.last_time import remember, remembered
 from DyCONTrainingLib.launching import Engine
 from DyCONTrainingLib.parameters import Parameters
 from DyCONTrainingLib.probing import Probing
@@ -78,7 +80,7 @@ class TrainingLogic:
             clock: Seconds since the epoch.
         """
         self.changed, self.failed = Signal(), Signal()
-        self.places, self.chosen, self._clock = places, Parameters(), clock
+        self.places, self.chosen, self._clock, self._ask = places, Parameters(), clock, ask
         tools = Tools(
             scene_write.export_image, scene_write.export_label, engine.job, places.temporary
         )
@@ -96,14 +98,27 @@ class TrainingLogic:
     def open(self, path: Path) -> None:
         """Open or begin a data set; its runs are found, and a living one is watched again.
 
+        What would be lost of another one asks first.
+
         Raises:
             InputError: It is not usable.
         """
+        lost = self.dataset.unsaved
+        if lost and not self._ask(f"{lost} Open '{path.name}' all the same?"):
+            return
         self.dataset.open(path)
+        remember(self.places.settings, path)
         if self.dataset.folder is not None:
             self.running.open(self.dataset.folder)
         self.chosen = replace(self.chosen, dataset=str(path))
         self.changed.emit()
+
+    def reopen(self) -> None:
+        """Open the data set of the last time again where it has runs: one may still go on."""
+        path = remembered(self.places.settings)
+        if self.dataset.folder is None and path is not None and (path / RUNS).is_dir():
+            with contextlib.suppress(InputError):  # it was not asked for
+                self.open(path)
 
     def choose(self, **changes: object) -> None:
         """Take choices of the person."""

@@ -18,6 +18,7 @@ from DyCONTrainingLib.history import Mark
 from DyCONTrainingLib.labels import LabelClass
 
 IMAGE, LABELS, UNCERTAINTY = "image", "labels", "uncertainty"
+OWNER = "DyCON.Preview"
 CLASSES = {
     IMAGE: "vtkMRMLScalarVolumeNode",
     LABELS: "vtkMRMLLabelMapVolumeNode",
@@ -71,6 +72,8 @@ class Previews:
                     self._take(mark)
                 except DyconError as error:
                     self.problem = str(error)
+        for kind in self._sequences:
+            _own(self._proxy(kind))  # Slicer makes them as the sequences come
         if at_end and was_shown:
             self.show(len(self.steps) - 1)
 
@@ -88,7 +91,7 @@ class Previews:
         first = not self.is_shown
         self._browser.SetSelectedItemNumber(number)
         slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(self._browser)
-        labels, uncertainty = self._proxy(LABELS), self._proxy(UNCERTAINTY)
+        labels, uncertainty = _own(self._proxy(LABELS)), _own(self._proxy(UNCERTAINTY))
         self._color(labels, uncertainty)
         slicer.util.setSliceViewerLayers(
             background=self._image, label=labels, labelOpacity=OPACITY, fit=first
@@ -164,8 +167,14 @@ class Previews:
 
 
 def _added(kind: str, name: str) -> Any:
-    node = slicer.mrmlScene.AddNewNodeByClass(kind, name)
-    node.SetSaveWithScene(False)  # the run directory keeps them
+    return _own(slicer.mrmlScene.AddNewNodeByClass(kind, name))
+
+
+def _own(node: Any) -> Any:
+    """Mark a node as one of a preview, not a scan of the person; it is not saved with the scene."""
+    if node is not None:
+        node.SetAttribute(OWNER, "1")
+        node.SetSaveWithScene(False)  # the run directory keeps them
     return node
 
 

@@ -88,9 +88,16 @@ class RunCard:
 
     @property
     def can_resume(self) -> bool:
-        """Return whether it can go on where it was."""
+        """Return whether it can go on where it was, or at its beginning if it did not get far."""
+        if self.standing in (Standing.CANCELLED, Standing.DEAD) and self.request is not None:
+            return True
         ended = (Standing.CANCELLED, Standing.DEAD, Standing.FAILED)
-        return self.standing in ended and (self.path / "config.json").is_file()
+        return self.standing in ended and self.has_begun
+
+    @property
+    def has_begun(self) -> bool:
+        """Return whether it got further than reading the scans."""
+        return (self.path / "config.json").is_file()
 
 
 def look(run_dir: Path) -> RunCard:
@@ -184,6 +191,8 @@ def _sentence(run_dir: Path, standing: Standing, events: Sequence[Event]) -> str
         return words or f"run '{name}': did not start; start it again"
     if standing is Standing.RUNNING:
         return next((e.name for e in reversed(events) if isinstance(e, Stage)), "")
+    if standing is Standing.CANCELLED and not (run_dir / "config.json").is_file():
+        return "stopped before the first step; 'Resume' starts it anew"
     return _SENTENCES.get(standing, "").format(name=name)
 
 

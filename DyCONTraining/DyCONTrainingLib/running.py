@@ -29,6 +29,7 @@ class RunLogic:
         finished: Emitted with a run's name and the model that DyCONSegmentation now offers.
         cards: How every run stands, the newest first.
         watch: The run that is looked at; None without a data set.
+        exported: Where the last job for another computer was written, None = nowhere yet.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class RunLogic:
         self._handed: set[Path] = set()
         self.cards: list[RunCard] = []
         self.watch: Watch | None = None
+        self.exported: Path | None = None
 
     def open(self, folder: Folder) -> None:
         """Find the runs of a data set; one that is alive is watched again."""
@@ -104,13 +106,12 @@ class RunLogic:
         return card
 
     def resume(self, name: str) -> None:
-        """Go on with a run and look at it.
+        """Go on with a run, if the person agrees, and look at it.
 
         Raises:
             DyconError: It cannot be resumed.
         """
-        self._open_runs().resume(name)
-        if self.watch is not None:
+        if self._open_runs().resume(name) and self.watch is not None:
             self.watch.forget(name)
             self.watch.follow(name)
         self.look()
@@ -153,6 +154,7 @@ class RunLogic:
             raise InputError("another job is being written; wait until it is done")
         folder = self._open_runs().folder
         self._export = transfer.Export(target, folder, request, package)
+        self.exported = target
         self.changed.emit()
 
     def import_result(self, chosen: Path) -> str:

@@ -109,10 +109,9 @@ class Runs:
         Raises:
             DyconError: It cannot be started; no half run stays behind.
         """
-        alive = next((card.name for card in self.cards() if card.is_alive), "")
-        at_once = not alive or self._ask(
-            f"'{alive}' still trains, and two runs at once slow each other down. Start now anyway? "
-            "Otherwise the new run waits for its turn."
+        slower = self._slower()
+        at_once = not slower or self._ask(
+            f"{slower}Start now anyway? Otherwise the new run waits for its turn."
         )
         run_dir = self.path / self.new_name(request.method)
         self._prepare(run_dir, request, frozen_data(self.folder, run_dir), package)
@@ -152,8 +151,10 @@ class Runs:
             self._start(card.path, card.request)
         return look(card.path)
 
-    def resume(self, name: str) -> RunCard:
-        """Go on with a run that was stopped or interrupted.
+    def resume(self, name: str) -> bool:
+        """Go on with a run that was stopped or interrupted; return whether that was agreed.
+
+        One that was stopped before it began starts anew.
 
         Raises:
             InputError: It runs, is done or cannot be resumed.
@@ -164,10 +165,14 @@ class Runs:
             raise InputError(
                 f"run '{name}': is {card.standing} and cannot be resumed; start a new one"
             )
+        if not self._ask(f"{self._slower()}Go on with '{name}' at step {card.step}{_of(card)}?"):
+            return False
         device = card.request.device if card.request else "auto"
         line: list[str | Path] = ["--data", card.path / DATA, "--device", device, "--resume"]
+        if card.request is not None and not card.has_begun:
+            line = self._line(card.path, card.request)
         self._began(card.path, self._launcher.start(line, card.path))
-        return look(card.path)
+        return True
 
     def follow(self, name: str) -> TrainingJob:
         """Return the job of a run, started by us or by an earlier Slicer; `poll` it.
@@ -191,7 +196,7 @@ class Runs:
         card = self.card(name)
         if not card.is_alive:
             raise InputError(f"run '{name}': is {card.standing}, there is nothing to stop")
-        if not self._ask(f"Stop '{name}' at step {card.step} of {card.total}? It can be resumed."):
+        if not self._ask(f"Stop '{name}' at step {card.step}{_of(card)}? It can be resumed."):
             return False
         self.follow(name).cancel(grace_s=60.0)  # a step and a checkpoint may take their time
         return True
@@ -252,11 +257,18 @@ class Runs:
             shutil.rmtree(run_dir, ignore_errors=True)
             raise write_error(run_dir / START, error) from error
 
-    def _start(self, run_dir: Path, request: TrainRequest) -> None:
+    def _slower(self) -> str:
+        """Return why a run should not start now, with a space behind it; "" where it may."""
+        alive = next((card.name for card in self.cards() if card.is_alive), "")
+        return f"'{alive}' still trains, and two runs at once slow each other down. " * bool(alive)
+
+    def _line(self, run_dir: Path, request: TrainRequest) -> list[str | Path]:
         start = run_dir / START
-        line = request.arguments(run_dir / DATA, start if start.is_file() else None)
+        return request.arguments(run_dir / DATA, start if start.is_file() else None)
+
+    def _start(self, run_dir: Path, request: TrainRequest) -> None:
         try:
-            self._began(run_dir, self._launcher.start(line, run_dir))
+            self._began(run_dir, self._launcher.start(self._line(run_dir, request), run_dir))
         except DyconError:
             shutil.rmtree(run_dir, ignore_errors=True)
             raise
@@ -265,6 +277,10 @@ class Runs:
         self._jobs[run_dir.name] = job
         if job.pid is not None:
             mark_started(run_dir, job.pid)
+
+
+def _of(card: RunCard) -> str:
+    return f" of {card.total}" if card.total else ""
 
 
 def _number(run: RunCard) -> tuple[int, str]:

@@ -11,7 +11,7 @@ import slicer
 
 from DyCONTrainingLib import tables, texts
 from DyCONTrainingLib.advice import remaining_text, saved_text
-from DyCONTrainingLib.charts import DICE_CHART, LOSS_CHART, SCHEDULE_CHART
+from DyCONTrainingLib.charts import DICE_CHART, LOSS_CHART, OWNER, SCHEDULE_CHART
 from DyCONTrainingLib.logic import TrainingLogic
 from DyCONTrainingLib.run_card import RunCard
 from DyCONTrainingLib.tables import Cell
@@ -74,7 +74,8 @@ class RunsSection:
         return clicked
 
     def _import(self) -> None:
-        chosen = qt.QFileDialog.getExistingDirectory(None, RESULT_FOLDER, "")
+        there = str(self._logic.running.exported or "")
+        chosen = qt.QFileDialog.getExistingDirectory(None, RESULT_FOLDER, there)
         if chosen:
             self._logic.running.import_result(Path(chosen))
 
@@ -134,11 +135,12 @@ class WatchSection:
         slider.blockSignals(blocked)
         step = previews.steps[slider.value]
         words = f"One unlabeled scan after {step} steps"
-        ui.previewLabel.text = words if previews.is_shown else "One unlabeled scan over training:"
+        words = words if previews.is_shown else "One unlabeled scan over training:"
+        ui.previewLabel.text = f"{words}\n{previews.problem}" if previews.problem else words
 
     def _on_chart(self, index: int) -> None:
         self._logic.choose(chart=CHARTS[index])
-        if _shown_chart() is not None:
+        if _is_chart_shown():
             self._show_chart()
 
     def _chart(self) -> str:
@@ -162,21 +164,18 @@ class WatchSection:
 
 
 def show_chart(chart: Any) -> None:
-    """Show a chart in the plot view; the layout changes only where there is none."""
-    manager = slicer.app.layoutManager()
-    if manager is None:  # no main window
-        return
-    if manager.layout != slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView:
-        manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView)
-    widget = manager.plotWidget(0)
-    if widget is not None:
-        widget.mrmlPlotViewNode().SetPlotChartNodeID(chart.GetID())
+    """Show a chart in the plot view; the layout changes only where it has none."""
+    slicer.modules.plots.logic().ShowChartInLayout(chart)
 
 
-def _shown_chart() -> Any | None:
-    manager = slicer.app.layoutManager()
-    widget = manager.plotWidget(0) if manager is not None else None
-    return widget.mrmlPlotViewNode().GetPlotChartNode() if widget is not None else None
+def _is_chart_shown() -> bool:
+    """Return whether the layout has a plot view with a chart of ours."""
+    layout = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLLayoutNode")
+    now = layout.GetViewArrangement() if layout is not None else -1
+    has_plot = slicer.modules.plots.logic().GetLayoutWithPlot(now) == now
+    views = slicer.util.getNodesByClass("vtkMRMLPlotViewNode") if has_plot else []
+    charts = [view.GetPlotChartNode() for view in views]
+    return any(chart is not None and chart.GetAttribute(OWNER) for chart in charts)
 
 
 def _cells(card: RunCard) -> tuple[Cell, ...]:

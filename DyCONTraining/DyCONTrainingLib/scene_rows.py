@@ -8,6 +8,7 @@ from typing import Any
 import slicer
 import vtk
 
+from DyCONTrainingLib import previews
 from DyCONTrainingLib.cases import FromScene, Row, row
 from DyCONTrainingLib.labels import Color, Segment
 
@@ -18,7 +19,7 @@ MAPS = ("DyCON.Uncertainty", "DyCON.Probabilities")  # what such a segmentation 
 
 
 def rows_of_scene() -> list[Row]:
-    """Return a row per scan that is loaded; label maps and uncertainty maps are no scans."""
+    """Return a row per scan that is loaded; label maps, uncertainty and previews are no scans."""
     return [_row(volume) for volume in _volumes(slicer.util.getNodesByClass(VOLUME))]
 
 
@@ -99,6 +100,7 @@ def _volumes(nodes: Iterable[Any]) -> list[Any]:
         and not node.GetHideFromEditors()
         and node.GetImageData() is not None
         and node.GetID() not in maps
+        and not node.GetAttribute(previews.OWNER)
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from DyCONTrainingLib.advice import Mood
 from DyCONTrainingLib.cases import FromFile, FromScene, Row, Table, counts
 from DyCONTrainingLib.draft import Finding, Level
@@ -36,6 +38,20 @@ def where_text(row: Row) -> str:
         return f"{row.title}\nin the data set as {row.alias}{channels}"
     place = {FromScene: "loaded", FromFile: "in a folder"}.get(type(row.images[0]), "")
     return f"{row.title}\n{place}{channels}; not in the data set yet"
+
+
+def case_text(row: Row) -> str:
+    """Return what a case is called, and how many scans it has where there are several."""
+    return f"{row.title} ({len(row.images)} channels)" if len(row.images) > 1 else row.title
+
+
+def check_text(findings: Sequence[Finding], *, checked: bool) -> str:
+    """Return in a word what was found about a case; problems before what is good to know."""
+    if any(finding.level is Level.PROBLEM for finding in findings):
+        return "solve"
+    if findings:
+        return "look"
+    return "ok" if checked else "..."
 
 
 def segments_text(row: Row) -> str:

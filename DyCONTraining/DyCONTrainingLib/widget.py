@@ -69,6 +69,7 @@ class Panel:
         self._timer.connect("timeout()", self.poll)
         self._watch_scene()
         self._restore()
+        self.logic.reopen()
         self.poll()
 
     def enter(self) -> None:
@@ -125,8 +126,10 @@ class Panel:
         """Take the choices that came with the scene; its data set is opened again."""
         chosen = parameters.read_parameters(parameters.parameter_node())
         self.logic.chosen = chosen
-        if chosen.dataset and Path(chosen.dataset).is_dir():
-            attempt(lambda: self.logic.open(Path(chosen.dataset)))
+        folder, path = self.logic.dataset.folder, Path(chosen.dataset)
+        is_open = folder is not None and folder.path == path  # with what is not saved yet
+        if chosen.dataset and path.is_dir() and not is_open:
+            attempt(lambda: self.logic.open(path))
         self._stale = True
 
     def _install(self) -> None:
@@ -180,12 +183,12 @@ def tell(sentence: str) -> None:
 
 def open_segmentation() -> None:
     """Show the module that uses the models."""
-    slicer.util.selectModule("DyCONSegmentation")
+    _select("DyCONSegmentation")
 
 
 def open_editor(opened: Opened) -> None:
     """Show Segment Editor on an opened case."""
-    slicer.util.selectModule("SegmentEditor")
+    _select("SegmentEditor")
     node = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
     if node is None:
         node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
@@ -194,6 +197,12 @@ def open_editor(opened: Opened) -> None:
         node = slicer.mrmlScene.AddNode(node)
     node.SetAndObserveSegmentationNode(opened.segmentation)
     node.SetAndObserveSourceVolumeNode(opened.volume)
+
+
+def _select(module: str) -> None:
+    """Show another module, where there is a window to show it in."""
+    if slicer.util.mainWindow() is not None:
+        slicer.util.selectModule(module)
 
 
 def _observer(action: Callable[[], None]) -> Callable[..., None]:

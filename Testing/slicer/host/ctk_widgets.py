@@ -185,8 +185,15 @@ class ctkPathLineEdit(StandIn, QWidget):
         """Nothing was kept."""
 
     def addCurrentPathToHistory(self) -> None:
-        if self._box.findText(self.currentPath) < 0:
-            self._box.addItem(self.currentPath)
+        """Put the path on top; as in CTK, other paths are current for a moment, and signaled."""
+        path = self.currentPath
+        if not path:
+            return
+        index = self._box.findText(path)
+        if index >= 0:
+            self._box.removeItem(index)
+        self._box.insertItem(0, path)
+        self._box.setCurrentIndex(0)
 
     def comboBox(self) -> QComboBox:
         return self._box

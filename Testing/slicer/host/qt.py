@@ -104,6 +104,7 @@ def start_qt() -> None:
     _keep.extend([window, signals])
     slicer.app.processEvents = application.processEvents
     slicer.app.palette = lambda: wrap(application.palette())
+    slicer.app.clipboard = lambda: wrap(application.clipboard())
     modules.install()
 
 

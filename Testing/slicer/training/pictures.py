@@ -59,13 +59,14 @@ class Artist:
 
     def __init__(self, output: Path, work: Path, steps: int) -> None:
         """Open the panel."""
-        from DyCONTrainingLib import widget
+        from DyCONTrainingLib import last_time, widget
         from DyCONTrainingLib.logic import Places
         from DyCONTrainingLib.parameters import STEPS as IN_STEPS
 
         self.output, self.work, self.steps = output, work, steps
         for name in ("models", "temporary"):
             (work / name).mkdir(exist_ok=True)
+        (work / "settings" / last_time.FILE).unlink(missing_ok=True)  # begin with an empty panel
         widget.places = lambda: Places(work / "settings", work / "models", work / "temporary")
         self.module = modules.load_module(ROOT / "DyCONTraining" / "DyCONTraining.py")
         self.ui, self.logic = self.module.ui, self.module.panel.logic

@@ -155,6 +155,30 @@ def test_half_written_directories(made, tmp_path, damage):
     assert "--resume" in made._launcher.jobs[0].arguments
 
 
+def test_a_run_stopped_while_scans_were_read_starts_anew(made, tmp_path):
+    run = folders.write_run(tmp_path, "01-dycon", [folders.STOPPED], settings={"method.tau": 1})
+    (run / "config.json").unlink()
+    (run / "start.dycon").write_bytes(b"weights")
+    card = made.card("01-dycon")
+    assert (card.standing.value, card.can_resume) == ("stopped", True)
+    assert card.sentence == "stopped before the first step; 'Resume' starts it anew"
+    assert made.resume("01-dycon")
+    line = made._launcher.jobs[0].arguments
+    assert "--resume" not in line
+    assert {"training.steps=40", "method.tau=1", str(run / "start.dycon")} <= set(line)
+
+
+def test_resuming_asks_first(made, tmp_path):
+    folders.write_run(tmp_path, "01-dycon", [*folders.steps(1, 5), folders.STOPPED])
+    folders.hold(folders.write_run(tmp_path, "02-dycon", folders.steps(1, 7)))
+    made.answers.append(False)
+    assert not made.resume("01-dycon")
+    (question,) = made.asked
+    assert question.startswith("'02-dycon' still trains, and two runs at once slow")
+    assert question.endswith(" Go on with '01-dycon' at step 5 of 40?")
+    assert made._launcher.jobs == []
+
+
 def test_a_run_that_could_not_start_says_why(made, tmp_path):
     run = folders.write_run(tmp_path, "01-dycon")
     (run / "stderr.txt").write_text("DyCON: no labeled case\nDyCON: case 'a': image is constant\n")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
+import numpy as np
 import pytest
 
 from dycon_engine.jobs.client import RunState
@@ -178,10 +180,91 @@ def test_charts_are_nodes_that_are_updated_and_go_away(slicer_scene):
     assert slicer_scene.GetNumberOfNodes() == before
 
 
+SEEN_BY = {  # linear RGB as these eyes see it (Machado et al. 2009, full severity)
+    "normal": np.eye(3),
+    "protan": np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    ),
+    "deutan": np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    ),
+    "tritan": np.array(
+        [
+            [1.255528, -0.076749, -0.178779],
+            [-0.078411, 0.930809, 0.147602],
+            [0.004733, 0.691367, 0.303900],
+        ]
+    ),
+}
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+WHITE = np.array([0.9505, 1.0, 1.089])
+CREAM, DARK = (1.0, 0.99, 0.96), (0.14, 0.14, 0.14)  # Slicer's plot view; a dark window
+APART, READABLE = 30.0, 3.0  # CIE76 difference; contrast of graphics (WCAG 2.1)
+
+
+def linear(color):
+    color = np.asarray(color)
+    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
+
+
+def lab(rgb):
+    x, y, z = np.cbrt(TO_XYZ @ np.clip(rgb, 0, 1) / WHITE)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def apart(one, two):
+    """The smallest difference between two colors that any eye sees."""
+    seen = ([lab(eye @ linear(color)) for eye in SEEN_BY.values()] for color in (one, two))
+    return min(np.linalg.norm(a - b) for a, b in zip(*seen, strict=True))
+
+
+def contrast(one, two):
+    low, high = sorted((TO_XYZ @ linear(color))[1] for color in (one, two))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_every_curve_of_a_chart_can_be_told_from_the_others(slicer_scene):
+    """By color-blind eyes too, on light and dark, and whenever a term begins to count."""
+    from DyCONTrainingLib.charts import LOSS_CHART, Charts
+
+    late = {"fecl": 0.3, "consistency": 0.0, "pseudo_label": 0.0, "entropy": 0.2, "more": 0.0}
+    charts, made = Charts("01-dycon"), history(*folders.steps(1, 5, **late))
+    charts.update(made)
+    made.add(folders.steps(6, 9, **dict.fromkeys(late, 0.1)))
+    charts.update(made)
+    loss = charts.node(LOSS_CHART)
+    drawn = [loss.GetNthPlotSeriesNode(i) for i in range(loss.GetNumberOfPlotSeriesNodes())]
+    assert len(drawn) == 7
+    for one, two in itertools.combinations(drawn, 2):
+        same_line = one.GetLineStyle() == two.GetLineStyle()
+        assert not same_line or apart(one.GetColor(), two.GetColor()) > APART
+    for each in drawn:
+        assert min(contrast(each.GetColor(), back) for back in (CREAM, DARK)) >= READABLE
+
+
+def test_a_part_of_a_chart_that_a_person_looks_at_stays(slicer_scene):
+    from DyCONTrainingLib.charts import LOSS_CHART, Charts
+
+    charts, made = Charts("01-dycon"), history(*folders.steps(1, 5))
+    charts.update(made)
+    loss = charts.node(LOSS_CHART)
+    assert loss.GetXAxisRange() == (0, 40)
+    loss.SetXAxisRange(2, 4)
+    made.add(folders.steps(6, 9))
+    charts.update(made)
+    assert loss.GetXAxisRange() == (2, 4)
+
+
 def write_preview(run, step, value):
     """Write what the engine writes: the scan once, label map and uncertainty of one step."""
-    import numpy as np
-
     from dycon_engine.data.formats.writers import write_label, write_scalar
     from dycon_engine.data.geometry import Geometry
     from dycon_engine.jobs.events import Saved
@@ -227,6 +310,19 @@ def test_previews_are_scrubbed_in_the_slice_views(previews, slicer_scene, tmp_pa
     assert labels.GetDisplayNode().GetColorNode().GetColorName(2) == "wall"
     previews.remove()
     assert slicer_scene.GetNumberOfNodes() == before
+
+
+def test_previews_are_no_scans_of_the_person(previews, slicer_scene, tmp_path):
+    import slicer
+    from DyCONTrainingLib.scene_rows import rows_of_scene
+
+    made = history(*write_preview(tmp_path, 5, 1))
+    previews.update(made.previews())
+    assert rows_of_scene() == []
+    previews.show(0)
+    assert rows_of_scene() == []
+    saved = (n for n in slicer.util.getNodesByClass("vtkMRMLVolumeNode") if n.GetSaveWithScene())
+    assert list(saved) == []
 
 
 def test_a_person_at_the_newest_preview_sees_the_next_one(previews, tmp_path):

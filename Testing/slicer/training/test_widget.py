@@ -159,9 +159,9 @@ def test_from_scans_to_a_saved_data_set(desk):
     press(desk, ui.addSceneButton)
     desk.panel.refresh()
     assert cells(ui.casesTable) == [
-        ["scan 0", "yes", "labeled"],
-        ["scan 1", "yes", "labeled"],
-        ["scan 2", "-", "unlabeled"],
+        ["scan 0", "yes", "labeled", "..."],
+        ["scan 1", "yes", "labeled", "..."],
+        ["scan 2", "-", "unlabeled", "..."],
     ]
     assert ui.countsLabel.text == "2 labeled, 1 unlabeled; 3 not saved yet"
     assert cells(ui.mappingTable)[0][:2] == ["ball", "2"]
@@ -176,6 +176,7 @@ def test_from_scans_to_a_saved_data_set(desk):
     assert ui.savedLabel.text == "Saved."
     assert not ui.saveButton.enabled
     assert ui.findingsFrame.isHidden()
+    assert [row[3] for row in cells(ui.casesTable)] == ["ok"] * 3
     assert told(desk) == []
 
 
@@ -188,6 +189,8 @@ def test_a_finding_is_shown_and_its_button_solves_it(desk):
     desk.panel.refresh()
     ((text,),) = cells(ui.findingsTable)
     assert text.startswith("cases 'scan 2', 'copy': hold the same voxels")
+    assert [row[3] for row in cells(ui.casesTable)][2:] == ["look", "look"]
+    assert ui.casesTable.item(3, 3).toolTip() == text
     assert ui.fixButton.isHidden()
     ui.findingsTable.selectRow(0)
     assert ui.fixButton.text == "Leave it out"
@@ -207,6 +210,7 @@ def test_overlap_offers_both_answers(desk):
     desk.panel.refresh()
     row = next(i for i, (text,) in enumerate(cells(ui.findingsTable)) if "overlap" in text)
     ui.findingsTable.selectRow(row)
+    assert cells(ui.casesTable)[0][3] == "solve"
     assert (ui.fixButton.text, ui.otherFixButton.text) == ("'a' on top", "'b' on top")
     press(desk, ui.otherFixButton)
     assert desk.logic.dataset.draft.mapping.on_top == (2, 1)
@@ -233,6 +237,59 @@ def test_a_folder_that_is_no_data_set_is_told_and_nothing_changes(desk):
     (sentence,) = told(desk)
     assert "is not empty and no data set" in sentence
     assert ui.folderPath.currentPath == ""
+
+
+def test_a_path_that_is_typed_is_opened_when_it_is_done(desk):
+    from PySide6.QtTest import QTest
+
+    (desk.path / "letters").mkdir()
+    (desk.path / "letters/dear.txt").write_text("x")
+    scenes.scans(1, 1)
+    ui = desk.open()
+    ui.folderPath.currentPath = str(desk.path / "set")
+    press(desk, ui.addSceneButton)
+    line = ui.folderPath.comboBox().lineEdit()
+    line.selectAll()
+    QTest.keyClicks(line._raw, str(desk.path / "letters"))
+    desk.panel.refresh()
+    assert ui.folderPath.currentPath == str(desk.path / "letters")
+    assert (told(desk), ui.casesTable.rowCount) == ([], 2)
+    desk.qt.dialogs.answer(False)
+    QTest.keyClick(line._raw, "\r")
+    assert told(desk) == [
+        "Not saved in the data set 'set': 2 new cases. Open 'letters' all the same?"
+    ]
+    assert ui.folderPath.currentPath == str(desk.path / "set")
+    assert ui.casesTable.rowCount == 2
+
+
+def test_the_data_set_of_the_last_time_is_found_with_its_runs(desk):
+    """Slicer was closed while a run went on, and the scene was not saved."""
+    import slicer
+
+    build(desk)
+    folders.hold(folders.write_run(desk.path / "set", "01-dycon", folders.steps(1, 7)))
+    desk.module.cleanup()
+    slicer.mrmlScene.RemoveNode(
+        slicer.mrmlScene.GetSingletonNode("DyCONTraining", "vtkMRMLScriptedModuleNode")
+    )
+    ui = desk.open()
+    assert ui.folderPath.currentPath == str(desk.path / "set")
+    assert ui.watchSection.text == "4. Watch: 01-dycon"
+    assert cells(ui.runsTable)[0][1] == "running"
+    assert told(desk) == []
+
+
+def test_a_scene_that_is_read_keeps_what_is_not_saved_yet(desk):
+    import slicer
+
+    scenes.scans(1, 1)
+    ui = desk.open()
+    ui.folderPath.currentPath = str(desk.path / "set")
+    press(desk, ui.addSceneButton)
+    slicer.mrmlScene.InvokeEvent(slicer.mrmlScene.EndImportEvent)
+    desk.panel.poll()
+    assert (ui.casesTable.rowCount, told(desk)) == (2, [])
 
 
 # --- method, runs
@@ -351,6 +408,18 @@ def test_runs_of_every_kind_are_listed_and_the_right_buttons_work(desk):
     assert (ui.resumeButton.enabled, ui.deleteButton.enabled) == (False, True)
 
 
+def test_resuming_asks(desk):
+    ui = build(desk)
+    runs(desk, ("01-dycon", [folders.TRAINING, folders.STOPPED]))
+    (desk.path / "set/runs/01-dycon/config.json").unlink()
+    desk.panel.refresh()
+    assert ui.adviceLabel.text == "Stopped before the first step; 'Resume' starts it anew"
+    desk.qt.dialogs.answer(False)
+    press(desk, ui.resumeButton)
+    assert told(desk) == ["Go on with '01-dycon' at step 0 of 40?"]
+    assert cells(ui.runsTable)[0][1] == "stopped"
+
+
 def test_deleting_a_run_asks_with_its_name(desk):
     ui = build(desk)
     runs(desk, ("01-dycon", [*folders.steps(1, 40), folders.DONE]))
@@ -375,9 +444,25 @@ def test_the_chart_is_shown_in_the_plot_view(desk):
     assert view.GetPlotChartNode().GetTitle() == "01-dycon: Loss terms"
     ui.chartSelector.currentIndex = 1
     assert view.GetPlotChartNode().GetTitle() == "01-dycon: Dice"
-    assert slicer.app.layoutManager().layout == (
-        slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView
-    )
+    layout, other = slicer.app.layoutManager(), slicer.vtkMRMLLayoutNode
+    assert layout.layout == other.SlicerLayoutFourUpPlotView
+    layout.setLayout(other.SlicerLayoutConventionalPlotView)  # has a plot view, too
+    press(desk, ui.chartButton)
+    assert layout.layout == other.SlicerLayoutConventionalPlotView
+    layout.setLayout(other.SlicerLayoutFourUpView)
+    ui.chartSelector.currentIndex = 0  # the chart is out of sight: the layout stays
+    assert layout.layout == other.SlicerLayoutFourUpView
+
+
+def test_the_log_is_copied_without_names(desk):
+    import slicer
+
+    ui = build(desk)
+    runs(desk, ("01-dycon", [*folders.steps(1, 5), folders.FAILED]))
+    press(desk, ui.logButton)
+    log = slicer.app.clipboard().text()
+    assert "the disk is full" in log
+    assert str(desk.path) not in log
 
 
 def test_models_to_start_from_are_offered(desk):
@@ -446,13 +531,15 @@ def test_reloading_the_module_makes_everything_anew(desk):
     assert not before._timer.active
 
 
-def test_without_a_main_window_charts_are_not_shown(desk, monkeypatch):
+def test_without_a_main_window_nothing_fails(desk, monkeypatch):
     import slicer
 
     ui = build(desk)
     runs(desk, ("01-dycon", [*folders.steps(1, 40)]))
     monkeypatch.setattr(slicer.app, "layoutManager", lambda: None)
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: None)
     press(desk, ui.chartButton)
+    desk.widget.open_segmentation()
     assert told(desk) == []
 
 
