@@ -9,6 +9,8 @@ from torch import Tensor
 
 SHIFTS_BETWEEN_CHECKS = 8
 
+Spacing = tuple[float, float, float]
+
 
 def signed_distance(label: Tensor, classes: int) -> Tensor:
     """Return the signed distance of every foreground class, (B, K - 1, D, H, W) float32.
@@ -38,28 +40,36 @@ def to_probability(distance: Tensor, steepness: float) -> Tensor:
     return torch.sigmoid(-steepness * distance)
 
 
-def squared_distance(mask: Tensor) -> Tensor:
-    """Return the squared distance in voxels to the nearest True voxel of the same patch.
+def squared_distance(
+    mask: Tensor, *, spacing: Spacing = (1.0, 1.0, 1.0), reach: float = math.inf
+) -> Tensor:
+    """Return the squared distance to the nearest True voxel of the same patch.
 
     Exact, on the device of `mask`: the minimum of f(j) + (i - j)^2 along one axis after the other.
 
     Args:
         mask: (B, D, H, W) bool.
+        spacing: Of the voxels (z, y, x); the distance has its unit.
+        reach: Distances from this one on may come out too large; what is near is then found
+            without looking far, at a cost that no patch size changes.
 
     Returns:
         (B, D, H, W) float32; infinite where the patch holds no True voxel.
     """
     squared = torch.zeros(mask.shape, device=mask.device).masked_fill_(~mask, math.inf)
-    for axis in (1, 2, 3):
-        squared = _nearest_along(squared, axis)
+    for axis, step in zip((1, 2, 3), spacing, strict=True):
+        squared = _nearest_along(squared, axis, step, reach)
     return squared
 
 
-def _nearest_along(values: Tensor, axis: int) -> Tensor:
+def _nearest_along(values: Tensor, axis: int, step: float, reach: float) -> Tensor:
     size, nearest = values.shape[axis], values.clone()
+    bounded = math.isfinite(reach)
     for shift in range(1, size):
-        cost = shift * shift
-        if shift % SHIFTS_BETWEEN_CHECKS == 0 and cost >= float(nearest.max()):
+        cost = (shift * step) ** 2
+        if bounded and shift * step >= reach:
+            break
+        if not bounded and shift % SHIFTS_BETWEEN_CHECKS == 0 and cost >= float(nearest.max()):
             break
         left, right = (t.narrow(axis, 0, size - shift) for t in (values, nearest))
         after = nearest.narrow(axis, shift, size - shift)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dycon_engine.data.geometry import Spacing
 from dycon_engine.methods.base import Method
 from dycon_engine.methods.dec_seg import DecSeg
 from dycon_engine.methods.dual_network import DualNetwork
@@ -24,11 +25,25 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
-def build_method(name: str, settings: Table, build_network: BuildNetwork) -> Method:
+def build_method(
+    name: str,
+    settings: Table,
+    build_network: BuildNetwork,
+    *,
+    spacing_mm: Spacing = (1.0, 1.0, 1.0),
+) -> Method:
     """Return the method `name` with its networks built and `settings` checked.
+
+    Args:
+        name: Of `METHODS`.
+        settings: Of the recipe.
+        build_network: Makes its networks.
+        spacing_mm: Of the patches it will see, (z, y, x).
 
     Raises:
         InputError: An unknown method or setting (naming the nearest known one), or a bad value.
     """
     kind = METHODS[known(name, METHODS, "method")]
-    return kind(build_network, build(kind.Config, settings, "method"))
+    method = kind(build_network, build(kind.Config, settings, "method"))
+    method.supervision.spacing_mm = spacing_mm
+    return method

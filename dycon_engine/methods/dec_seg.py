@@ -33,7 +33,7 @@ from dycon_engine.losses.uncertainty import Posterior, posterior
 from dycon_engine.methods.base import Method, MethodConfig
 from dycon_engine.methods.collapse import foregrounds
 from dycon_engine.methods.perturbations import strong_intensity
-from dycon_engine.methods.supervised import supervised_terms
+from dycon_engine.methods.supervision import Output, Supervision
 from dycon_engine.methods.teacher import Logits, require_unlabeled
 from dycon_engine.networks.base import Features
 from dycon_engine.networks.composing import DUAL_SCALE, BuildNetwork, Composition, compose
@@ -48,9 +48,6 @@ class DecSegConfig(MethodConfig):
 
     supervised_weight: float = setting(
         0.5, "Weight of CE + Dice of each output. Paper: 0.5.", low=0.0
-    )
-    dice_weight: float = setting(
-        1.0, "Weight of the Dice loss beside the cross-entropy. Paper: 1.", low=0.0
     )
     consistency_weight: float = setting(
         1.0,
@@ -106,6 +103,7 @@ class DecSeg(Method):
             self.generators.extend(
                 ImageGenerator(classes, channels, features=features) for _ in range(2)
             )
+        self.supervision = Supervision(config, self.network)
 
     def composition(self) -> Composition:
         """Return DEC-Seg's network with the parts that the settings ask for."""
@@ -118,13 +116,14 @@ class DecSeg(Method):
         """Return cross_entropy and dice; if on scale, perturbation and generative."""
         require_unlabeled(batch.unlabeled, "dec_seg")
         config, count = self.config, len(batch.unlabeled)
-        known = self._outputs(self.network(batch.image))  # before anything that draws for U patches
+        seen = self.network(batch.image)  # before anything that draws for U patches
+        known = self._outputs(seen)
         changed = strong_intensity(batch.unlabeled, config.strong_intensity)
         both = self._outputs(self.network(torch.cat((batch.unlabeled, changed))))
         plain = [Posterior(each.log_p[:count], each.p[:count]) for each in both]
         perturbed = [Posterior(each.log_p[count:], each.p[count:]) for each in both]
         weight = ramped(config.consistency_weight, config.rampup, progress)
-        terms = self._supervised(known, batch.label)
+        terms = self._supervised(known, seen.levels, batch.label)
         if config.scale_weight > 0.0:
             full, half = (torch.cat((known[j].p, plain[j].p)) for j in (-2, -1))
             terms["scale"] = weight * config.scale_weight * mean_squared(full, half)
@@ -147,14 +146,13 @@ class DecSeg(Method):
         scales = [posterior(logits) for logits in features.views.unbind(1)]
         return [posterior(features.logits), *scales] if self.config.use_fusion else scales
 
-    def _supervised(self, outputs: list[Posterior], label: Tensor) -> dict[str, Tensor]:
-        """Return cross_entropy and dice, each the weighted sum over the outputs."""
-        config = self.config
-        each = [supervised_terms(out, label, dice_weight=config.dice_weight) for out in outputs]
-        return {
-            name: config.supervised_weight * torch.stack([terms[name] for terms in each]).sum()
-            for name in each[0]
-        }
+    def _supervised(
+        self, outputs: list[Posterior], levels: tuple[Tensor, ...], label: Tensor
+    ) -> dict[str, Tensor]:
+        """Return the weighted supervised terms; `levels` are of the first output's decoder."""
+        first, *others = outputs
+        terms = self.supervision.terms([Output(first, levels), *map(Output, others)], label)
+        return {name: self.config.supervised_weight * term for name, term in terms.items()}
 
     @property
     def dice_scale(self) -> float:

@@ -40,7 +40,7 @@ from dycon_engine.methods.base import Method, MethodConfig
 from dycon_engine.methods.collapse import foregrounds
 from dycon_engine.methods.passes import student_passes
 from dycon_engine.methods.perturbations import strong_intensity
-from dycon_engine.methods.supervised import supervised_terms
+from dycon_engine.methods.supervision import Output, Supervision
 from dycon_engine.methods.teacher import Logits, require_unlabeled
 from dycon_engine.networks.base import Features
 from dycon_engine.networks.composing import MEAN_OF_TWO, BuildNetwork, Composition
@@ -57,9 +57,6 @@ class DualNetworkConfig(MethodConfig):
         "resunet3d",
         "Architecture of r, with the settings of the run's network. Paper: a residual encoder.",
         choices=("resunet3d", "unet3d", "vnet"),
-    )
-    dice_weight: float = setting(
-        1.0, "Weight of the Dice loss beside the cross-entropy. Paper: 1.", low=0.0
     )
     disagreement_weight: float = setting(
         0.5, "Weight of CE + Dice once more where the two disagree surely. Paper: 0.5.", low=0.0
@@ -118,10 +115,12 @@ class View(NamedTuple):
     Attributes:
         belief: Probabilities (B, K, D, H, W).
         decoded: (B, G, d, h, w), its last decoder features.
+        levels: Its `Features.levels`.
     """
 
     belief: Posterior
     decoded: Tensor
+    levels: tuple[Tensor, ...]
 
 
 class DualNetwork(Method):
@@ -133,6 +132,7 @@ class DualNetwork(Method):
     def __init__(self, build_network: BuildNetwork, config: DualNetworkConfig) -> None:
         super().__init__(build_network, config)
         self.network = MeanOfTwo(build_network(), build_network(name=config.second_network))
+        self.supervision = Supervision(config, *self.network.members)
 
     def composition(self) -> Composition:
         """Return the mean of the run's network and the second one."""
@@ -176,15 +176,16 @@ class DualNetwork(Method):
         sizes = [part.decoded_features for part in self.network.members]
         decoded = torch.split(features.decoded, sizes, dim=1)
         v, r = features.views.unbind(1)
-        return View(posterior(v), decoded[0]), View(posterior(r), decoded[1])
+        half = len(features.levels) // 2  # both members have as many
+        return (
+            View(posterior(v), decoded[0], features.levels[:half]),
+            View(posterior(r), decoded[1], features.levels[half:]),
+        )
 
     def _supervised(self, views: tuple[View, View], label: Tensor) -> dict[str, Tensor]:
         """Return the terms of labeled patches, each the sum over both networks."""
         config = self.config
-        one, other = (
-            supervised_terms(view.belief, label, dice_weight=config.dice_weight) for view in views
-        )
-        terms = {name: one[name] + other[name] for name in one}
+        terms = self.supervision.terms([Output(view.belief, view.levels) for view in views], label)
         if config.disagreement_weight > 0.0:
             beliefs = [view.belief for view in views]
             mask = disagreement(beliefs[0], beliefs[1], config.confidence)

@@ -27,7 +27,7 @@ from dycon_engine.losses.uncl import uncl
 from dycon_engine.methods.cells import Cells, CellSource, join, labeled_cells, pseudo_cells
 from dycon_engine.methods.passes import viewed_passes
 from dycon_engine.methods.perturbations import add_noise
-from dycon_engine.methods.supervised import supervised_terms
+from dycon_engine.methods.supervision import Output
 from dycon_engine.methods.teacher import require_unlabeled
 from dycon_engine.methods.teaching import (
     LateConfig,
@@ -131,10 +131,12 @@ class Embedded(NamedTuple):
     Attributes:
         logits: (B, K, D, H, W).
         embedding: (B, E, d, h, w), one vector per cell; empty where nobody needs it.
+        levels: `Features.levels`.
     """
 
     logits: Tensor
     embedding: Tensor
+    levels: tuple[Tensor, ...] = ()
 
 
 class Embedder(nn.Module):
@@ -158,8 +160,9 @@ class Embedder(nn.Module):
         """Return logits and embeddings of `image` (B, C, D, H, W)."""
         features = self.network(image)
         if self.head is None:
-            return Embedded(features.logits, features.logits.new_empty((len(image), 0)))
-        return Embedded(features.logits, self.head(features.embedding))
+            nothing = features.logits.new_empty((len(image), 0))
+            return Embedded(features.logits, nothing, features.levels)
+        return Embedded(features.logits, self.head(features.embedding), features.levels)
 
     def embed(self, image: Tensor) -> Tensor:
         """Return the embeddings of `image` alone, without decoding."""
@@ -189,14 +192,14 @@ class Dycon(TeacherMethod):
         config = self.config
         if progress.fraction < config.start:
             self.diagnostics = {}
-            return supervised_step(self.pair.student, batch, config)
+            return supervised_step(self, batch)
         labeled, unlabeled, view = viewed_passes(
             self.pair.student, batch.image, lambda: turned_view(batch.unlabeled, config)
         )
         taught_labeled, taught = self._teach(batch)
         known, student = posterior(labeled.logits), posterior(unlabeled.logits)
         teacher = view.follow(posterior(taught.logits), student)
-        terms = supervised_terms(known, batch.label, dice_weight=config.dice_weight)
+        terms = self.supervision.terms([Output(known, labeled.levels)], batch.label)
         ramp = ramped(1.0, config.rampup, progress, start=config.start)
         weight = ramp * config.consistency_weight
         terms["consistency"] = weight * mean_squared(student.p, teacher.p)

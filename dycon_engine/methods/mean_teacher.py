@@ -33,9 +33,9 @@ class MeanTeacher(TeacherMethod):
         config = self.config
         if progress.fraction < config.start:
             self.diagnostics = {}
-            return supervised_step(self.pair.student, batch, config)
+            return supervised_step(self, batch)
         terms, student, teacher = pass_both(
-            self.pair, batch, config, lambda: turned_view(batch.unlabeled, config)
+            self, batch, lambda: turned_view(batch.unlabeled, config)
         )
         weight = ramped(config.consistency_weight, config.rampup, progress, start=config.start)
         terms["consistency"] = weight * mean_squared(student.p, teacher.p)

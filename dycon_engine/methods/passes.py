@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ def student_passes(
     two where batch norm or dropout would let the unlabeled patches change the supervised terms.
 
     Args:
-        student: (B, C, D, H, W) -> a named tuple of tensors (B, ...).
+        student: (B, C, D, H, W) -> a named tuple of tensors (B, ...), or tuples of them.
         labeled: (B, C, D, H, W).
         unlabeled: Makes (U, C, D, H, W); called after the labeled pass where that one draws at
             random, so that its draws do not depend on U.
@@ -43,9 +43,22 @@ def viewed_passes(
         return first, student(view.image), view
     view = unlabeled()
     joint = student(torch.cat((labeled, view.image)))
-    kind: Any = type(joint)
     count = len(labeled)
-    return kind(*(t[:count] for t in joint)), kind(*(t[count:] for t in joint)), view
+    return _patches(joint, slice(None, count)), _patches(joint, slice(count, None)), view
+
+
+def _patches(found: T, which: slice) -> T:
+    """Return the tensors of some patches, also of those that are tuples of tensors."""
+    kind: Any = type(found)
+    return cast(
+        T,
+        kind(
+            *(
+                tuple(t[which] for t in part) if isinstance(part, tuple) else part[which]
+                for part in found
+            )
+        ),
+    )
 
 
 def mixes_patches(module: nn.Module) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from dycon_engine.data.batch import Batch
-from dycon_engine.losses.segmentation import cross_entropy, dice_loss
-from dycon_engine.losses.uncertainty import Posterior, posterior
+from dycon_engine.losses.uncertainty import posterior
 from dycon_engine.methods.base import Method, MethodConfig
+from dycon_engine.methods.supervision import Output, Supervision
 from dycon_engine.methods.teacher import Logits
 from dycon_engine.networks.composing import BuildNetwork
 from dycon_engine.schedules import Progress
@@ -28,16 +28,6 @@ class SupervisedConfig(MethodConfig):
     )
 
 
-def supervised_terms(
-    belief: Posterior, label: Tensor, *, dice_weight: float = 1.0
-) -> dict[str, Tensor]:
-    """Return the terms cross_entropy and dice of labeled patches, label (B, D, H, W) int64."""
-    return {
-        "cross_entropy": cross_entropy(belief.log_p, label),
-        "dice": dice_weight * dice_loss(belief.p, label),
-    }
-
-
 class Supervised(Method):
     """CE + Dice [lb]. Unlabeled patches are ignored; U = 0 is the normal case."""
 
@@ -47,13 +37,15 @@ class Supervised(Method):
     def __init__(self, build_network: BuildNetwork, config: SupervisedConfig) -> None:
         super().__init__(build_network, config)
         self.network = build_network()
-        self.dice_weight = config.dice_weight
+        self.supervision = Supervision(config, self.network)
 
     def forward(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:  # noqa: ARG002
         """Return the terms cross_entropy and dice."""
-        belief = posterior(self.network(batch.image).logits)
+        features = self.network(batch.image)
         self.diagnostics = {"foreground_labeled": (batch.label > 0).float().mean()}
-        return supervised_terms(belief, batch.label, dice_weight=self.dice_weight)
+        return self.supervision.terms(
+            [Output(posterior(features.logits), features.levels)], batch.label
+        )
 
     def predictor(self) -> nn.Module:
         """Return the network as image -> logits."""

@@ -15,7 +15,7 @@ from dycon_engine.methods.base import Method, MethodConfig
 from dycon_engine.methods.collapse import foregrounds
 from dycon_engine.methods.passes import viewed_passes
 from dycon_engine.methods.perturbations import add_noise, strong_intensity
-from dycon_engine.methods.supervised import supervised_terms
+from dycon_engine.methods.supervision import Output, Supervision
 from dycon_engine.methods.teacher import Pair
 from dycon_engine.methods.views import View, turned
 from dycon_engine.networks.base import Network
@@ -28,9 +28,6 @@ from dycon_engine.settings import setting
 class TeachingConfig(MethodConfig):
     """Settings of Mean Teacher; the methods with a teacher add theirs."""
 
-    dice_weight: float = setting(
-        1.0, "Weight of the Dice loss beside the cross-entropy. Paper: 1.", low=0.0
-    )
     consistency_weight: float = setting(
         0.1,
         "w, largest weight of the consistency MSE(p_s, p_t). Paper: 0.1.",
@@ -102,14 +99,19 @@ class TeacherMethod(Method):
 
     def __init__(self, build_network: BuildNetwork, config: TeachingConfig) -> None:
         super().__init__(build_network, config)
+        network = build_network()
         self.pair = Pair(
-            self.build_student(build_network()),
+            self.build_student(network),
             maximum_decay=config.ema_decay,
             predict_with=config.predict_with,
         )
+        self.supervision = Supervision(config, network)
 
     def build_student(self, network: Network) -> nn.Module:
-        """Return the module that learns, with `network` as itself or as a direct part."""
+        """Return the module that learns, with `network` as itself or as a direct part.
+
+        It returns a named tuple with at least `logits` and `levels`, as of `Features`.
+        """
         return network
 
     def predictor(self) -> nn.Module:
@@ -125,10 +127,10 @@ class TeacherMethod(Method):
         self.pair.after_step(progress)
 
 
-def supervised_step(student: nn.Module, batch: Batch, config: TeachingConfig) -> dict[str, Tensor]:
-    """Return cross_entropy and dice of a step that leaves the unlabeled patches unseen."""
-    belief = posterior(student(batch.image).logits)
-    return supervised_terms(belief, batch.label, dice_weight=config.dice_weight)
+def supervised_step(method: TeacherMethod, batch: Batch) -> dict[str, Tensor]:
+    """Return the supervised terms of a step that leaves the unlabeled patches unseen."""
+    found = method.pair.student(batch.image)
+    return method.supervision.terms([Output(posterior(found.logits), found.levels)], batch.label)
 
 
 def student_view(unlabeled: Tensor, config: TeachingConfig) -> Tensor:
@@ -165,19 +167,20 @@ class Passes(NamedTuple):
 
 
 def pass_both(
-    pair: Pair, batch: Batch, config: TeachingConfig, view: Callable[[], View] | None = None
+    method: TeacherMethod, batch: Batch, view: Callable[[], View] | None = None
 ) -> Passes:
     """Return the passes that Mean Teacher and its variants without further features need.
 
     Args:
-        pair: Student and teacher.
+        method: The recipe.
         batch: B labeled and U unlabeled patches.
-        config: The recipe's.
         view: Makes the student's view of the unlabeled patches; default: `student_view`.
     """
+    pair, config = method.pair, method.config
     make = view or (lambda: View(student_view(batch.unlabeled, config)))
     labeled, unlabeled, seen = viewed_passes(pair.student, batch.image, make)
-    terms = supervised_terms(posterior(labeled.logits), batch.label, dice_weight=config.dice_weight)
+    known = Output(posterior(labeled.logits), labeled.levels)
+    terms = method.supervision.terms([known], batch.label)
     taught = pair.teacher(add_noise(batch.unlabeled, config.teacher_noise))
     student = posterior(unlabeled.logits)
     return Passes(terms, student, seen.follow(posterior(taught.logits), student))

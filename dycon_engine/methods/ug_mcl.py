@@ -30,7 +30,7 @@ from dycon_engine.losses.uncertainty import Posterior, posterior
 from dycon_engine.methods.certainty import CertaintyConfig, certainty
 from dycon_engine.methods.passes import student_passes
 from dycon_engine.methods.perturbations import add_noise
-from dycon_engine.methods.supervised import supervised_terms
+from dycon_engine.methods.supervision import Output
 from dycon_engine.methods.teacher import require_unlabeled
 from dycon_engine.methods.teaching import TeacherMethod, student_view, watch
 from dycon_engine.networks.base import Network
@@ -76,10 +76,12 @@ class TwoTasks(NamedTuple):
     Attributes:
         logits: (B, K, D, H, W).
         distance: (B, K - 1, D, H, W) float32 in [-1, 1], one map per foreground class.
+        levels: `Features.levels`.
     """
 
     logits: Tensor
     distance: Tensor
+    levels: tuple[Tensor, ...] = ()
 
 
 class TwoHeaded(nn.Module):
@@ -96,11 +98,12 @@ class TwoHeaded(nn.Module):
         """Return logits and signed distances of `image` (B, C, D, H, W)."""
         features = self.network(image)
         if self.head is None:
-            return TwoTasks(features.logits, features.logits[:, 1:].float().tanh())
+            distance = features.logits[:, 1:].float().tanh()
+            return TwoTasks(features.logits, distance, features.levels)
         distance = self.head(features.decoded).float().tanh()
         if distance.shape[2:] != image.shape[2:]:
             distance = F.interpolate(distance, size=image.shape[2:], mode="trilinear")
-        return TwoTasks(features.logits, distance)
+        return TwoTasks(features.logits, distance, features.levels)
 
 
 class UgMcl(TeacherMethod):
@@ -128,7 +131,8 @@ class UgMcl(TeacherMethod):
         p = torch.cat((known.p, student.p))
         shape = to_probability(torch.cat((labeled.distance, unlabeled.distance)), config.steepness)
         weight = ramped(config.consistency_weight, config.rampup, progress)
-        terms = self._supervised(known, labeled.distance, shape[:count], batch.label)
+        seen = Output(known, labeled.levels)
+        terms = self._supervised(seen, labeled.distance, shape[:count], batch.label)
         intra = masked_mean_squared(p, teacher.p, sure.mask)
         terms["consistency"] = weight * config.intra_weight * intra
         counted = sure.mask if config.mask_cross_task else torch.ones_like(sure.mask)
@@ -148,11 +152,11 @@ class UgMcl(TeacherMethod):
         return float(self.config.supervised_weight * self.config.dice_weight)
 
     def _supervised(
-        self, known: Posterior, distance: Tensor, shape: Tensor, label: Tensor
+        self, known: Output, distance: Tensor, shape: Tensor, label: Tensor
     ) -> dict[str, Tensor]:
         """Return the weighted terms of labeled patches: both tasks against label (B, D, H, W)."""
         config = self.config
-        terms = supervised_terms(known, label, dice_weight=config.dice_weight)
+        terms = self.supervision.terms([known], label)
         background = 1.0 - shape.amax(1, keepdim=True)
         terms["shape_dice"] = dice_loss(torch.cat((background, shape), dim=1), label)
         terms = {name: config.supervised_weight * term for name, term in terms.items()}

@@ -22,12 +22,15 @@ class Features(NamedTuple):
             t is 1 but for a network with a strided stem.
         views: (B, V, K, D, H, W), logits of the V parts that a composed network predicts with;
             without elements where there are none.
+        levels: (B, G_i, D/s_i, H/s_i, W/s_i) each, the decoder features between `embedding` and
+            `decoded`, coarse to fine; while training only.
     """
 
     logits: Tensor
     embedding: Tensor
     decoded: Tensor
     views: Tensor = torch.empty(0)
+    levels: tuple[Tensor, ...] = ()
 
 
 class Network(nn.Module, ABC):
@@ -52,6 +55,15 @@ class Network(nn.Module, ABC):
     level_features: tuple[int, ...]
     has_views: bool = False
     rebuilds: bool = True
+
+    @property
+    def between_features(self) -> tuple[int, ...]:
+        """G_i of `Features.levels`, coarse to fine."""
+        return self.level_features[-2:0:-1]
+
+    def between(self, decoded: list[Tensor]) -> tuple[Tensor, ...]:
+        """Return `Features.levels` of what `decode` gave; nothing in evaluation mode."""
+        return tuple(decoded[1:-1]) if self.training else ()
 
     @abstractmethod
     def forward(self, image: Tensor) -> Features:

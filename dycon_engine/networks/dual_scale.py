@@ -77,7 +77,8 @@ class DualScale(Network):
 
     The half-scale image is padded at its end to a size that the encoder can take, its features are
     cropped again, so `stride` is that of the network it is made of. `Features.views` holds the
-    logits of the full and the half scale; the latter are upsampled.
+    logits of the full and the half scale; the latter are upsampled. `Features.levels` are those of
+    the decoder that predicts.
 
     Args:
         build: Makes a network with `encode` and `decode`.
@@ -131,10 +132,11 @@ class DualScale(Network):
             decoded = self.fusing.decode(levels[::-1])
         logits = (self.fusing or self.full_scale).classify(decoded[-1])
         if not views:
-            return Features(logits, decoded[0], decoded[-1])
+            return Features(logits, decoded[0], decoded[-1], levels=self.between(decoded))
         larger = _upsampled(self.half_scale.classify(half[-1]), image.shape[2:])
         first = logits if self.fusing is None else self.full_scale.classify(full[-1])
-        return Features(logits, decoded[0], decoded[-1], torch.stack((first, larger), dim=1))
+        both = torch.stack((first, larger), dim=1)
+        return Features(logits, decoded[0], decoded[-1], both, self.between(decoded))
 
     def _levels(self, image: Tensor) -> list[Tensor]:
         """Return the encoder's features, shallow to deep, after CFA."""

@@ -16,7 +16,7 @@ class MeanOfTwo(Network):
     """The mean of the probabilities of two networks, as log-probabilities.
 
     `Features.embedding` and `decoded` hold the features of the first, then of the second;
-    `Features.views` their logits.
+    `Features.views` their logits, `Features.levels` the levels of the first, then of the second.
 
     Raises:
         InputError: They do not fit together.
@@ -42,6 +42,11 @@ class MeanOfTwo(Network):
         """The two networks."""
         return self.first, self.second
 
+    @property
+    def between_features(self) -> tuple[int, ...]:
+        """G_i of `Features.levels`: those of the first, then of the second."""
+        return self.first.between_features + self.second.between_features
+
     def forward(self, image: Tensor) -> Features:
         """Return the features of `image` (B, C, D, H, W)."""
         one, other = self.first(image), self.second(image)
@@ -51,6 +56,7 @@ class MeanOfTwo(Network):
             torch.cat((one.embedding, other.embedding), dim=1),
             torch.cat((one.decoded, other.decoded), dim=1),
             torch.stack((one.logits, other.logits), dim=1),
+            one.levels + other.levels,
         )
 
     def embed(self, image: Tensor) -> Tensor:

@@ -64,7 +64,9 @@ class VNet(Network):
     def forward(self, image: Tensor) -> Features:
         """Return the features of `image` (B, C, D, H, W); raises InputError on a wrong size."""
         decoded = self.decode(self.encode(image))
-        return Features(self.classify(decoded[-1]), decoded[0], decoded[-1])
+        return Features(
+            self.classify(decoded[-1]), decoded[0], decoded[-1], levels=self.between(decoded)
+        )
 
     def embed(self, image: Tensor) -> Tensor:
         """Return `Features.embedding` of `image` by the encoder alone."""

@@ -99,6 +99,7 @@ def make_method(plan: Plan) -> Method:
         config.method.name,
         config.method.settings,
         NetworkBuilder(config.network, len(found.channels), len(found.labels)),
+        spacing_mm=found.preprocessing(config).spacing_mm,
     )
 
 
