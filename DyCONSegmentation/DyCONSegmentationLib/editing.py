@@ -56,7 +56,7 @@ def edit_uncertain(result: Result, threshold: float, open_editor: Callable[[], A
     _edit(result, result.uncertainty, open_editor)
     node = editor_node()
     node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
-    node.SetSourceVolumeIntensityMaskRange(threshold, 1.0)
+    node.SetSourceVolumeIntensityMaskRange(threshold, max(1.0, highest))  # as what is colored
     node.SetSourceVolumeIntensityMask(True)
 
 

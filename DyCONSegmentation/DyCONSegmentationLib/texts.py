@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from DyCONLib.models import Model
-from DyCONLib.preflight import Machine
+from DyCONLib.preflight import Device, Machine
 from DyCONSegmentationLib.report import Region, Report, StructureVolume
 
 RESEARCH = (
@@ -155,13 +155,13 @@ def setup_text(missing: Sequence[str]) -> str:
 
 def machine_text(machine: Machine) -> str:
     """Return what a computer can do, a line per thing."""
-    lines = [f"Automatic device: {machine.best.name} ({machine.best.kind})"]
+    lines = [f"Automatic device: {_device_name(machine.best)}"]
     for device in machine.devices:
         memory = ""
         if device.free_gib is not None and device.total_gib is not None:
             memory = f", {device.free_gib:.1f} of {device.total_gib:.1f} GB free"
         state = "works" if device.works else "does NOT work with this PyTorch"
-        lines.append(f"{device.kind}: {device.name} {state}{memory}")
+        lines.append(f"{_device_name(device)} {state}{memory}")
     if machine.broken_gpu is not None:
         lines.append(
             "The graphics card is seen but cannot compute: install PyTorch anew in the module "
@@ -171,6 +171,10 @@ def machine_text(machine: Machine) -> str:
     lines.append(f"Disk: {machine.disk_gib:.0f} GB free")
     lines.append(f"PyTorch {machine.torch}, {machine.cores} processor cores")
     return "\n".join(lines)
+
+
+def _device_name(device: Device) -> str:
+    return "CPU" if device.kind == "cpu" else f"{device.name} ({device.kind})"
 
 
 def left_text(left: int, total: int) -> str:

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from dycon_engine import package
 from dycon_engine.errors import DyconError, InputError
 from dycon_engine.package import load_package
 from dycon_engine.package.archive import MEMBERS, MODEL, pack
+from DyCONLib import models
 from DyCONLib.models import Broken, Model, find_models, import_model, read_model
 from Testing import tiny_package
 
@@ -40,6 +42,16 @@ def changed(content, **changes):
     parts = members(content)
     table = json.loads(parts[MODEL]) | changes
     return pack(parts | {MODEL: json.dumps(table).encode()})
+
+
+def test_panel_and_engine_take_the_same_files():
+    assert models.LIMITS == package.archive.LIMITS
+    assert models.NEWEST_FORMAT == package.info.FORMAT_VERSION
+    assert (models.MOST_LABELS, models.LONGEST_TEXT) == (
+        package.info.MOST_CLASSES,
+        package.info.LONGEST_TEXT,
+    )
+    assert models._CONTROL == package.info._CONTROL
 
 
 def test_a_model_says_what_it_does(content, tmp_path):
