@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ from DyCONTrainingLib.manifest import Content
 # topics that `checks` speaks of itself, of scans in the scene too, with its own fixes
 OWN = ("roles", "patient", "duplicates", "spacing", "left-out")
 WHOLE = ("classes",)  # what only somebody who sees every case can tell
+_PATH = re.compile(r"'[^']*[/\\]([^'/\\]+)'")
 ABOUT_LABELS = ("grid", "label-values", "label-unreadable", "label-empty")
 
 
@@ -77,13 +79,13 @@ def image_facts(summary: Mapping[str, Any], rows: Mapping[str, Row]) -> dict[Key
             sha256=case["sha256"],
         )
         for case in summary["cases"]
-        if case["name"] in rows and case["size_zyx"] is not None and min(case["size_zyx"]) > 0
+        if case["name"] in rows and _is_scan(case["size_zyx"])
     }
 
 
 def listing_findings(summary: Mapping[str, Any]) -> list[Finding]:
     """Return what was wrong with the names of a folder's files; the rows are right without them."""
-    return [problem(text) for text in summary.get("listing", ())]
+    return [problem(_short(text)) for text in summary.get("listing", ())]
 
 
 def rows_of(summary: Mapping[str, Any]) -> list[Row]:
@@ -112,7 +114,17 @@ def _row(case: Mapping[str, Any], names: tuple[tuple[int, str], ...]) -> Row:
 def _finding(found: Mapping[str, Any], rows: Mapping[str, Row]) -> Finding:
     about = [rows[name] for name in found["cases"] if name in rows]
     kind = problem if found["severity"] == "problem" else warning
-    return kind(str(found["message"]), about, _fixes(str(found["topic"]), about))
+    return kind(_short(str(found["message"])), about, _fixes(str(found["topic"]), about))
+
+
+def _short(text: str) -> str:
+    """Return `text` with files by their names: the case is named, and a panel is narrow."""
+    return _PATH.sub(r"'\1'", text)
+
+
+def _is_scan(size_zyx: Sequence[int] | None) -> bool:
+    """Return whether there is more than a voxel; of others the engine tells."""
+    return size_zyx is not None and min(size_zyx) > 0 and max(size_zyx) > 1
 
 
 def _fixes(topic: str, about: Sequence[Row]) -> list[Fix]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from Testing.faults import test_b11_audit as battery
 from Testing.faults.test_b11_audit import BAD, CASES, LABELED
 from Testing.slicer.training import scenes
-from Testing.tiny_scans import write_pairs
+from Testing.tiny_scans import mask, scan, write_pairs, write_scan
 
 # what the panel says in its own words: with the case's title and, where there is one, a fix
 OWN_WORDS = {
@@ -53,6 +55,69 @@ def test_every_line_is_shown(slicer_scene, tmp_path, bad):
     if bad.name in FIXES:
         finding = next(f for f in made.findings if expected[0] in f.text)
         assert FIXES[bad.name] in [fix.words for fix in finding.fixes]
+
+
+def write_manifest(root, count):
+    """List cases p00, p01..., all labeled but the last, which has the first one's patient."""
+    lines = ["[labels]", "heart = 1", "lung = 2"]
+    for number in range(count):
+        role = "validation" if number == count - 1 else "labeled"
+        lines += ["[[case]]", f'name = "p{number:02d}"', f'image = "images/pt{number:02d}.nii.gz"']
+        lines += [f'label = "labels/pt{number:02d}.nii.gz"', f'role = "{role}"']
+        lines += ['patient = "P1"'] if number in (0, count - 1) else []
+    (root / "manifest.toml").write_text("\n".join(lines))
+
+
+TOGETHER = {  # of the battery, each in a case of its own
+    "label of another size": "case 'p00': label is 9x7x6 but image is 8x7x6",
+    "label half a voxel away": "case 'p01': label lies 0.50 voxels away",
+    "label with another spacing": "case 'p02': label lies 0.07 voxels away",
+    "negative label value": "case 'p03': label holds the values -1",
+    "label that is an image": "p04",
+    "NaN": "case 'p05'",
+    "infinity": "case 'p06'",
+    "constant image": "case 'p07': image is constant (5 in every voxel)",
+    "4D image": "case 'p08': image has 3 channels, expected 1 as the other cases",
+    "RGB image": "case 'p09'",
+    "complex image": "case 'p10'",
+    "no voxel": "case 'p11'",
+    "one voxel": "case 'p12': image has 1 voxels",
+}
+
+
+def test_every_line_of_a_data_set_with_every_fault_is_shown(slicer_scene, tmp_path, monkeypatch):
+    count = 20
+    root = write_pairs(tmp_path / "source", count, count)
+    bad = {each.name: each for each in BAD}
+    for number, name in enumerate(TOGETHER):
+        monkeypatch.setattr(battery.image, "__defaults__", (number,))
+        monkeypatch.setattr(battery.label, "__defaults__", (number,))
+        bad[name].plant(root)
+    images, labels = root / "images", root / "labels"
+    (images / "pt13.nii.gz").write_bytes((images / "pt13.nii.gz").read_bytes()[:90])
+    (images / "pt15.nii.gz").write_bytes((images / "pt14.nii.gz").read_bytes())
+    (labels / "pt16.nii.gz").unlink()
+    write_scan(labels / "pt17.nii.gz", np.zeros((6, 7, 8), np.uint8))
+    write_scan(images / "pt18.nii.gz", scan(18), spacing=(9, 1, 1))
+    write_scan(labels / "pt18.nii.gz", mask(), spacing=(9, 1, 1))
+    write_manifest(root, count)
+    made, failures = panel(root, tmp_path)
+    expected = [
+        *TOGETHER.values(),
+        "p13",
+        "cases 'p14', 'p15': hold the same voxels",
+        "case 'p16': is labeled but has no segmentation",
+        "case 'p17': label is empty",
+        "case 'p18': spacing 1 x 1 x 9 mm is far from the usual",
+        "patient 'P1': scans 'p00', 'p19' are labeled and held-out",
+        "class 'lung' (value 2): in no labeled case",
+        "no unlabeled case, but the method learns from unlabeled scans",
+    ]
+    said = [*failures, *(finding.text for finding in made.findings)]
+    missing = [words for words in expected if not any(words in line for line in said)]
+    assert missing == [], "\n".join(said)
+    assert len(said) == len(expected) + 1, "\n".join(said)  # p16 is told by its file, too
+    assert not any(str(tmp_path) in line for line in said)
 
 
 def test_a_good_folder_has_no_finding(slicer_scene, tmp_path):
