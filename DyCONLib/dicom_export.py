@@ -76,7 +76,7 @@ def dicom_files(volume: Any, find_file: FindFile | None = None) -> list[Path]:
             f"volume '{volume.GetName()}': was not loaded with Slicer's DICOM module; load the "
             "series there, or export a file of another format"
         )
-    find = find_file or slicer.dicomDatabase.fileForInstance
+    find = find_file or _find_in_database
     files = [Path(name) for each in identifiers if (name := find(each))]
     there = [path for path in files if path.is_file()]
     if len(there) < len(identifiers):
@@ -85,6 +85,11 @@ def dicom_files(volume: Any, find_file: FindFile | None = None) -> list[Path]:
             "files of its series are gone; import the series into the DICOM database again"
         )
     return there
+
+
+def _find_in_database(identifier: str) -> str:
+    database = getattr(slicer, "dicomDatabase", None)  # absent without Slicer's module DICOM
+    return str(database.fileForInstance(identifier)) if database is not None else ""
 
 
 def export_dicom_segmentation(

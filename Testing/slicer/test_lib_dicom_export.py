@@ -180,7 +180,14 @@ def test_a_map_becomes_a_parametric_map_with_the_same_values(export, loaded, tmp
     assert "99DYCON" in str(mapping)
 
 
-def test_a_volume_that_is_not_from_dicom_is_refused(export, loaded, tmp_path):
+class FakeDatabase:
+    """What is used of ctkDICOMDatabase."""
+
+    def __init__(self, find):
+        self.fileForInstance = find
+
+
+def test_a_volume_that_is_not_from_dicom_is_refused(export, loaded, tmp_path, monkeypatch):
     import slicer
 
     volume, find = loaded
@@ -192,6 +199,10 @@ def test_a_volume_that_is_not_from_dicom_is_refused(export, loaded, tmp_path):
         export.dicom_files(volume, find)
     with pytest.raises(InputError, match="7 of 7 files"):
         export.dicom_files(volume, lambda identifier: "")
+    assert not hasattr(slicer, "dicomDatabase")  # as in a Slicer without its module DICOM
+    assert "7 of 7 files" in export.dicom_problem(volume)
+    monkeypatch.setattr(slicer, "dicomDatabase", FakeDatabase(find), raising=False)
+    assert "1 of 7 files" in export.dicom_problem(volume)
 
 
 def test_an_empty_result_and_another_grid_are_refused(export, loaded, tmp_path):
