@@ -1,0 +1,94 @@
+"""Measuring the left-atrium model: changes move image and label together, pools are exact."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from benchmarks.left_atrium import limits
+from benchmarks.left_atrium_changes import OUTSIDE, ROBUSTNESS, Scan
+from benchmarks.left_atrium_log import compact
+from benchmarks.left_atrium_measuring import _bins, pooled
+from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.volume import Volume
+from dycon_engine.evaluation.calibration import reliability_of
+
+GRID = Geometry.from_parts((40, 44, 48), (0.625, 0.625, 0.625), (10.0, -20.0, 30.0))
+OTHER_ANATOMY = ("surrogate", "half")  # no label, or only a part of it
+LARGER = {"voxel size read as twice": 8.0}
+INTENSITIES = {"noise", "inhomogeneity", "gamma", "scale", "blur"}
+
+
+def ball():
+    """A bright ball, off center, in gray tissue."""
+    index = np.stack(np.meshgrid(*map(np.arange, GRID.size_zyx), indexing="ij"))
+    away = np.sqrt(((index - np.array([18, 24, 20])[:, None, None, None]) ** 2).sum(axis=0))
+    label = (away < 11).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(0, 2, GRID.size_zyx)
+    image = np.round(20 + 60 * label + noise).astype(np.float32)
+    return Scan(Volume(image[None], GRID), Volume(label, GRID))
+
+
+@pytest.mark.parametrize("change", [*ROBUSTNESS, *OUTSIDE], ids=lambda c: f"{c.group} {c.name}")
+def test_a_change_moves_image_and_label_together(change):
+    scan = ball()
+    if "painted" in change.name or "region" in change.name:
+        change = change._replace(apply=ROBUSTNESS[4].apply)  # 160 mm: the others are alike
+    changed = change(scan, "pt1")
+    again = change(scan, "pt1")
+    assert np.array_equal(changed.image.array, again.image.array)
+    assert changed.image.geometry.size_zyx == changed.label.array.shape
+    assert changed.image.array.dtype == np.float32
+    assert np.isfinite(changed.image.array).all()
+    assert np.array_equal(scan.image.array, ball().image.array), "the source was changed"
+    if any(word in change.name for word in OTHER_ANATOMY):
+        return
+    milliliters = [one.label.array.sum() * one.label.geometry.voxel_mm3 for one in (scan, changed)]
+    factor = LARGER.get(change.name, 1.0)
+    assert milliliters[1] == pytest.approx(factor * milliliters[0], rel=0.06)
+    if change.group not in INTENSITIES and not change.outside:
+        inside = changed.image.array[0][changed.label.array == 1]
+        assert np.median(inside) > 60, "the label lies beside the bright ball"
+
+
+def test_the_pool_of_two_scans_is_the_reliability_of_all_their_voxels():
+    random = np.random.default_rng(1)
+    parts = [(random.uniform(0.5, 1, n), random.random(n) < 0.8) for n in (300, 5)]
+    together = reliability_of(*(np.concatenate(rows) for rows in zip(*parts, strict=True)))
+    found = pooled([_bins(reliability_of(*part)) for part in parts])
+    assert found.voxels.tolist() == together.voxels.tolist()
+    assert found.ece == pytest.approx(together.ece, abs=1e-3)
+
+
+def test_known_failures_are_the_large_losses_worst_first():
+    rows = [
+        {"group": group, "change": "c", "dice": dice, "reviewed": 1, "cases": 2}
+        for group, dice in (("small", 0.88), ("bad", 0.5), ("worse", 0.2), ("nothing there", None))
+    ]
+    clean = {"group": "clean", "change": "as published", "dice": 0.9, "reviewed": 0, "cases": 2}
+    found = limits({"changes": [clean, *rows]})
+    assert [text.split(",")[0] for text in found] == ["worse", "bad"]
+    assert "0.200 instead of 0.900; a review is asked for in 1 of 2 scans" in found[0]
+
+
+def test_a_step_done_twice_counts_once_and_means_are_over_blocks():
+    def step(number, loss):
+        return {
+            "event": "step", "time_s": 100.0 + number, "step": number, "terms": {"dice": loss},
+            "diagnostics": {}, "learning_rate": 0.1, "step_s": 2.0,
+        }  # fmt: skip
+
+    events = [
+        {"event": "started", "time_s": 100.0, "device": ""},
+        {"event": "started", "time_s": 100.5, "device": "cpu", "device_name": "x"},
+        *(step(n, 1.0) for n in range(1, 201)),
+        *(step(n, 3.0) for n in range(199, 241)),
+        {"event": "validated", "time_s": 160.0, "step": 240, "dice": 0.9, "student_dice": None},
+        {"event": "finished", "time_s": 161.0, "summary": {"dice": 0.9, "steps": 240}},
+    ]
+    found = compact(events, {"engine": "0", "config": {}, "data": {}})
+    assert found["training_seconds"] == 480
+    assert [block["last_step"] for block in found["blocks"]] == list(range(2, 241, 2))
+    assert [found["blocks"][i]["terms"]["dice"] for i in (98, 99)] == [1.0, 3.0]
+    assert found["validation"][0]["minutes"] == 1.0
+    assert found["summary"] == {"dice": 0.9, "steps": 240}
