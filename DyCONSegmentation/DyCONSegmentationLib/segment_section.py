@@ -17,6 +17,10 @@ from DyCONSegmentationLib.session import Session
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 KINDS = ("entropy", "disagreement", "mc-dropout", "tta")
+SELECTOR = (  # what the selectors of all channels have in common
+    *("nodeTypes", "showChildNodeTypes", "noneEnabled", "noneDisplay", "addEnabled"),
+    *("removeEnabled", "renameEnabled", "editEnabled", "selectNodeUponCreation"),
+)
 RESOLUTION = 1000  # steps of the progress bar
 
 
@@ -102,13 +106,15 @@ class SegmentSection:
     def _add_selector(self) -> None:
         first, index = self._selectors[0], len(self._selectors)
         selector = slicer.qMRMLNodeComboBox()
-        for name in ("nodeTypes", "noneEnabled", "noneDisplay", "addEnabled", "removeEnabled"):
+        for name in SELECTOR:
             setattr(selector, name, getattr(first, name))
         selector.toolTip = first.toolTip
+        selector.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
         selector.setMRMLScene(slicer.mrmlScene)
         label = qt.QLabel()
         label.setBuddy(selector)
         self._ui.inputLayout.insertRow(index, label, selector)
+        qt.QWidget.setTabOrder(self._selectors[-1], selector)
         self._selectors.append(selector)
         self._labels.append(label)
         self._listen(index)

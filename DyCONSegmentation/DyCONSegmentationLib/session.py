@@ -89,10 +89,11 @@ class Session:
         return tuple([*found, *[None] * count][:count])
 
     def choose_volume(self, channel: int, node_id: str) -> None:
-        """Choose the volume of a channel; '' is none."""
+        """Choose the volume of a channel; '' is none. A channel the model lacks changes nothing."""
         ids = [volume.GetID() if volume else "" for volume in self.volumes]
-        ids[channel] = node_id
-        self.choose(volumes=tuple(ids))
+        if channel < len(ids):
+            ids[channel] = node_id
+            self.choose(volumes=tuple(ids))
 
     def preselect(self, *, anew: bool = False) -> None:
         """Choose volumes by the names the model expects, where none is chosen.

@@ -516,6 +516,8 @@ def test_why_a_structure_asks_for_review_is_written_below_the_table(desk):
 
 
 def test_a_model_of_two_channels_gets_two_selectors(desk):
+    import qt
+
     ui = desk.open()
     tiny_package.save(desk.models / "two.dycon", channels=2, name_patterns=("_0000", "_0001"))
     second, first = add_scan("pt_0001"), add_scan("pt_0000")
@@ -524,8 +526,14 @@ def test_a_model_of_two_channels_gets_two_selectors(desk):
     ui.modelSelector.currentIndex = names.index("two")
     assert desk.session.volumes == (first, second)
     assert [ui.volumeLabel.text, ui.volumeSelector.currentNode()] == ["c0:", first]
+    other = ui.inputLayout.itemAt(1, qt.QFormLayout.FieldRole).widget()
+    assert other.currentNode() is second
+    desk.scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    assert (ui.volumeSelector.nodeCount(), other.nodeCount()) == (2, 2)
     ui.modelSelector.currentIndex = names.index("tiny")
     assert ui.volumeLabel.text == "Vol&ume:"
+    assert len(desk.session.volumes) == 1
+    desk.scene.RemoveNode(second)  # the hidden selector of the second channel lets go of it
     assert len(desk.session.volumes) == 1
 
 
