@@ -82,6 +82,11 @@ class RunCard:
         return self.path.name
 
     @property
+    def is_comparison(self) -> bool:
+        """Return whether it only shows what another run gained; its model is not for use."""
+        return self.request is not None and bool(self.request.compare_with)
+
+    @property
     def is_alive(self) -> bool:
         """Return whether a process works on it."""
         return self.standing in (Standing.STARTING, Standing.RUNNING)

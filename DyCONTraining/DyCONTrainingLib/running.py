@@ -251,8 +251,7 @@ class RunLogic:
     def _publish(self, card: RunCard) -> None:
         """Hand a finished run's model to DyCONSegmentation; a comparison's is not for use."""
         self._handed.add(card.path)
-        is_twin = card.request is not None and bool(card.request.compare_with)
-        if is_twin or not card.packages or results.is_published(card.path):
+        if card.is_comparison or not card.packages or results.is_published(card.path):
             return
         classes = self._open_runs().folder.content.classes
         taken = [path.stem for path in self._models.glob("*.dycon")]

@@ -81,7 +81,7 @@ def start_package(chosen: Parameters, cards: Sequence[RunCard], models: Path) ->
     if chosen.start == FROM_SCRATCH:
         return None
     if chosen.start == FROM_LAST_RUN:
-        done = next((card for card in cards if card.packages), None)
+        done = next((card for card in cards if card.packages and not card.is_comparison), None)
         if done is None:
             raise InputError("start from the last run: no run has a model yet; start fresh")
         return model_of(done.path)

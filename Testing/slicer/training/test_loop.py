@@ -49,12 +49,12 @@ def attach_and_stop(tmp_path, name):
     from DyCONTrainingLib.run_card import Standing
 
     made, person = loop.panel(tmp_path)
-    made.open(tmp_path / "set")
+    made.reopen()
     assert (made.running.watched.name, made.running.watched.is_alive) == (name, True)
     made.poll()
     assert made.running.watch.history.step >= 3
     made.running.cancel(name)
-    assert person.questions[0].startswith(f"Stop '{name}' at step ")
+    assert person.questions.pop().startswith(f"Stop '{name}' at step ")
     loop.wait(made, lambda: not made.running.card(name).is_alive)
     stopped = made.running.card(name)
     assert stopped.standing is Standing.CANCELLED
@@ -66,6 +66,7 @@ def resume_to_the_end(made, person, name):
     from DyCONTrainingLib.run_card import Standing
 
     made.running.resume(name)
+    assert person.questions.pop().startswith(f"Go on with '{name}' at step ")
     loop.wait(made, lambda: person.models or person.failures)
     done = made.running.card(name)
     assert (done.standing, done.step, person.failures) == (Standing.FINISHED, STEPS, [])
@@ -111,6 +112,9 @@ def label_next(made, person, tmp_path, name):
     assert (person.failures, made.dataset.findings) == ([], [])
     stored = read_label(tmp_path / f"set/labels/{first.alias}.nii.gz").array
     np.testing.assert_array_equal(stored, block)
+    made.labels.rank(run, "cpu")
+    loop.wait(made, lambda: not made.labels.progress[0])
+    assert [each.alias for each in made.labels.candidates(run)] == [second.alias]
     return second.alias
 
 

@@ -217,3 +217,20 @@ def test_a_run_from_a_model_gets_its_network(tmp_path):
     assert settings["preprocessing.spacing_mm"] == model.raw["preprocessing"]["spacing_mm"]
     assert settings["training.patch_size"] == model.raw["patch_size"]
     assert set(settings) >= {f"network.{name}" for name in model.raw["network"]}
+
+
+def test_the_last_run_is_never_the_supervised_one_that_it_was_compared_with(tmp_path):
+    from DyCONTrainingLib.parameters import FROM_LAST_RUN, Parameters
+    from DyCONTrainingLib.run_card import look
+    from DyCONTrainingLib.starting import start_package
+
+    names = ("03-supervised", "02-dycon", "01-dycon")
+    cards = []
+    for name, twin in zip(names, ("02-dycon", "", ""), strict=True):
+        run = folders.write_run(tmp_path, name, [folders.DONE], compare_with=twin)
+        folders.finished(run)
+        cards.append(look(run))
+    chosen = Parameters(start=FROM_LAST_RUN)
+    assert start_package(chosen, cards, tmp_path) == tmp_path / "runs/02-dycon/package/last.dycon"
+    with pytest.raises(InputError, match="no run has a model yet"):
+        start_package(chosen, cards[:1], tmp_path)

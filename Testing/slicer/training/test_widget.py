@@ -19,7 +19,7 @@ from Testing.slicer.training.inline import InlineEngine
 ROOT = Path(__file__).resolve().parents[3]
 MODULE = ROOT / "DyCONTraining" / "DyCONTraining.py"
 UI = ROOT / "DyCONTraining" / "Resources" / "UI" / "DyCONTraining.ui"
-WIDTH = 380
+WIDTH = 330  # of a narrow column; Slicer begins with about 380
 SECTIONS = ("dataset", "method", "runs", "watch", "result", "label")
 INTERACTIVE = ("QPushButton", "QToolButton", "QComboBox", "QSpinBox", "QCheckBox", "QSlider")
 
