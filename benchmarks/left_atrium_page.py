@@ -129,7 +129,7 @@ def _sections(
         yield f"{caption}.\n\n{_picture(caption, file)}"
     yield "## Train it again"
     yield (
-        "```sh\npython benchmarks/left_atrium.py --data LA2018 --run RUN --write\n```\n\n"
+        "```sh\n" + info.evidence.reproduce.replace(" && ", "\n") + "\n```\n\n"
         "`LA2018` holds `images/ID.nii.gz`, `labels/ID.nii.gz` and `train.list`. The log of the "
         f"run: [`{LOG}`](../../benchmarks/results/{LOG}); every figure above: "
         f"[`{robustness.NAME}.json`](../../benchmarks/results/{robustness.NAME}.json)."
