@@ -132,7 +132,8 @@ class OfficialStep:
         noise = torch.clamp(torch.randn_like(volumes) * 0.1, -0.2, 0.2)
         with torch.set_grad_enabled(self.teacher_graph):
             teacher = self.teacher(volumes + noise)
-        loss = self._loss(batch, student, Embedded(*(t.detach() for t in teacher)))
+        taught = Embedded(teacher.logits.detach(), teacher.embedding.detach())
+        loss = self._loss(batch, student, taught)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0, foreach=False)

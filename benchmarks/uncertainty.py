@@ -1,11 +1,12 @@
 """What the uncertainty map costs: segmenting with each kind against segmenting alone.
 
     python benchmarks/uncertainty.py [--runs 3] [--case 0 | --size 64 128 128]
+        [--package MODEL.dycon] [--kinds entropy ...]
 
 The whole prediction from the scan in memory to all results on its own grid: a real LA scan (folder
-from DYCON_LA2018), or noise of a given size. The network of the laptop profile without training
-(mc-dropout: with dropout), all kinds of one process alternating; CPU seconds on one thread.
-Goal: entropy <= 1.1x.
+from DYCON_LA2018), or noise of a given size. A given package, or the network of the laptop profile
+without training (mc-dropout: with dropout), which is unsure everywhere; all kinds of one process
+alternating; CPU seconds on one thread. Goal: entropy <= 1.1x.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from dycon_engine.networks import build_network
 from dycon_engine.package import Package, PackageInfo, load_package, save_package
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = (None, "entropy", "disagreement", "tta", "mc-dropout")
+KINDS = ("entropy", "disagreement", "tta", "mc-dropout")
 
 
 def package(folder: Path) -> Package:
@@ -75,14 +76,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--case", type=int, default=0)
     parser.add_argument("--size", type=int, nargs=3)
+    parser.add_argument("--package", type=Path)
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        predictor = Predictor(package(Path(folder)))
+        chosen = load_package(options.package) if options.package else package(Path(folder))
+        predictor = Predictor(chosen)
         predictor.inference = dataclasses.replace(predictor.inference, skip_air=False)
         image = scan(options.size) if options.size else real(options.case)
         seconds(predictor, image, None)
-        found = {kind: [] for kind in KINDS}
+        found: dict[str | None, list[float]] = {kind: [] for kind in (None, *options.kinds)}
         for _ in range(options.runs):
             for kind, list_ in found.items():
                 list_.append(seconds(predictor, image, kind))

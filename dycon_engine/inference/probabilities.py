@@ -73,10 +73,15 @@ def _rows_of(array: NDArray[Any], rows: slice) -> NDArray[Any]:
     return array[..., rows, :, :]
 
 
+def background(foreground: Tensor) -> Tensor:
+    """Return what is missing to 1 (...) in the probabilities (K - 1, ...) of the other classes."""
+    known = foreground[0] if len(foreground) == 1 else foreground.sum(0)
+    return (1.0 - known).clamp_(min=0.0)
+
+
 def complete(foreground: Tensor) -> Tensor:
     """Return the probabilities (K, ...) with the background in front of (K - 1, ...)."""
-    background = (1.0 - foreground.sum(0, keepdim=True)).clamp_(min=0.0)
-    return torch.cat((background, foreground))
+    return torch.cat((background(foreground)[None], foreground))
 
 
 def most_likely(foreground: Tensor) -> Tensor:

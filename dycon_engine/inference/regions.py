@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.volume import bounding_box
 
 THRESHOLD = 0.75
 MOST_REGIONS = 20
@@ -73,19 +74,25 @@ def uncertain_regions(  # noqa: PLR0913 - the first four are one thing: the resu
         most: Regions returned at most.
         region_map: (D, H, W) of zeros where it is wanted; becomes each region's `id` in its voxels.
     """
-    pieces, count = ndimage.label(uncertainty >= threshold, structure=CONNECTED)
-    if count == 0:
+    above = uncertainty >= threshold
+    around = bounding_box(above)
+    if around is None:
         return ()
-    count = _cut_large(pieces, count, uncertainty, geometry, most)
-    boxes = ndimage.find_objects(pieces, max_label=count)
-    mass = np.zeros(count + 1)
-    for indices, values in zip(pieces, uncertainty, strict=True):  # by slice: float64 stays small
-        mass += np.bincount(indices.ravel(), values.ravel(), minlength=count + 1)
+    near = uncertainty[around]
+    pieces, _ = ndimage.label(above[around], structure=CONNECTED)
+    boxes = _cut_large(pieces, ndimage.find_objects(pieces), near, geometry, most)
+    mass = np.zeros(len(boxes) + 1)
+    for indices, values in zip(pieces, near, strict=True):  # by slice: float64 stays small
+        chosen = indices > 0
+        mass += np.bincount(indices[chosen], values[chosen], minlength=len(mass))
     order = [i for i in np.argsort(-mass[1:], kind="stable") if boxes[i] is not None][:most]
     found = []
     for number, i in enumerate(order, start=1):
-        box = boxes[i]
-        inside = pieces[box] == i + 1
+        inside = pieces[boxes[i]] == i + 1
+        box = tuple(
+            slice(cut.start + part.start, cut.start + part.stop)
+            for cut, part in zip(around, boxes[i], strict=True)
+        )
         if region_map is not None:
             region_map[box][inside] = number
         found.append(_region(number, uncertainty, labels, geometry, names, (inside, box)))
@@ -94,23 +101,39 @@ def uncertain_regions(  # noqa: PLR0913 - the first four are one thing: the resu
 
 def _cut_large(
     pieces: NDArray[Any],
-    count: int,
+    boxes: list[Any],
     uncertainty: NDArray[np.float32],
     geometry: Geometry,
     most: int,
-) -> int:
-    """Replace large ones of the `count` pieces by places, in place; return the new last number."""
-    for index, box in enumerate(ndimage.find_objects(pieces), start=1):
+) -> list[Any]:
+    """Replace large pieces by places, in place; return the new boxes, None where one is gone.
+
+    Args:
+        pieces: (D, H, W) their numbers, from 1.
+        boxes: Where each lies.
+        uncertainty: (D, H, W).
+        geometry: The voxel size.
+        most: Places of one piece.
+    """
+    found = list(boxes)
+    for index, box in enumerate(boxes, start=1):
         sides = [(b.stop - b.start) * mm for b, mm in zip(box, geometry.spacing_mm, strict=True)]
         if max(sides) <= LARGE_MM:
             continue
+        found[index - 1] = None
         view = pieces[box]
-        left = np.where(view == index, uncertainty[box], np.float32(0.0))
-        view[view == index] = 0
+        inside = view == index
+        left = np.where(inside, uncertainty[box], np.float32(0.0))
+        view[inside] = 0
         for place in _places(left, geometry.spacing_mm, most):
-            count += 1
-            view[place] = count
-    return count
+            found.append(
+                tuple(
+                    slice(part.start + int(at.min()), part.start + int(at.max()) + 1)
+                    for part, at in zip(box, place, strict=True)
+                )
+            )
+            view[place] = len(found)
+    return found
 
 
 def _places(
@@ -122,9 +145,7 @@ def _places(
     """
     block = [max(1, int(SPREAD_MM / 2 / mm)) for mm in spacing_mm]
     block_mm = [n * mm for n, mm in zip(block, spacing_mm, strict=True)]
-    blocks = left  # sums over small blocks: gathering there is much faster than on voxels
-    for axis, n in enumerate(block):
-        blocks = np.add.reduceat(blocks, np.arange(0, left.shape[axis], n), axis=axis)
+    blocks = _block_sums(left, block)  # gathering there is much faster than on voxels
     gathered = ndimage.gaussian_filter(blocks, [SPREAD_MM / mm for mm in block_mm], truncate=2.0)
     gathered[blocks == 0.0] = 0.0
     for _ in range(most):
@@ -140,6 +161,18 @@ def _places(
         if inside.any():
             places = zip(np.nonzero(inside), near, strict=True)
             yield tuple(part + cut.start for part, cut in places)
+
+
+def _block_sums(values: NDArray[np.float32], block: Sequence[int]) -> NDArray[np.float32]:
+    """Return the sums of (D, H, W) over blocks of so many voxels; the last ones may be smaller."""
+    for axis, n in enumerate(block):
+        ahead = (slice(None),) * axis
+        total = values[(*ahead, slice(0, None, n))].copy()
+        for start in range(1, min(n, values.shape[axis])):
+            part = values[(*ahead, slice(start, None, n))]
+            total[(*ahead, slice(0, part.shape[axis]))] += part
+        values = total
+    return values
 
 
 def _ball(
@@ -170,15 +203,15 @@ def _region(
     count, mass = int(np.count_nonzero(inside)), float(values.sum(dtype=np.float64))
     center = _center(values) + np.array([part.start for part in box])
     x, y, z = (round(float(part), 3) for part in geometry.to_world(center))
-    volume_mm3 = count * geometry.voxel_mm3
+    voxel_mm3 = geometry.voxel_mm3
     return Region(
         id=number,
         labels=_labels_in(labels[box][inside], names)
         or _nearest_label(labels, geometry, names, center, box),
-        score=round(mass * geometry.voxel_mm3, 3),
+        score=round(mass * voxel_mm3, 3),
         centroid_lps_mm=(x, y, z),
         centroid_ras_mm=(-x, -y, z),
-        volume_mm3=round(volume_mm3, 3),
+        volume_mm3=round(count * voxel_mm3, 3),
         mean_uncertainty=round(mass / count, 4),
         box_zyx=tuple((int(part.start), int(part.stop) - 1) for part in box),
     )
@@ -216,4 +249,4 @@ def _center(values: NDArray[np.float32]) -> NDArray[np.float64]:
     planes = values.sum(axis=(1, 2), dtype=np.float64)
     columns = values.sum(axis=0, dtype=np.float64)
     shares = (planes, columns.sum(axis=1), columns.sum(axis=0))
-    return np.array([np.average(np.arange(len(share)), weights=share) for share in shares])
+    return np.array([np.arange(len(share)) @ share / share.sum() for share in shares])

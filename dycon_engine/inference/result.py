@@ -15,7 +15,7 @@ from dycon_engine.errors import InputError
 from dycon_engine.inference import uncertainty as kinds
 from dycon_engine.inference.domain import Flag, empty_flags
 from dycon_engine.inference.postprocessing import keep_components
-from dycon_engine.inference.probabilities import Place, complete, most_likely
+from dycon_engine.inference.probabilities import Place, background, complete, most_likely
 from dycon_engine.inference.regions import Region, uncertain_regions
 from dycon_engine.inference.volumes import LabelVolume, Tally
 
@@ -106,7 +106,7 @@ class Result:
         if self.wishes.uncertainty == kinds.DISAGREEMENT:
             values = kinds.disagreement(complete(sets[-2]), complete(other))
         else:
-            values = kinds.entropy(complete(other))
+            values = kinds.entropy((background(other), *other))
         place(self.uncertainty)[:] = values.numpy()
 
     def finish(self, names: list[str], values: NDArray[Any], flags: tuple[Flag, ...]) -> Prediction:

@@ -60,12 +60,13 @@ def passes(
     return Passes(segmenter(network, temperature), 1)
 
 
-def entropy(probabilities: Tensor) -> Tensor:
+def entropy(probabilities: Tensor | Sequence[Tensor]) -> Tensor:
     """Return the entropy (...) of (K, ...) divided by log K: 0 certain, 1 all classes alike."""
-    likely = probabilities.float()
-    logs = likely.clamp(min=SMALLEST).log_()  # vectorised, as torch.special.entr is not
-    nats = logs.mul_(likely).sum(0)
-    return nats.mul_(-1.0 / math.log(len(likely))).clamp_(0.0, 1.0)
+    nats = torch.zeros(())
+    for likely in probabilities:
+        wide = likely.float()
+        nats = wide.clamp(min=SMALLEST).log_().mul_(wide).add_(nats)  # torch.special.entr is slow
+    return nats.mul_(-1.0 / math.log(len(probabilities))).clamp_(0.0, 1.0)
 
 
 def disagreement(one: Tensor, other: Tensor) -> Tensor:

@@ -114,5 +114,13 @@ def review_reason(voxels: int, low: int, high: int) -> str:
 
 
 def _boundary_mean(mask: NDArray[np.bool_], uncertainty: NDArray[np.float32]) -> float:
-    edge = mask & ~ndimage.binary_erosion(mask)
-    return float(uncertainty[edge].mean(dtype=np.float64))
+    """Return the mean over the voxels of `mask` (D, H, W) that have a face outside of it."""
+    inside = np.zeros_like(mask)
+    core = (slice(1, -1),) * 3
+    inside[core] = mask[core]
+    for axis, size in enumerate(mask.shape):
+        for start in (0, 2):  # the neighbor before, the one behind
+            beside = list(core)
+            beside[axis] = slice(start, max(start, size - 2 + start))
+            inside[core] &= mask[tuple(beside)]
+    return float(uncertainty[mask & ~inside].mean(dtype=np.float64))

@@ -8,6 +8,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from scipy import ndimage
 
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.preprocessing import Preprocessing
@@ -107,6 +108,18 @@ def test_volume_range_comes_from_the_probabilities():
     assert (volume.low_ml, volume.volume_ml, volume.high_ml) == pytest.approx((1.0, 2.0, 3.0))
     (removed,) = tally.volumes(labels * 0, None, ("bg", "ball"), geometry)
     assert (removed.low_ml, removed.volume_ml) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("size", [(9, 8, 7), (1, 5, 5), (2, 4, 4), (3, 3, 3)])
+def test_the_boundary_is_what_an_erosion_takes_away(size):
+    generator = np.random.default_rng(1)
+    uncertainty = generator.random(size, dtype=np.float32)
+    labels = (generator.random(size) < 0.9).astype(np.uint8)
+    labels[0, 0, 0] = labels[-1, -1, -1] = 1  # the label fills its box
+    edge = (labels == 1) & ~ndimage.binary_erosion(labels)
+    tally, names = Tally(1), ("bg", "a")
+    (volume,) = tally.volumes(labels, uncertainty, names, Geometry.from_parts(size))
+    assert volume.boundary_uncertainty == pytest.approx(uncertainty[edge].mean(dtype=float))
 
 
 @pytest.mark.parametrize(
