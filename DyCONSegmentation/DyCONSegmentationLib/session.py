@@ -17,7 +17,7 @@ import slicer
 from dycon_engine.errors import InputError
 from DyCONLib.models import Broken, Model, find_models, import_model
 from DyCONLib.signal import Signal
-from DyCONSegmentationLib import orders, showing
+from DyCONSegmentationLib import editing, orders, showing
 from DyCONSegmentationLib.channels import preselect
 from DyCONSegmentationLib.logic import SegmentationLogic
 from DyCONSegmentationLib.parameters import (
@@ -227,8 +227,9 @@ class Session:
         return next(filter(None, map(find_result, nodes)), None)
 
     def show_result(self, node_id: str) -> None:
-        """Make another result the one at hand and show it."""
+        """Make another result the one at hand and show it; a mask of Segment Editor is left."""
         if node_id != self.parameters.result:
+            editing.leave_mask()  # it is of the result before
             self.choose(result=node_id)
             self.show()
 

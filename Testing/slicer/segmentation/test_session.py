@@ -222,6 +222,17 @@ def test_editing_shows_the_overlay_and_masks_what_is_not_colored(desk):
     assert not is_masked(editor_node())
 
 
+def test_another_result_is_not_edited_under_the_mask_of_the_one_before(desk):
+    from DyCONSegmentationLib.editing import editor_node
+
+    first, *_ = add_result("first")
+    add_result("second")
+    desk.review.edit_uncertain()
+    assert editor_node().GetSourceVolumeIntensityMask()
+    desk.session.show_result(first.GetID())
+    assert not editor_node().GetSourceVolumeIntensityMask()
+
+
 def test_the_overlay_follows_the_choices(desk):
     segmentation, _, uncertainty = add_result()
     display, view = (
