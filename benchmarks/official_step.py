@@ -89,6 +89,44 @@ def official_fecl(
     return rows[positive.sum(1) > 0].mean()
 
 
+def released_fecl(
+    embedding: Tensor,
+    label: Tensor,
+    *,
+    teacher_embedding: Tensor,
+    anchor_weight: Tensor,
+    settings: DyconConfig,
+) -> Tensor:
+    """FeCL by the steps of the released code, of all cells; a formula of its own.
+
+    Every positive has its own denominator, the focal weights are set by boolean masks, and the
+    teacher's negatives above a threshold are a term beside the others. Mended: the maximum is that
+    of the row, and the entropy weight multiplies the focal loss.
+    """
+    z, t = F.normalize(embedding, dim=1), F.normalize(teacher_embedding, dim=1)
+    same = torch.eq(label[:, None], label[None, :]).float()
+    others = 1 - same
+    not_self = 1 - torch.eye(len(z), device=z.device)
+    similarity = torch.matmul(z, z.T) / settings.tau * not_self
+    similarity = similarity - similarity.max(dim=1, keepdim=True).values.detach()
+    exponent = torch.exp(similarity)
+    negatives = (exponent * others).sum(1)
+    share = exponent / (exponent + negatives[:, None] + 1e-18)
+    pairs = -torch.log(share + 1e-18) * same * not_self
+    focal = torch.ones_like(share)
+    far = same.bool() & (share < 1.5)
+    focal[far] = (1 - share[far]).pow(settings.gamma)
+    near = others.bool() & (share > 0.5)
+    focal[near] = share[near].pow(settings.gamma)
+    rows = (pairs * focal).sum(1) / (same.sum(1) - 1 + 1e-18)
+    loss = (rows * anchor_weight).mean()
+    crossed = torch.matmul(z, t.T)
+    hard = others.bool() & (crossed > 0.5)
+    if hard.sum() > 0:
+        loss = loss + (-torch.log(1 - crossed + 1e-18) * hard.float()).sum() / hard.float().sum()
+    return loss
+
+
 def official_dice(logits: Tensor, label: Tensor) -> Tensor:
     p, truth = torch.softmax(logits, 1)[:, 1], (label == 1).float()
     return 1 - (2 * (p * truth).sum() + 1) / (p.sum() + truth.sum() + 1)
