@@ -191,13 +191,12 @@ def evidence(content: dict[str, Any], info: PackageInfo) -> Evidence:
 
 def limits(content: dict[str, Any]) -> tuple[str, ...]:
     """Return every change that costs `NOTABLE` Dice or more, the worst first."""
-    rows = {(row["group"], row["change"]): row for row in content["changes"]}
-    clean = rows["clean", "as published"]["dice"]
-    lost = [row for row in rows.values() if row["dice"] is not None]
-    lost = sorted((r for r in lost if clean - r["dice"] >= NOTABLE), key=lambda row: row["dice"])
+    known = [row for row in content["changes"] if row["loss"] is not None]
+    lost = sorted((r for r in known if r["loss"] >= NOTABLE), key=lambda row: -row["loss"])
     return tuple(
-        f"{row['group']}, {row['change']}: mean Dice {row['dice']:.3f} instead of {clean:.3f}; "
-        f"a review is asked for in {row['reviewed']} of {row['cases']} scans."
+        f"{row['group']}, {row['change']}: mean Dice {row['dice']:.3f} instead of "
+        f"{row['dice'] + row['loss']:.3f}; a review is asked for in {row['reviewed']} of "
+        f"{row['cases']} scans."
         for row in lost
     )
 

@@ -122,8 +122,9 @@ def _sections(
     yield robustness.flags_said(content)
     yield "## Known failures"
     yield (
-        "Three slices through the place where the prediction is wrong the deepest. Above: "
-        "reference solid blue, prediction dashed orange. Below: uncertainty, yellow to red."
+        "Slices through the place where the prediction is wrong the deepest. Above or left: "
+        "reference solid blue, prediction dashed orange. Below or right: uncertainty, from yellow "
+        "to red."
     )
     for caption, file in failures:
         yield f"{caption}.\n\n{_picture(caption, file)}"
@@ -177,8 +178,10 @@ def _trust(info: PackageInfo, content: Mapping[str, Any]) -> str:
         (
             (
                 f"Expected calibration error (15 bins): {clean['ece_all']:.4f} over all voxels, "
-                f"{clean['ece_near']:.4f} over those within {content['band_mm']:g} mm of the "
-                "reference's surface. The one temperature "
+                f"{clean['ece_near']:.4f} over all those within {content['band_mm']:g} mm of the "
+                "reference's surface together (within single cases "
+                f"{min(case['ece_near'] for case in clean['cases']):.3f} to "
+                f"{max(case['ece_near'] for case in clean['cases']):.3f}). The one temperature "
                 f"({calibration.temperature:.3g}) was fitted on these cases; with each case judged "
                 "by the temperature of the others the error near boundaries is "
                 f"{calibration.ece_after:.4f} "

@@ -23,6 +23,7 @@ from dycon_engine.jobs.files import write_bytes
 from dycon_engine.pictures.slices import (
     VIEWS,
     Cut,
+    View,
     canvas,
     draw_outline,
     draw_scan,
@@ -30,12 +31,16 @@ from dycon_engine.pictures.slices import (
     png_of,
 )
 
+FLATTEST = 0.4  # height over depth
 SHADES = 160  # of the stored pictures, which makes them three times smaller
 BLUE, ORANGE, GRAY = "#0072B2", "#D55E00", "#777777"
 
 
 def draw_failure(path: Path, scan: Scan, predictor: Predictor) -> None:
-    """Write three slices through the worst place: contours above, uncertainty below."""
+    """Write slices through the worst place: contours above or left, uncertainty below or right.
+
+    A volume much wider than high is shown in its axial slice alone.
+    """
     prediction = predictor.predict(scan.image)
     assert prediction.uncertainty is not None
     orientation = axial_orientation(scan.image.geometry)
@@ -51,8 +56,15 @@ def draw_failure(path: Path, scan: Scan, predictor: Predictor) -> None:
     spacing = orientation.geometry(scan.image.geometry).spacing_mm
     place = worst_disagreement(found, expected, spacing_mm=spacing)
     cut = Cut.around(place, (expected != 0, found != 0), spacing)
-    figure, axes = canvas(2, [cut.ratio(view) for view in VIEWS], width_inch=9.0)
-    for view, above, below in zip(VIEWS, *axes, strict=True):
+    height, depth = ((cut.shown[a].stop - cut.shown[a].start) * spacing[a] for a in (0, 1))
+    if height < FLATTEST * depth:
+        views: tuple[View, ...] = VIEWS[:1]
+        figure, axes = canvas(1, [cut.ratio(VIEWS[0])] * 2, width_inch=9.0)
+        axes = axes.T
+    else:
+        views = VIEWS
+        figure, axes = canvas(2, [cut.ratio(view) for view in views], width_inch=9.0)
+    for view, above, below in zip(views, *axes, strict=True):
         for axis in (above, below):
             draw_scan(axis, view, cut, image)
         draw_outline(above, cut.of(expected, view) > 0, REFERENCE_COLOR)
