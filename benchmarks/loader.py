@@ -1,6 +1,7 @@
 """What data costs a training step, and whether a thousand unlabeled cases change that.
 
     python benchmarks/loader.py [--data LA2018] [--steps 12] [--many 1000] [--threads 2]
+        [--growth-only]
 
 Goals: data wait at most 2 % of the step with `training.workers=0`; batch time flat in the number of
 unlabeled cases. Steps are those of the laptop profile on the real volumes at 1.25 mm; the cases of
@@ -33,19 +34,19 @@ from dycon_engine.schedules import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 LA2018 = os.environ.get("DYCON_LA2018", str(ROOT.parent / "shared" / "data" / "la2018"))
-LABELED, UNLABELED = 4, 8
+CASES, FEW = 12, 3  # read for both tables, and for that of the growth alone
 
 
 def read_cases(
-    folder: Path, spacing_mm: tuple[float, float, float]
+    folder: Path, spacing_mm: tuple[float, float, float], count: int
 ) -> tuple[list[LabeledCase], list[UnlabeledCase]]:
-    """Return prepared labeled and unlabeled cases of the LA folder."""
+    """Return the first `count` cases of the LA folder, prepared, the first third labeled."""
     preprocessing = Preprocessing(spacing_mm)
     labeled, unlabeled = [], []
-    for name in (folder / "train.list").read_text().split()[: LABELED + UNLABELED]:
+    for name in (folder / "train.list").read_text().split()[:count]:
         image = preprocessing.prepare(read_image(folder / "images" / f"{name}.nii.gz")).array
         image = image.astype(np.float16)
-        if len(labeled) < LABELED:
+        if len(labeled) < count // 3:
             label = read_label(folder / "labels" / f"{name}.nii.gz")
             classes = preprocessing.prepare_label(binary(label), 2)
             labeled.append(LabeledCase(name, image, classes))
@@ -150,11 +151,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--many", type=int, default=1000)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--growth-only", action="store_true", help="only the second table")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     config = resolve("laptop")
     spacing = config.preprocessing.spacing_mm or (1.25, 1.25, 1.25)
-    labeled, unlabeled = read_cases(arguments.data, spacing)
+    number = FEW if arguments.growth_only else CASES
+    labeled, unlabeled = read_cases(arguments.data, spacing, number)
     loader = BatchLoader(
         labeled,
         unlabeled,
@@ -168,7 +171,8 @@ def main() -> None:
         f"{config.network.stem}, {config.training.labeled_batch} + "
         f"{config.training.unlabeled_batch} patches of {patch}, {arguments.threads} threads"
     )
-    wait_table(loader, config, arguments.steps)
+    if not arguments.growth_only:
+        wait_table(loader, config, arguments.steps)
     growth_table(labeled, unlabeled, config, many=arguments.many, steps=4 * arguments.steps)
 
 

@@ -90,6 +90,11 @@ class _Normalized(torch.autograd.Function):
         if ctx.slope is not None:
             grad = aten.leaky_relu_backward(grad, y, ctx.slope, True)
             del y
+        if ctx.groups == 1:  # what has `out` computes into new memory all the same, and copies
+            result = aten.native_batch_norm_backward(
+                grad, x, weight, None, None, mean[0], deviation[0], True, EPSILON, [True] * 3
+            )
+            return *result, None, None, None
         dx, dw, db = torch.empty_like(x), torch.empty_like(mean), torch.empty_like(mean)
         parts = zip(*(_parts(t, ctx.groups) for t in (grad, x, dx)), strict=True)
         for index, (grad_part, x_part, dx_part) in enumerate(parts):

@@ -3,7 +3,8 @@
 By default glibc mixes small and large blocks in one heap, whose holes a training step, with its few
 sizes of very large tensors, fills badly: twice the memory that is in use. Here large blocks come
 straight from the system and go back to it, in huge pages so that fetching them costs little, and
-small ones stay in a heap that is not given back.
+smaller ones stay in a heap that is not given back. `LARGE` was measured on steps of the V-Net
+(`benchmarks/results/step.md`): 4 MiB needs less memory and more time, 16 MiB the reverse.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import sys
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-LARGE, KEPT, GROWTH = 4 << 20, 256 << 20, 16 << 20  # bytes
+LARGE, KEPT, GROWTH = 13 << 19, 256 << 20, 16 << 20  # bytes
 HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # read by PyTorch when it allocates its first tensor
 CHOICES = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
 

@@ -60,8 +60,9 @@ def test_switched_off_parts_equal_the_twin_without_them() -> None:
 
 @pytest.mark.parametrize("focal", [True, False])
 @pytest.mark.parametrize("chunk", [4, 256])
-def test_gradients_equal_finite_differences(focal: bool, chunk: int) -> None:
-    c = cells(n=9)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_gradients_equal_finite_differences(focal: bool, chunk: int, classes: int) -> None:
+    c = cells(n=9, classes=classes)
     weight = c["weight"].requires_grad_()
 
     def attached(z: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -71,9 +72,10 @@ def test_gradients_equal_finite_differences(focal: bool, chunk: int) -> None:
     assert torch.autograd.gradcheck(attached, (c["embedding"].requires_grad_(), weight))
 
 
-def test_detached_gradient_holds_the_focal_weights_fixed() -> None:
+@pytest.mark.parametrize("classes", [2, 3])
+def test_detached_gradient_holds_the_focal_weights_fixed(classes: int) -> None:
     """Written with autograd on whole matrices, F+ and F- as constants."""
-    c = cells(n=10)
+    c = cells(n=10, classes=classes)
     z = c["embedding"].requires_grad_()
     n = torch.nn.functional.normalize(z, dim=1)
     cosine = n @ n.T
@@ -162,6 +164,15 @@ def test_nothing_of_the_size_of_all_pairs_is_kept_for_backward() -> None:
         largest = max([largest, *(t.numel() for t in saved if t is not None)])
         node += [parent for parent, _ in function.next_functions if parent is not None]
     assert 0 < largest <= 300 * 5
+
+
+def test_a_class_of_one_cell_is_a_negative_of_the_others() -> None:
+    c = cells(n=12)
+    c["label"] = torch.tensor([0, 2, 0, 2, 0, 1, 2, 0, 2, 0, 2, 2])
+    c["valid"] = torch.ones(12, dtype=torch.bool)
+    assert float(loss(c, chunk=4)) == pytest.approx(naive_fecl(*c.values()), rel=1e-9)
+    without = {name: value[c["label"] != 1] for name, value in c.items()}
+    assert float(loss(c)) != pytest.approx(float(loss(without)), rel=1e-3)
 
 
 def test_teacher_negatives_are_found_among_many_cells() -> None:
