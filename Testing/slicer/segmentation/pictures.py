@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from PIL import Image
 
 from dycon_engine.data.phantoms import make_phantoms
@@ -66,6 +67,7 @@ class Studio:
         from Testing.slicer.host.scene import new_scene
 
         new_scene()
+        add_inferno()
         self.module = modules.load_module(MODULE)
         self.ui, self.session = self.module.ui, self.module.panel.session
 
@@ -184,6 +186,20 @@ class Studio:
             self.module.panel.poll()
             slicer.app.processEvents()
             time.sleep(0.05)
+
+
+def add_inferno() -> None:
+    """Add the color table that Slicer has and the library lacks: the colors are then Slicer's."""
+    import slicer
+
+    table = slicer.vtkMRMLColorTableNode()
+    table.SetSingletonTag("FileInferno.txt")
+    table.SetTypeToUser()
+    colors = colormaps["inferno"](range(256))
+    table.SetNumberOfColors(len(colors))
+    for index, color in enumerate(colors):
+        table.SetColor(index, str(index), *color)
+    slicer.mrmlScene.AddNode(table)
 
 
 def shrink(path: Path) -> Any:
