@@ -243,7 +243,7 @@ def load(out: Path, weights_sha256: str) -> dict[str, Any]:
 
 
 def _text(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.000
 
 
 def _rounded(value: float | None, digits: int) -> float | None:
