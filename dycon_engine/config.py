@@ -89,8 +89,9 @@ class NetworkConfig:
 
     name: str = setting(
         "unet3d",
-        "Architecture; resunet3d is the U-Net with a residual encoder as in nnU-Net.",
-        choices=("resunet3d", "unet3d", "vnet"),
+        "Architecture; resunet3d is the U-Net with a residual encoder as in nnU-Net, mednext one "
+        "with large kernels that needs MONAI (pip install monai).",
+        choices=("mednext", "resunet3d", "unet3d", "vnet"),
     )
     filters: tuple[int, ...] = setting((16, 32, 64, 128, 256), "Feature maps per level.")
     norm: str = setting(

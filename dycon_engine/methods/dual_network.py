@@ -56,7 +56,7 @@ class DualNetworkConfig(MethodConfig):
     second_network: str = setting(
         "resunet3d",
         "Architecture of r, with the settings of the run's network. Paper: a residual encoder.",
-        choices=("resunet3d", "unet3d", "vnet"),
+        choices=("mednext", "resunet3d", "unet3d", "vnet"),
     )
     disagreement_weight: float = setting(
         0.5, "Weight of CE + Dice once more where the two disagree surely. Paper: 0.5.", low=0.0

@@ -12,6 +12,7 @@ import torch
 from dycon_engine.config import NetworkConfig
 from dycon_engine.errors import InputError
 from dycon_engine.networks.base import Network
+from dycon_engine.networks.mednext import MedNeXt
 from dycon_engine.networks.unet3d import UNet3D
 from dycon_engine.networks.vnet import VNet
 from dycon_engine.settings import known
@@ -26,6 +27,7 @@ class NetworkClass(Protocol):
 
 
 NETWORKS: dict[str, NetworkClass] = {
+    "mednext": MedNeXt,
     "resunet3d": partial(UNet3D, residual=True),
     "unet3d": UNet3D,
     "vnet": VNet,
