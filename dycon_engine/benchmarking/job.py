@@ -11,7 +11,7 @@ from typing import Any
 from dycon_engine.benchmarking.launching import Launch, Watch, launch
 from dycon_engine.benchmarking.page import Benchmark, to_html, to_markdown
 from dycon_engine.benchmarking.protocol import Protocol, load_protocol, write_manifest
-from dycon_engine.benchmarking.running import RunSpec
+from dycon_engine.benchmarking.running import MARK, RunSpec
 from dycon_engine.benchmarking.tables import compare, leak_share, summarize, to_csv
 from dycon_engine.config import DataConfig, resolve
 from dycon_engine.data.cases import Dataset
@@ -31,7 +31,7 @@ SCOPES = {
         ("labeled", "on labeled"),
         ("pseudo", "on pseudo-labeled"),
         ("both", "on both"),
-        (ORACLE, "on hidden labels"),
+        (ORACLE, f"on hidden labels{MARK}"),
     )
 }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dycon_engine import __version__
 from dycon_engine.benchmarking.protocol import Protocol
-from dycon_engine.benchmarking.running import PLAIN
+from dycon_engine.benchmarking.running import PLAIN, marked
 from dycon_engine.benchmarking.tables import METRICS, Comparison, Result, Row, Spread
 from dycon_engine.evaluation.cases import CaseScores
 from dycon_engine.evaluation.metrics import Scores
@@ -18,6 +18,7 @@ from dycon_engine.evaluation.plots import draw_strips
 from dycon_engine.evaluation.summaries import PredictionSet
 from dycon_engine.pictures.page import NOTICE, render
 
+LEAST_P = 0.0001
 ORACLE = (
     "An ORACLE run is an audit: its contrast saw the labels of unlabeled cases, which no method "
     "may. It is no result of semi-supervised learning."
@@ -47,8 +48,13 @@ class Benchmark:
     @property
     def notes(self) -> tuple[str, ...]:
         """Return what has to be known before reading a number."""
-        oracle = (ORACLE,) if any(row.oracle for row in self.rows) else ()
+        oracle = (ORACLE,) if self.is_audit else ()
         return (*oracle, *self.conditions, f"Split: {self.protocol.source}.")
+
+    @property
+    def is_audit(self) -> bool:
+        """Return whether a run saw labels that it must not see."""
+        return any(row.oracle for row in self.rows)
 
 
 def to_markdown(found: Benchmark) -> str:
@@ -63,7 +69,7 @@ def to_markdown(found: Benchmark) -> str:
         lines += ["|---|---|---|---|---|---|"]
         lines += [
             f"| {c.method} | {c.reference} | {c.difference:+.4f} | {c.better} of {c.cases} | "
-            f"{c.p:.4f} | {c.adjusted:.4f} |"
+            f"{probability(c.p)} | {probability(c.adjusted)} |"
             for c in found.comparisons
         ]
     if found.protocol.published:
@@ -74,7 +80,7 @@ def to_markdown(found: Benchmark) -> str:
             "|---|---|---|---|---|---|",
         ]
         lines += [
-            f"| {p.method} | {p.dice:g} | {_known(p.jaccard)} | {_known(p.hd95_voxels)} | "
+            f"| {p.method} | {_known(p.dice)} | {_known(p.jaccard)} | {_known(p.hd95_voxels)} | "
             f"{_known(p.asd_voxels)} | {p.checkpoint} |"
             for p in found.protocol.published
         ]
@@ -94,6 +100,8 @@ def to_html(found: Benchmark) -> str:
         "engine": __version__,
         "metrics": METRICS,
         "cells": cells,
+        "oracle": ORACLE,
+        "probability": probability,
         "known": _known,
         "strips": strips,
     }
@@ -121,7 +129,7 @@ def prediction_sets(
 
 def cells(row: Row) -> list[str]:
     """Return the texts of a row; a method whose runs saw hidden labels says so."""
-    name = f"{row.method} (ORACLE)" if row.oracle else row.method
+    name = marked(row.method, oracle=row.oracle)
     digits = {"dice": 4, "jaccard": 4}
     figures = [_spread(row.metrics[metric], digits.get(metric, 2)) for metric in METRICS]
     others = [_spread(row.ece, 4), _spread(row.train_minutes, 1), _spread(row.memory_mib, 0)]
@@ -145,4 +153,9 @@ def _spread(spread: Spread, digits: int) -> str:
 
 
 def _known(value: float | None) -> str:
-    return "-" if value is None else f"{value:g}"
+    return "-" if value is None else f"{value:.2f}"
+
+
+def probability(p: float) -> str:
+    """Return a p value with four digits; none is 0."""
+    return f"{p:.4f}" if p >= LEAST_P else f"<{LEAST_P:.4f}"

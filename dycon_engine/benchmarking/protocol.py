@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine.data.cases import Dataset
+from dycon_engine.data.hidden import ORACLE_NOTICE
 from dycon_engine.errors import DatasetError, InputError
 from dycon_engine.settings import known, read_toml
 
@@ -129,7 +130,8 @@ def write_manifest(
     if problems:
         where = f"data '{dataset.root}', protocol {protocol.name}"
         raise DatasetError([f"{where}: {problem}" for problem in problems])
-    lines = [f"channels = {json.dumps(list(dataset.channels))}\n"] if dataset.channels else []
+    lines = [f"# {ORACLE_NOTICE}\n"] if oracle else []
+    lines += [f"channels = {json.dumps(list(dataset.channels))}\n"] if dataset.channels else []
     lines.append("[labels]\nbackground = 0\n")
     lines += [f"{json.dumps(text)} = {n}\n" for n, text in enumerate(protocol.labels, start=1)]
     for name, role in protocol.training.items():

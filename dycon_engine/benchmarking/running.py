@@ -31,6 +31,7 @@ from dycon_engine.settings import Table
 
 RESULT = "result.json"
 PLAIN, LARGEST = "all pieces", "largest component"
+MARK = " (ORACLE)"  # in the name of whatever saw labels that it must not see
 BAND_MM = 5.0  # the calibration error looks this far around boundaries
 VOXELS_PER_CASE = 50_000
 
@@ -89,17 +90,23 @@ def run_one(spec: RunSpec) -> Path:
     began = time.monotonic()
     scores = score_package(package, spec.test, device=spec.device)
     finished = _finished(spec.folder / "run")
+    oracle = bool(finished.get("oracle", False))
     content = {
-        "method": spec.title or spec.method,
+        "method": marked(spec.title or spec.method, oracle=oracle),
         "seed": spec.seed,
         "train_minutes": _train_seconds(spec.folder / "run") / 60.0,
         "test_minutes": (time.monotonic() - began) / 60.0,
         "memory_mib": finished.get("peak_memory_mib"),
-        "oracle": finished.get("oracle", False),
+        "oracle": oracle,
         **scores,
     }
     write_json(spec.result, content)
     return spec.result
+
+
+def marked(name: str, *, oracle: bool) -> str:
+    """Return the name of a run for every table; that of an audit says what it is."""
+    return name + MARK if oracle and not name.endswith(MARK) else name
 
 
 def score_package(path: Path, cases: tuple[Case, ...], *, device: str = "auto") -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,8 +13,10 @@ import numpy as np
 from dycon_engine.evaluation.summaries import METRICS, PredictionSet
 
 INK = "#010203"  # replaced by the page's text color
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00")  # Okabe-Ito
-MARKERS = ("o", "s", "^", "D", "v")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe-Ito
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one more than colors: no pair comes twice soon
+TICK_LETTERS = 13  # of a line under a box
+LEGEND_COLUMNS = 3
 FEWEST_VOXELS = 10  # a reliability bin with fewer is not drawn
 _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
@@ -35,7 +38,7 @@ def draw_strips(metric: str, sets: Sequence[PredictionSet], names: dict[int, str
     """Return an SVG with one dot per case and a box per class and prediction set.
 
     Undefined values cannot be drawn; their number stands above the box. The cases of two sets are
-    joined by thin lines.
+    joined by thin lines. With one class the sets' names stand below their boxes.
     """
     with _styled(f"strips-{metric}"):
         figure, axis = _figure((max(3.2, 1.6 + 0.85 * len(sets) * len(names)), 3.4))
@@ -46,7 +49,7 @@ def draw_strips(metric: str, sets: Sequence[PredictionSet], names: dict[int, str
 def _draw_strips(
     axis: Any, metric: str, sets: Sequence[PredictionSet], names: dict[int, str]
 ) -> None:
-    ticks = []
+    ticks, columns = [], list[float]()
     for group, label in enumerate(names):
         columns = [group * (len(sets) + 0.7) + index for index in range(len(sets))]
         ticks.append(float(np.mean(columns)))
@@ -58,7 +61,12 @@ def _draw_strips(
                 axis.plot(across, [v[case] for v in values], color=INK, alpha=0.18, linewidth=0.8)
         for index, (column, found) in enumerate(zip(columns, values, strict=True)):
             _strip(axis, column, found, index=index, spread=spread)
-    axis.set_xticks(ticks, names.values())
+    direct = len(names) == 1 and len(sets) > 1
+    if direct:
+        axis.set_xticks(columns, [textwrap.fill(s.name, TICK_LETTERS) for s in sets], fontsize=9)
+        axis.set_xlabel(next(iter(names.values())))
+    else:
+        axis.set_xticks(ticks, names.values())
     axis.tick_params(axis="x", length=0)
     axis.set_ylabel(METRICS[metric])
     if metric == "dice":
@@ -66,10 +74,17 @@ def _draw_strips(
     axis.margins(y=0.12)
     axis.set_xlim(-0.7, columns[-1] + 0.7)  # also where a column holds nothing to draw
     axis.grid(axis="y", alpha=0.25, linewidth=0.6)
-    if len(sets) > 1:
+    if len(sets) > 1 and not direct:
         for index, predictions in enumerate(sets):
-            axis.plot([], [], MARKERS[index], color=COLORS[index], label=predictions.name)
-        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(sets))
+            color, marker = _look(index)
+            axis.plot([], [], marker, color=color, label=predictions.name)
+        columns_of_legend = min(len(sets), LEGEND_COLUMNS)
+        axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns_of_legend)
+
+
+def _look(index: int) -> tuple[str, str]:
+    """Return color and marker of a prediction set."""
+    return COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
 
 
 def draw_reliability(sets: Sequence[PredictionSet]) -> str:
@@ -92,7 +107,7 @@ def _draw_reliability(axis: Any, sets: Sequence[PredictionSet]) -> None:
             drawn = curve.voxels >= FEWEST_VOXELS
             axis.plot(
                 curve.confidence[drawn], curve.accuracy[drawn], linestyle=style,
-                color=COLORS[index], marker=MARKERS[index], markersize=4,
+                color=_look(index)[0], marker=_look(index)[1], markersize=4,
                 label=f"{predictions.name}, {where}",
             )  # fmt: skip
     axis.set(xlabel="confidence stated (largest probability)", ylabel="share of voxels right")
@@ -114,7 +129,7 @@ def _draw_risk_coverage(axis: Any, sets: Sequence[PredictionSet]) -> None:
         if predictions.calibration is not None:
             risk = predictions.calibration.risk
             axis.plot(
-                100 * risk.coverage, 100 * risk.risk, color=COLORS[index],
+                100 * risk.coverage, 100 * risk.risk, color=_look(index)[0],
                 label=f"{predictions.name} (AURC {risk.aurc:.3f})",
             )  # fmt: skip
     axis.set(xlabel="surest voxels kept [%]", ylabel="wrong among the kept [%]", xlim=(0, 100))
@@ -140,7 +155,7 @@ def _figure(size: tuple[float, float]) -> tuple[Any, Any]:
 
 def _strip(axis: Any, column: float, values: Any, *, index: int, spread: Any) -> None:
     defined = values[~np.isnan(values)]
-    color = COLORS[index % len(COLORS)]
+    color, marker = _look(index)
     if defined.size:
         line = {"color": color, "linewidth": 1.3}
         axis.boxplot(
@@ -148,7 +163,7 @@ def _strip(axis: Any, column: float, values: Any, *, index: int, spread: Any) ->
             boxprops=line, whiskerprops=line, capprops=line, medianprops=line | {"linewidth": 2.4},
         )  # fmt: skip
     axis.plot(
-        column + spread[: len(values)], values, MARKERS[index % len(MARKERS)],
+        column + spread[: len(values)], values, marker,
         color=color, markersize=4.5, alpha=0.75, markeredgewidth=0,
     )  # fmt: skip
     missing = int(values.size - defined.size)

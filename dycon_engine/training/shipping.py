@@ -55,10 +55,16 @@ def start_from(path: Path, method: Method, *, config: RunConfig, found: Audit) -
         found: Channels and labels of the data.
 
     Raises:
-        InputError: The package has another network, other channels or other labels than this run.
+        InputError: The package has another network, other channels or other labels than this run,
+            or comes from the audit of the label leak.
     """
     package = load_package(path)
     info, where = package.info, f"package '{path.name}'"
+    if "oracle" in info.training:
+        raise InputError(
+            f"{where}: is an ORACLE AUDIT, trained with the labels of unlabeled cases; nothing may "
+            "be trained from it, start from another package or from scratch"
+        )
     _require_alike(info, method, config, where)
     if len(info.channels) != len(found.channels):
         raise InputError(

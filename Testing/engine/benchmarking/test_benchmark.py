@@ -152,15 +152,18 @@ def test_the_leak_audit_runs_every_scope_and_marks_the_oracle(data, tmp_path, ca
     assert run(data, out, "--leak-audit", "--seeds", "1", "--set", "network.filters=[4, 8, 8]") == 0
     table = json.loads((out / "results.json").read_text())
     marks = {row["method"]: row["oracle"] for row in table["rows"]}
-    assert [title for title, oracle in marks.items() if oracle] == ["dycon, FeCL on hidden labels"]
+    name = "dycon, FeCL on hidden labels (ORACLE)"
+    assert [title for title, oracle in marks.items() if oracle] == [name]
+    assert name in [comparison["method"] for comparison in table["comparisons"]]
     assert len(marks) == 5
     assert table["findings"][0].startswith("Leak audit, mean Dice: without FeCL")
     assert "ORACLE run is an audit" in table["notes"][0]
-    for name in ("results.md", "results.html"):
-        assert "dycon, FeCL on hidden labels (ORACLE)" in (out / name).read_text()
+    for file in ("results.md", "results.html", "cases.csv", "dycon-oracle-seed0/result.json"):
+        assert name in (out / file).read_text()
     plain, audited = ((out / f"manifest{end}.toml").read_text() for end in ("", "-oracle"))
     assert "labels/scan2" not in plain
     assert "labels/scan2" in audited
+    assert audited.startswith("# ORACLE AUDIT")
     assert "scan4" not in audited
     for folder in out.glob("dycon-*"):
         stored = json.loads((folder / "run" / "config.json").read_text())

@@ -14,6 +14,8 @@ from dycon_engine.errors import DatasetError, InputError
 
 SIZES = {  # labeled, unlabeled, validation, test
     "la-1": (1, 79, 0, 20),
+    "pancreas-1": (1, 61, 0, 20),
+    "brats19-1": (1, 249, 25, 60),
     "la-4": (4, 76, 0, 20),
     "la-8": (8, 72, 0, 20),
     "la-16": (16, 64, 0, 20),
@@ -36,6 +38,16 @@ test = ["d"]
 1 = 1
 9 = 9
 """
+
+
+@pytest.mark.parametrize("data", ["la", "la-dev", "pancreas", "brats19"])
+def test_one_shot_is_the_first_case_of_the_published_list(data: str) -> None:
+    more = next(name for name in SIZES if name.startswith(f"{data}-") and name != f"{data}-1")
+    one, several = load_protocol(f"{data}-1"), load_protocol(more)
+    assert one.labeled == several.labeled[:1]
+    assert {*one.labeled, *one.unlabeled} == {*several.labeled, *several.unlabeled}
+    assert (one.test, one.validation) == (several.test, several.validation)
+    assert one.published == ()  # nobody's numbers are known for it
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -8,11 +8,12 @@ import math
 import pytest
 from scipy.stats import wilcoxon
 
-from dycon_engine.benchmarking.page import Benchmark, to_html, to_markdown
+from dycon_engine.benchmarking.page import Benchmark, probability, to_html, to_markdown
 from dycon_engine.benchmarking.protocol import load_protocol
 from dycon_engine.benchmarking.running import LARGEST, PLAIN
 from dycon_engine.benchmarking.tables import compare, dice_by_case, leak_share, summarize, to_csv
 from dycon_engine.errors import DyconError
+from dycon_engine.methods import METHODS
 
 LABEL = "left atrium"
 
@@ -101,6 +102,33 @@ def test_every_case_is_in_the_csv() -> None:
     assert lines[1].endswith(",,,,")
 
 
+def test_all_methods_and_more_have_a_box_of_their_own() -> None:
+    names = [*METHODS, "one more", "leaky (ORACLE)"]
+    results = [result(name, 0, [0.8, 0.7 + n / 100]) for n, name in enumerate(names)]
+    results[-1] |= {"oracle": True}
+    found = Benchmark(
+        protocol=load_protocol("la-1"),
+        rows=summarize(results),
+        comparisons=compare(results, "supervised"),
+        results=tuple(results),
+        conditions=(),
+    )
+    page = to_html(found)
+    plots = "".join(page.split("<svg")[1:])
+    for name in names:
+        assert plots.count(name.split()[0]) >= 2, name  # below its box, in both plots
+    assert page.count("leaky (ORACLE)") >= 3  # two rows and the comparison
+    assert "(ORACLE) (ORACLE)" not in page
+    assert "(ORACLE)" in plots
+    assert '<p class="notice"><strong>Oracle audit.</strong>' in page
+
+
+def test_no_probability_is_zero() -> None:
+    assert [probability(p) for p in (0.5, 0.0001, 0.00009, 0.0)] == [
+        "0.5000", "0.0001", "<0.0001", "<0.0001",
+    ]  # fmt: skip
+
+
 def test_the_page_and_the_markdown_say_what_was_compared() -> None:
     results = [result(m, s, [0.8 + s / 100, 0.7]) for m in ("dycon", "supervised") for s in (0, 1)]
     leaky = copy.deepcopy(results[0]) | {"method": "leaky", "oracle": True}
@@ -116,7 +144,8 @@ def test_the_page_and_the_markdown_say_what_was_compared() -> None:
         assert "leaky (ORACLE)" in text
         assert "labels of unlabeled cases" in text
         assert "best on the test cases" in text
-        assert "0.7525 ± 0.0035" in text
+        assert "0.7525" in text
+        assert "± 0.0035" in text
         assert "Every method: the same." in text
     assert "<svg" in to_html(found)
     assert 'src="http' not in to_html(found)

@@ -83,6 +83,10 @@ def test_everything_an_oracle_run_leaves_behind_says_so(data: Path, tmp_path: Pa
         assert MARK in info.notice
         assert MARK in info.training["oracle"]
         assert MARK in read_card(path)
+        again = tmp_path / f"from {which}"
+        capsys.readouterr()
+        assert small_run.run(data, again, *ORACLE, "data.validation=1", package=path) == 2
+        assert "is an ORACLE AUDIT" in capsys.readouterr().err  # else its mark would be washed off
     scan, report = data / "images" / "scan4.nii.gz", tmp_path / "report.json"
     arguments = ["--package", str(path), "--input", str(scan), "--device", "cpu"]
     assert (
