@@ -26,6 +26,7 @@ from dycon_engine.inference.memory import (
     available_bytes,
     check_fits,
     needed_bytes,
+    window_features,
 )
 from dycon_engine.inference.probabilities import restored
 from dycon_engine.inference.progress import MEASURING
@@ -80,6 +81,7 @@ class Predictor:
             channels=len(info.channels),
             classes=info.classes,
             patch_size=info.patch_size,
+            features=window_features(info.network, info.composition),
             probabilities=probabilities,
         )
         if straight:  # probabilities on the whole network grid, of up to three sets

@@ -10,6 +10,7 @@ import pytest
 import torch
 from scipy import ndimage
 
+from dycon_engine.config import NetworkConfig
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.seen import Range, scan_facts
@@ -20,10 +21,12 @@ from dycon_engine.inference.memory import (
     check_fits,
     is_out_of_memory,
     needed_bytes,
+    window_features,
 )
 from dycon_engine.inference.postprocessing import keep_components
 from dycon_engine.inference.regions import uncertain_regions
 from dycon_engine.inference.volumes import LabelVolume, Tally, review_reason
+from dycon_engine.networks.composing import Composition
 from Testing import tiny_package
 
 
@@ -223,7 +226,7 @@ def test_available_memory_is_no_more_than_the_machine_says():
 
 
 def test_needed_memory_grows_with_voxels_and_classes():
-    options = {"channels": 1, "classes": 2, "patch_size": (8, 8, 8)}
+    options = {"channels": 1, "classes": 2, "patch_size": (8, 8, 8), "features": 160}
     small = needed_bytes((64, 64, 64), (64, 64, 64), **options)
     large = needed_bytes((128, 64, 64), (128, 64, 64), **options)
     flat = 3 * 2 * 4 * 2**22  # pieces are of one size
@@ -232,8 +235,26 @@ def test_needed_memory_grows_with_voxels_and_classes():
     assert more > small + 12 * 8 * 64**2 * 4
     kept = needed_bytes((64, 64, 64), (64, 64, 64), probabilities=True, **options)
     assert kept == small + 2 * 64**3 * 4
+    more = needed_bytes((64, 64, 64), (64, 64, 64), **(options | {"features": 170}))
+    assert more == small + 10 * 8**3 * 4
     with pytest.raises(OutOfMemoryError, match="needs about 2 MiB of memory, 1 MiB are available"):
         check_fits(2**21, 2**20, "case 'x'")
+
+
+def test_the_features_of_a_window_cover_what_was_measured_of_each_kind_of_network():
+    """Floats per voxel of a 48x64x64 window, peak of the process, instance norm, 4 levels."""
+    plain, stem = NetworkConfig(filters=(16, 32, 64, 128)), NetworkConfig(filters=(16, 32), stem=2)
+    both = Composition(kind="mean_of_two", second="resunet3d")
+    scales = Composition(kind="dual_scale", cross_level=True, fusion=True)
+    measured = [
+        (plain, Composition(), 120),
+        (stem, Composition(), 22),
+        (plain, both, 161),
+        (plain, scales, 257),
+        (stem, scales, 38),
+    ]
+    for network, composition, floats in measured:
+        assert floats < window_features(network, composition) < 2 * floats
 
 
 @pytest.mark.parametrize(
