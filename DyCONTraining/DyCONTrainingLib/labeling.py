@@ -82,6 +82,8 @@ class LabelLogic:
                 folder / "manifest.toml",
                 "--output",
                 run_dir / FOLDER,
+                "--thumbnails",
+                run_dir / FOLDER,
                 "--device",
                 device,
                 "--overwrite",

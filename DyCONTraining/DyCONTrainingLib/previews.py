@@ -24,7 +24,7 @@ CLASSES = {
     LABELS: "vtkMRMLLabelMapVolumeNode",
     UNCERTAINTY: "vtkMRMLScalarVolumeNode",
 }
-OPACITY, HIDE_BELOW = 0.5, 0.2
+OPACITY, HIDE_BELOW = 0.5, 0.2  # of the uncertainty
 
 
 class Previews:
@@ -42,6 +42,7 @@ class Previews:
         self._colors: Any = None
         self._browser: Any = None
         self._sequences: dict[str, Any] = {}
+        self._outlined: dict[str, bool] = {}
         self.problem = ""
 
     @property
@@ -93,8 +94,9 @@ class Previews:
         slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(self._browser)
         labels, uncertainty = _own(self._proxy(LABELS)), _own(self._proxy(UNCERTAINTY))
         self._color(labels, uncertainty)
+        self._outline()
         slicer.util.setSliceViewerLayers(
-            background=self._image, label=labels, labelOpacity=OPACITY, fit=first
+            background=self._image, label=labels, labelOpacity=1.0, fit=first
         )
         if uncertainty is not None:
             mrml.show_overlay(
@@ -111,6 +113,11 @@ class Previews:
             mrml.remove(node)
         self._image = self._colors = self._browser = None
         self._sequences = {}
+        for identifier, before in self._outlined.items():
+            view = slicer.mrmlScene.GetNodeByID(identifier)
+            if view is not None:
+                view.SetUseLabelOutline(before)
+        self._outlined = {}
 
     def _take(self, mark: Mark) -> None:
         path = self._run_dir / mark.path
@@ -154,6 +161,12 @@ class Previews:
             color = next(filter(slicer.mrmlScene.GetNodeByID, COLORS), None)
             if color is not None:
                 display.SetAndObserveColorNodeID(color)
+
+    def _outline(self) -> None:
+        """Draw label maps as lines, so that the uncertainty below is seen; `remove` undoes it."""
+        for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            self._outlined.setdefault(view.GetID(), bool(view.GetUseLabelOutline()))
+            view.SetUseLabelOutline(True)
 
     def _table(self) -> Any:
         if self._colors is None:

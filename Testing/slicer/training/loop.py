@@ -63,7 +63,7 @@ def remember_methods(memory: Path) -> None:
     memory.write_text(json.dumps({"engine": __version__, "methods": describe_methods()}))
 
 
-def wait(made, done, timeout_s: float = 120.0) -> None:
+def wait(made, done, timeout_s: float = 600.0) -> None:
     """Poll as the widget's timer does until `done()`."""
     end = time.monotonic() + timeout_s
     while not done():

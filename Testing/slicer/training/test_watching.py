@@ -301,6 +301,8 @@ def test_previews_are_scrubbed_in_the_slice_views(previews, slicer_scene, tmp_pa
     assert not previews.is_shown  # nobody asked to see it
     previews.show(0)
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    view = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    assert view.GetUseLabelOutline()  # the uncertainty is seen inside
     labels = slicer_scene.GetNodeByID(red.GetLabelVolumeID())
     unsure = slicer_scene.GetNodeByID(red.GetForegroundVolumeID())
     assert slicer.util.arrayFromVolume(labels).max() == 1
@@ -309,6 +311,7 @@ def test_previews_are_scrubbed_in_the_slice_views(previews, slicer_scene, tmp_pa
     assert slicer.util.arrayFromVolume(labels).max() == 2
     assert labels.GetDisplayNode().GetColorNode().GetColorName(2) == "wall"
     previews.remove()
+    assert not view.GetUseLabelOutline()
     assert slicer_scene.GetNumberOfNodes() == before
 
 

@@ -349,6 +349,7 @@ def test_training_from_the_button_to_the_figures(desk):
     press(desk, ui.rankButton)
     settle(desk)
     assert cells(ui.rankTable)[0][0] == "1. scan 3"
+    assert not ui.rankTable.item(0, 0).icon().isNull()  # its picture
     assert told(desk) == []
 
 
