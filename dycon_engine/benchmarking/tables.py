@@ -156,6 +156,8 @@ def leak_share(results: Sequence[Result], titles: Mapping[str, str]) -> tuple[st
     gain, leak = oracle - none, oracle - both
     if gain <= 0.0:
         return figures, "FeCL gains nothing even with the hidden labels, so there is no share."
+    if leak <= 0.0:
+        return figures, "Pseudo-labels gain as much as the hidden labels: no leak shows here."
     share = (
         f"Of FeCL's gain of {gain:+.4f} with the hidden labels, {leak:+.4f} is the leak: "
         f"{100.0 * leak / gain:.0f} %. With few seeds this share is uncertain."
