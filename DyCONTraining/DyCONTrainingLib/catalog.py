@@ -77,9 +77,10 @@ class Catalog:
             self._question.kill()
         self._question = None
 
-    def form(self, name: str) -> MethodForm | None:
-        """Return the form of a method, None where it is not known."""
-        return next((form for form in self.forms if form.name == name), None)
+    def form(self, name: str, profile: str) -> MethodForm | None:
+        """Return the form of a method as a profile sets it, None where it is not known."""
+        form = next((form for form in self.forms if form.name == name), None)
+        return form and form.under(profile)
 
 
 def _read(memory: Path | None) -> tuple[MethodForm, ...]:

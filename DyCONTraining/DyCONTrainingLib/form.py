@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+from dycon_engine.config import RECIPES
 
 PREFERRED = "dycon"
 SUPERVISED = "supervised"
@@ -32,6 +34,7 @@ PROFILES = {
     "gpu": "GPU",
     "paper": "As published (GPU, long)",
 }
+LOCKED = "oracle"  # reads the labels of unlabeled scans; the engine refuses it unless unlocked
 _KINDS = {"number": "number", "integer": "integer", "true or false": "flag"}
 
 
@@ -42,7 +45,7 @@ class Field:
     Attributes:
         name: As the engine calls it.
         kind: number, integer, flag, choice or text.
-        default: The engine's own.
+        default: What holds where the person says nothing.
         help: One sentence.
         unit: "" where there is none.
         low: Smallest value, None = no limit.
@@ -81,6 +84,12 @@ class MethodForm:
     about: str
     fields: tuple[Field, ...]
 
+    def under(self, profile: str) -> MethodForm:
+        """Return the form with the values that a profile brings for this method as defaults."""
+        recipe = RECIPES.get(profile, {}).get(self.name, {})
+        fields = (replace(one, default=recipe.get(one.name, one.default)) for one in self.fields)
+        return replace(self, fields=tuple(fields))
+
     @property
     def needs_unlabeled(self) -> bool:
         """Return whether it learns from unlabeled scans."""
@@ -98,7 +107,7 @@ def methods(description: Mapping[str, Any]) -> tuple[MethodForm, ...]:
 
 
 def chosen_settings(form: MethodForm, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that differ from the engine's defaults, as `method.name` -> value."""
+    """Return the settings that differ from the defaults, as `method.name` -> value."""
     return {
         f"method.{field.name}": values[field.name]
         for field in form.fields
@@ -127,5 +136,5 @@ def _field(entry: Mapping[str, Any]) -> Field:
         unit=str(entry.get("unit", "")),
         low=entry.get("low"),
         high=entry.get("high"),
-        choices=tuple(entry.get("choices") or ()),
+        choices=tuple(choice for choice in entry.get("choices") or () if choice != LOCKED),
     )

@@ -123,7 +123,7 @@ class TrainingLogic:
     def choose(self, **changes: object) -> None:
         """Take choices of the person."""
         self.chosen = replace(self.chosen, **changes)  # type: ignore[arg-type]
-        form = self.catalog.form(self.chosen.method)
+        form = self.catalog.form(self.chosen.method, self.chosen.profile)
         if form is not None:
             self.dataset.use_method(form.name, needs_unlabeled=form.needs_unlabeled)
         self.changed.emit()
@@ -142,7 +142,11 @@ class TrainingLogic:
             return f"{several} in the data set: solve first what is listed in red."
         if not dataset.is_saved:
             return "Save the data set first."
-        return "" if self.catalog.form(self.chosen.method) else "Asking the engine for its methods"
+        return (
+            ""
+            if self.catalog.form(self.chosen.method, self.chosen.profile)
+            else "Asking the engine for its methods"
+        )
 
     def request(self, steps: int) -> TrainRequest:
         """Return the request that the choices make.

@@ -52,7 +52,7 @@ class MethodSection:
         chosen = logic.chosen
         self._show_methods()
         self._show_starts()
-        form = logic.catalog.form(chosen.method)
+        form = logic.catalog.form(chosen.method, chosen.profile)
         ui.aboutLabel.text = form.about if form else logic.catalog.error or "Asking the engine ..."
         self._form.show(form)
         ui.settingsBox.visible = form is not None and bool(form.fields)

@@ -36,7 +36,7 @@ def request_of(
     Raises:
         InputError: The method is not known.
     """
-    form = catalog.form(chosen.method)
+    form = catalog.form(chosen.method, chosen.profile)
     if form is None:
         raise InputError(f"method '{chosen.method}': is not known; choose one of the list")
     settings: dict[str, Any] = {} if start is None else inherited(start)

@@ -164,7 +164,7 @@ def rank(impressions: Sequence[Impression]) -> tuple[Ranked, ...]:
         best = [item for item in left if item.score >= left[0].score - tie]
         pick = max(best, key=lambda item: _distance(item, chosen)) if chosen else best[0]
         distance = _distance(pick, chosen)
-        reason = _reason(pick, distance, tied=len(best) > 1 and bool(chosen))
+        reason = _reason(pick, tied=len(best) > 1 and bool(chosen))
         ranked.append(
             Ranked(
                 len(chosen) + 1,
@@ -182,15 +182,15 @@ def rank(impressions: Sequence[Impression]) -> tuple[Ranked, ...]:
     return tuple(ranked)
 
 
-def _reason(item: Impression, distance: float, *, tied: bool) -> str:
+def _reason(item: Impression, *, tied: bool) -> str:
     if item.foreground_ml == 0.0:
         return "the model found nothing here: a miss, or a scan without the structure"
     text = (
-        f"uncertain in {item.uncertain_share:.0%} of the voxels that may be foreground "
-        f"(mean uncertainty {item.mean_entropy:.2f})"
+        f"mean uncertainty {item.mean_entropy:.2f} where the structure may be, "
+        f"high in {item.uncertain_share:.1%} of it"
     )
     if tied:
-        text += f"; least like the cases before it among equally uncertain ones ({distance:.2f})"
+        text += "; as uncertain as others, but least like the scans above"
     return text
 
 

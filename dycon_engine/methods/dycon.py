@@ -65,7 +65,6 @@ class DyconConfig(LateConfig):
         "beta(t) of UnCL at the start, falling exponentially to beta_min; equal = fixed. "
         "Paper: 1.0 -> 0.1 or fixed 0.5, released code: 5.0 -> 0.5.",
         low=0.0,
-        main=True,
     )
     beta_min: float = setting(0.1, "beta(t) at the end.", low=0.0)
     entropy_coefficient: float | None = setting(
@@ -90,6 +89,7 @@ class DyconConfig(LateConfig):
         "Patches whose cells FeCL sees: labeled (reference), pseudo (teacher's labels of the "
         "unlabeled), both, none; oracle is an audit of the published label leak.",
         choices=("labeled", "pseudo", "both", "none", "oracle"),
+        main=True,
     )
     unlock_oracle: bool = setting(False, "Allow fecl_scope = oracle, for an audit only.")
     tau: float = setting(0.6, "Temperature of FeCL's similarities. Paper: 0.6.", low=0.05)

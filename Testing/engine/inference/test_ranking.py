@@ -37,7 +37,7 @@ def test_a_scan_where_nothing_was_found_goes_first_and_says_so():
     first, second = rank([seen("a", 0.9), seen("b", 0.0, found=0.0)])
     assert (first.name, first.score) == ("b", 1.0)
     assert "found nothing" in first.reason
-    assert "90%" in second.reason
+    assert "90.0%" in second.reason
 
 
 def test_order_does_not_depend_on_the_order_given():

@@ -126,6 +126,29 @@ def test_forms_come_from_what_the_engine_describes():
     values = {field.name: field.default for field in dycon.fields}
     values |= {"consistency_weight": 0.2, "unknown": 1}
     assert chosen_settings(dycon, values) == {"method.consistency_weight": 0.2}
+    scope = next(f for f in dycon.fields if f.name == "fecl_scope")
+    assert "pseudo" in scope.choices
+    assert "oracle" not in scope.choices
+
+
+def test_the_form_shows_what_the_profile_brings():
+    from DyCONTrainingLib.form import chosen_settings, methods
+
+    from dycon_engine.config import resolve
+    from dycon_engine.inference.description import describe_methods
+
+    plain = next(form for form in methods(describe_methods()) if form.name == "dycon")
+    form = plain.under("laptop")
+    brought = resolve("laptop", assignments=("method.name=dycon",)).method.settings
+    shown = {field.name: field.default for field in form.fields}
+    assert brought["pseudo_label_weight"] > 0
+    assert {name: shown[name] for name in shown if name in brought} == {
+        name: brought[name] for name in shown if name in brought
+    }
+    assert chosen_settings(form, shown) == {}
+    off = {"pseudo_label_weight": 0.0}  # the engine's own default is no longer nothing to say
+    assert chosen_settings(form, off) == {"method.pseudo_label_weight": 0.0}
+    assert plain.under("gpu") == plain
 
 
 @pytest.fixture

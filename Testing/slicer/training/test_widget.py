@@ -300,12 +300,13 @@ def test_methods_and_their_settings_come_from_the_engine(desk):
     titles = [ui.methodSelector.itemText(i) for i in range(ui.methodSelector.count)]
     assert titles[0] == "DyCON (recommended)"
     assert len(titles) >= 4
-    assert ui.settingsLayout.rowCount() == len(desk.logic.catalog.form("dycon").fields)
+    assert ui.settingsLayout.rowCount() == len(desk.logic.catalog.form("dycon", "laptop").fields)
     ui.methodSelector.currentIndex = titles.index("Supervised only (labeled scans)")
     desk.panel.refresh()
     assert desk.logic.chosen.method == "supervised"
     assert ui.compareCheckBox.isHidden()
-    assert ui.settingsLayout.rowCount() == len(desk.logic.catalog.form("supervised").fields)
+    fields = desk.logic.catalog.form("supervised", "laptop").fields
+    assert ui.settingsLayout.rowCount() == len(fields)
 
 
 def test_a_changed_setting_reaches_the_run(desk):
@@ -314,7 +315,7 @@ def test_a_changed_setting_reaches_the_run(desk):
 
     box = ui.settingsLayout.itemAt(0, qt.QFormLayout.FieldRole).widget()
     box.setValue(0.25)
-    name = desk.logic.catalog.form("dycon").fields[0].name
+    name = desk.logic.catalog.form("dycon", "laptop").fields[0].name
     settings = desk.logic.request(5).settings
     assert {k: v for k, v in settings.items() if k.startswith("method.")} == {
         f"method.{name}": 0.25
