@@ -18,10 +18,11 @@ BETTER_DICE = 0.005
 BETTER_LOSS = 0.03  # of the loss: late in a run small steps count
 COLLAPSED = 0.05  # as the engine's own watch
 RECENT = 50  # steps
+TRAIN = "train"  # a stage of the engine
 STAGES = {
     "audit": "Checking the scans",
     "prepare": "Preparing the scans",
-    "train": "Training",
+    TRAIN: "Training",
     "validate": "Scoring the held-out cases",
 }
 
@@ -59,7 +60,7 @@ def judge(
         return Advice(Mood.BAD, f"Foreground is collapsing: stop and {_remedy(entropy)}")
     if any(warned.topic == "non_finite" for warned in history.warnings[-3:]):
         return Advice(Mood.WATCH, "Steps with infinite numbers were left out; lower the rate")
-    if not history.step or history.stage != "train":
+    if not history.step or history.stage != TRAIN:
         return Advice(Mood.CALM, stage_text(history))
     return _progress(history, now_s)
 
@@ -107,8 +108,11 @@ def saved_text(history: History, now_s: float) -> str:
 def remaining_text(history: History) -> str:
     """Return how long it will still take, "" where unknown."""
     _, _, left = history.progress
-    if history.stage == "train" and left < 0 and history.step_s:
-        left = (history.total - history.step) * history.step_s
+    steps_s = (history.total - history.step) * history.step_s
+    if history.stage != TRAIN and history.is_training:
+        left = max(left, 0.0) + steps_s  # a pause: scoring, writing a preview
+    elif history.stage == TRAIN and left < 0:
+        left = steps_s
     return f"about {duration(left)} left" if left > 0 else ""
 
 

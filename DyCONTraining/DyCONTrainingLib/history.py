@@ -126,6 +126,11 @@ class History:
         return isinstance(self.last, TERMINAL)
 
     @property
+    def is_training(self) -> bool:
+        """Return whether there were steps and will be more."""
+        return 0 < self.step < self.total
+
+    @property
     def saved_s(self) -> float:
         """Return when the newest checkpoint was written, 0 = never."""
         return next((m.time_s for m in reversed(self.marks) if m.what == "checkpoint"), 0.0)

@@ -113,7 +113,7 @@ class WatchSection:
         ui.adviceLabel.setStyleSheet(texts.bar_style(texts.MOODS[advice.mood]))
         history = watch.history
         done, total = history.step, history.total
-        if history.stage != "train" and card.is_alive and history.progress[1]:
+        if not history.is_training and card.is_alive and history.progress[1]:
             done, total = history.progress[0], history.progress[1]
         ui.runProgressBar.maximum = max(total, 1)
         ui.runProgressBar.value = done

@@ -143,6 +143,10 @@ def test_saved_and_left():
     assert saved_text(made, 1620.0) == "saved 2 min ago"
     assert saved_text(history(), 1620.0) == "not saved yet"
     assert remaining_text(made) == "about 30 s left"
+    scoring = Stage(time_s=1011.0, name="validate", total=2)
+    scored = Advanced(time_s=1015.0, stage="validate", done=1, total=2, remaining_s=4.0)
+    assert remaining_text(history(*folders.steps(1, 10), scoring, scored)) == "about 34 s left"
+    assert remaining_text(history(*folders.steps(1, 40), scoring, scored)) == "about 4 s left"
 
 
 @pytest.mark.parametrize(
