@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from collections.abc import Callable
 
@@ -30,10 +29,10 @@ def present() -> tuple[str, ...]:
 
 
 def device_name(device: torch.device) -> str:
-    """Return what a person calls `device`: the product's name, or the processor's kind."""
+    """Return what a person calls `device`: the product's name, or CPU."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_properties(device).name)
-    return "Apple GPU" if device.type == "mps" else platform.processor() or platform.machine()
+    return "Apple GPU" if device.type == "mps" else "CPU"
 
 
 def choose_device(
