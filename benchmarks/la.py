@@ -20,6 +20,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from dycon_engine.jobs.client import EventTail
+from dycon_engine.jobs.events import StepDone
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -88,10 +91,8 @@ def read(method: str, seed: int, folder: Path) -> Result:
     """Return the figures of a finished run."""
     found = json.loads((folder / "report" / "validation.json").read_text(encoding="utf-8"))
     rows = [scores for case in found["cases"] for scores in case["classes"].values()]
-    seconds = 0.0
-    for line in (folder / "events.jsonl").read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
-        seconds += event["step_s"] if event["event"] == "step" else 0.0
+    events = EventTail(folder / "events.jsonl").read()
+    seconds = sum(event.step_s for event in events if isinstance(event, StepDone))
     return Result(
         method=method,
         seed=seed,

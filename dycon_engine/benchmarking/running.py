@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import subprocess
 import sys
@@ -24,6 +23,8 @@ from dycon_engine.evaluation.metrics import score
 from dycon_engine.inference.postprocessing import keep_components
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.result import Wishes
+from dycon_engine.jobs.client import EventTail
+from dycon_engine.jobs.events import Event, Finished, StepDone
 from dycon_engine.jobs.files import write_json
 from dycon_engine.networks.devices import choose_device
 from dycon_engine.package import load_package
@@ -185,19 +186,18 @@ def _train(spec: RunSpec) -> None:
 def _finished(run_dir: Path) -> Mapping[str, Any]:
     """Return the summary of the training run's last event."""
     for event in reversed(_events(run_dir)):
-        if event["event"] == "finished":
-            return dict(event["summary"])
+        if isinstance(event, Finished):
+            return event.summary
     return {}
 
 
 def _train_seconds(run_dir: Path) -> float:
     """Return the time of all steps; one that was done twice counts as often."""
-    return math.fsum(event["step_s"] for event in _events(run_dir) if event["event"] == "step")
+    return math.fsum(event.step_s for event in _events(run_dir) if isinstance(event, StepDone))
 
 
-def _events(run_dir: Path) -> list[dict[str, Any]]:
-    lines = (run_dir / "events.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines if line.endswith("}")]
+def _events(run_dir: Path) -> list[Event]:
+    return EventTail(run_dir / "events.jsonl").read()
 
 
 def _finite(table: Table) -> Table:

@@ -97,7 +97,8 @@ def _trust(trust: Trust) -> str:
 def _robustness(evidence: Evidence) -> Iterator[tuple[str, str]]:
     if evidence.robustness:
         head = (
-            "Means over changed validation scans. ECE: near the reference's surface; flagged: "
+            "Means over changed validation scans, of HD95 over those where it is defined. "
+            "ECE: near the reference's surface; flagged: "
             "share of scans whose report asks for a review.\n\n"
             "| change | | scans | Dice | HD95 [mm] | ECE | flagged |\n|---|---|---|---|---|---|---|"
         )

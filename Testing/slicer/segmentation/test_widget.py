@@ -18,6 +18,7 @@ import pytest
 from Testing import tiny_package
 from Testing.slicer.segmentation import fake_predict
 from Testing.slicer.segmentation.contents import add_volume, report_table
+from Testing.slicer.shown import cells, told
 
 ROOT = Path(__file__).resolve().parents[3]
 MODULE = ROOT / "DyCONSegmentation" / "DyCONSegmentation.py"
@@ -81,17 +82,6 @@ def run_once(desk, **environment):
 
 
 REGIONS = json.dumps(report_table()["regions"])
-
-
-def cells(table):
-    return [
-        [table.item(row, column).text() for column in range(table.columnCount)]
-        for row in range(table.rowCount)
-    ]
-
-
-def texts_of(desk):
-    return [shown.text for shown in desk.qt.dialogs.shown]
 
 
 # --- the file
@@ -214,9 +204,9 @@ def test_a_no_to_installing_changes_nothing_and_a_failure_is_told(desk, monkeypa
     monkeypatch.setattr(widget, "Installer", Installer)
     ui = desk.open()
     ui.installButton.click()
-    assert texts_of(desk) == []
+    assert told(desk) == []
     ui.installButton.click()
-    assert texts_of(desk) == ["no network; try again"]
+    assert told(desk) == ["no network; try again"]
     assert ui.setupFrame.isVisibleTo(desk.module.parent)
 
 
@@ -283,7 +273,7 @@ def test_a_run_shows_step_times_and_cancel_and_ends_with_the_result(desk, tmp_pa
     assert ui.leftLabel.text == "3 of 3 regions left to review"
     assert cells(ui.regionTable)[0] == ["1", "left atrium", "4.20", "0.91", "open"]
     assert ui.madeLabel.text == "Model tiny, 4 s on the CPU"
-    assert texts_of(desk) == []
+    assert told(desk) == []
 
 
 def test_one_scan_waits_for_a_batch_and_a_batch_for_one_scan(desk, tmp_path):
@@ -316,7 +306,7 @@ def test_cancel_leaves_the_node_list_as_before(desk, tmp_path):
     wait_idle(desk)
     assert time.monotonic() - began < 6
     after = [desk.scene.GetNthNode(i).GetID() for i in range(desk.scene.GetNumberOfNodes())]
-    assert (after, texts_of(desk)) == (before, [])
+    assert (after, told(desk)) == (before, [])
 
 
 def test_a_failure_is_one_message_and_the_log_can_be_copied(desk):
@@ -327,7 +317,7 @@ def test_a_failure_is_one_message_and_the_log_can_be_copied(desk):
     desk.panel.enter()
     ui.segmentButton.click()
     wait_idle(desk)
-    assert texts_of(desk) == ["'Doe^Jane': needs 9 GiB, 2 GiB are free; close other programs"]
+    assert told(desk) == ["'Doe^Jane': needs 9 GiB, 2 GiB are free; close other programs"]
     ui.logBox.collapsed = False
     desk.panel.refresh()
     assert "failed (1)" in ui.logText.plainText
@@ -342,7 +332,7 @@ def test_replacing_a_segmentation_is_asked_by_name_and_no_starts_nothing(desk):
     desk.qt.dialogs.answer(False)
     ui.segmentButton.click()
     assert desk.session.run.phase == "idle"
-    assert f"'{old.GetName()}'" in texts_of(desk)[0]
+    assert f"'{old.GetName()}'" in told(desk)[0]
     ui.segmentButton.click()
     wait_idle(desk)
     assert desk.scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 1
@@ -363,7 +353,7 @@ def test_closing_the_scene_while_running_ends_the_run_in_silence(desk, tmp_path)
     assert process.poll() is not None
     slicer.app.processEvents()
     assert desk.session.run.phase == "idle"
-    assert texts_of(desk) == []
+    assert told(desk) == []
     assert not ui.segmentButton.enabled
 
 
@@ -460,7 +450,7 @@ def test_add_to_training_set_asks_where_and_under_which_name(desk, tmp_path):
     desk.qt.dialogs.clear()
     desk.qt.dialogs.answer(str(tmp_path / "set"), "case-001")
     ui.trainingButton.click()
-    assert "is in this data set already" in texts_of(desk)[-1]
+    assert "is in this data set already" in told(desk)[-1]
 
 
 def test_the_export_menu_writes_what_it_says(desk, tmp_path):
@@ -475,7 +465,7 @@ def test_the_export_menu_writes_what_it_says(desk, tmp_path):
     assert (tmp_path / "r.html").read_text() == "<html>the page</html>"
     desk.qt.dialogs.answer(str(tmp_path / "absent" / "u.nrrd"))
     actions["Uncertainty as file..."].trigger()
-    assert "cannot be written" in texts_of(desk)[-1]
+    assert "cannot be written" in told(desk)[-1]
     assert ui.exportLabel.text == "'r.html' is written"
 
 
@@ -547,7 +537,7 @@ def test_a_model_is_imported_from_the_menu_and_a_broken_one_is_refused(desk, pac
     (tmp_path / "broken.dycon").write_bytes(b"no model")
     desk.qt.dialogs.answer(str(tmp_path / "broken.dycon"))
     action.trigger()
-    assert "'broken.dycon': not a usable DyCON model" in texts_of(desk)[-1]
+    assert "'broken.dycon': not a usable DyCON model" in told(desk)[-1]
     assert ui.modelSelector.currentText == "atrium"
 
 
@@ -562,7 +552,7 @@ def test_a_batch_from_the_panel(desk, tmp_path):
         desk.scene.RemoveNode(scan)
     ui.batchSection.collapsed = False
     ui.batchButton.click()
-    assert "choose the folder of the scans" in texts_of(desk)[-1]
+    assert "choose the folder of the scans" in told(desk)[-1]
     ui.batchInputPath.currentPath = str(tmp_path / "scans")
     ui.batchOutputPath.currentPath = str(tmp_path / "results")
     ui.batchButton.click()
@@ -584,7 +574,7 @@ def test_the_self_test_of_the_module_passes(desk):
 
     desk.open()
     slicer.selfTests["DyCONSegmentation"]()
-    assert texts_of(desk)[-1] == "Test passed"
+    assert told(desk)[-1] == "Test passed"
 
 
 def test_the_module_loads_where_only_numpy_is_installed():

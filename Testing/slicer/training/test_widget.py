@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from Testing import tiny_package
+from Testing.slicer.shown import cells, told
 from Testing.slicer.training import loop, scenes
 from Testing.slicer.training import run_folders as folders
 from Testing.slicer.training.inline import InlineEngine
@@ -84,17 +85,6 @@ def build(desk, labeled=2, unlabeled=1):
     press(desk, ui.saveButton)
     settle(desk)
     return ui
-
-
-def cells(table):
-    return [
-        [table.item(row, column).text() for column in range(table.columnCount)]
-        for row in range(table.rowCount)
-    ]
-
-
-def told(desk):
-    return [shown.text for shown in desk.qt.dialogs.shown]
 
 
 # --- the file
