@@ -210,7 +210,7 @@ def _roles(cases: Sequence[Case], config: DataConfig) -> dict[str, str]:
 def _validation_count(cases: Sequence[Case], config: DataConfig) -> int:
     if config.validation is not None:
         return config.validation
-    labelable = sum(case.label is not None and case.role in (None, "labeled") for case in cases)
+    labelable = sum(case.label is not None and case.role is None for case in cases)
     usable = labelable - config.test if config.labeled is None else config.labeled
     return usable // 5 if labelable > usable // 5 else 0
 

@@ -101,6 +101,12 @@ def test_given_roles_win():
     assert found.unlabeled == ("b", "e")
 
 
+def test_nobody_given_for_training_is_taken_for_validation_by_default():
+    fixed = [case(f"c{index}", role="labeled") for index in range(8)]
+    found = split(dataset(*fixed, case("u", role="unlabeled", label=False)))
+    assert (len(found.labeled), found.unlabeled, found.validation) == (8, ("u",), ())
+
+
 def test_a_patient_with_a_given_role_is_not_held_out():
     data = dataset(
         case("a", role="labeled", patient="P"), case("b"), case("c"), case("d", patient="P")
