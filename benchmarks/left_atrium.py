@@ -163,7 +163,7 @@ def evidence(content: dict[str, Any], info: PackageInfo) -> Evidence:
         source=SOURCE,
         reproduce=reproduce(info),
         page="docs/models/left-atrium.md",
-        limits=limits(content),
+        limits=(*limits(content), left_atrium_robustness.resolution_said(content, info)),
         cases=tuple(
             CaseFigures(case["dice"], case["hd95_mm"], case["asd_mm"]) for case in clean["cases"]
         ),

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from benchmarks.left_atrium_changes import Change, Scan
 from dycon_engine.data.formats.readers import read_image, read_label
+from dycon_engine.data.preprocessing import Preprocessing
+from dycon_engine.data.volume import Volume
 from dycon_engine.evaluation.calibration import (
     BINS,
     Reliability,
@@ -79,6 +81,19 @@ def read_scan(data: Path, name: str) -> Scan:
         read_image(data / "images" / f"{name}.nii.gz"),
         read_label(data / "labels" / f"{name}.nii.gz"),
     )
+
+
+def grid_dice(preprocessing: Preprocessing, label: Volume) -> float:
+    """Return the Dice of `label` moved onto the network's grid and back: none can score more."""
+    onto = preprocessing.prepare_label(label, classes=2).astype(np.float32)
+    back = preprocessing.restore(np.stack([1.0 - onto, onto]), label.geometry)
+    scores = score(
+        (back[1] > back[0]).astype(np.uint8),
+        label.array,
+        classes=(1,),
+        spacing_mm=label.geometry.spacing_mm,
+    )
+    return scores[0].dice
 
 
 class Measurer:

@@ -110,6 +110,8 @@ def _sections(
         "grid, last iteration, nothing removed from the prediction."
     )
     yield _validation(content)
+    yield "## How far it is from a model of full resolution"
+    yield robustness.resolution_said(content, info)
     yield "## What the uncertainty is worth"
     yield _trust(info, content)
     yield _picture("Reliability and risk-coverage", "left-atrium-calibration.png")

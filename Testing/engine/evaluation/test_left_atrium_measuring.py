@@ -8,9 +8,10 @@ import pytest
 from benchmarks.left_atrium import COARSE, FINE, SETTINGS, limits
 from benchmarks.left_atrium_changes import OUTSIDE, ROBUSTNESS, Scan
 from benchmarks.left_atrium_log import compact
-from benchmarks.left_atrium_measuring import _bins, pooled
+from benchmarks.left_atrium_measuring import _bins, grid_dice, pooled
 from dycon_engine.config import resolve
 from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.volume import Volume
 from dycon_engine.evaluation.calibration import reliability_of
 from dycon_engine.methods import METHODS
@@ -52,6 +53,14 @@ def test_a_change_moves_image_and_label_together(change):
     if change.group not in INTENSITIES and not change.outside:
         inside = changed.image.array[0][changed.label.array == 1]
         assert np.median(inside) > 50, "the label lies beside the bright ball"
+
+
+def test_a_finer_grid_allows_more():
+    label = ball().label
+    coarse, fine, same = (
+        grid_dice(Preprocessing(spacing_mm=(mm,) * 3), label) for mm in (2.5, 1.0, 0.625)
+    )
+    assert coarse < fine < same == 1.0
 
 
 def test_the_pool_of_two_scans_is_the_reliability_of_all_their_voxels():
