@@ -24,7 +24,8 @@ from DyCONLib.mrml_segments import segment_arrays
 CREATOR = "DyCON"
 LONGEST_DESCRIPTION = 64  # of DICOM's LO
 PREPARING = "Preparing DICOM"
-Steps = Generator[str, None, None]
+SEGMENTATION = "DyCON segmentation, research use only"
+Steps = Generator[str, None, str]  # words of what goes on; returns what else there is to say
 FindFile = Callable[[str], str]  # SOP instance UID -> file, "" where the database has none
 
 
@@ -97,7 +98,7 @@ def export_dicom_segmentation(
     volume: Any,
     path: Path,
     *,
-    description: str = "DyCON segmentation, research use only",
+    description: str = SEGMENTATION,
     find_file: FindFile | None = None,
 ) -> Steps:
     """Write a DICOM Segmentation of the segments that have voxels, step by step.
@@ -134,6 +135,7 @@ def export_dicom_segmentation(
         yield PREPARING
         made = yield from dcmqi.convert("itkimage2segimage", images, meta, files, folder)
         made.replace(path)
+    return ""
 
 
 def export_dicom_map(
@@ -179,6 +181,7 @@ def export_dicom_map(
         made = yield from dcmqi.convert("itkimage2paramap", image, meta, files, folder)
         _take_modality(made, files[0])
         made.replace(path)
+    return ""
 
 
 def _series(description: str) -> dict[str, Any]:

@@ -77,12 +77,20 @@ def write_page(result: Result, path: Path) -> None:
 def write_dicom_segmentation(result: Result, path: Path) -> Steps:
     """Return the steps that write a DICOM Segmentation that refers to the series of the scan.
 
+    Slicer's own export writes it. Where it cannot, its tool is called without it, and the last
+    words say so.
+
     Raises:
         DyconError: The scan does not come from DICOM, or it cannot be written.
     """
-    from DyCONLib.dicom_export import export_dicom_segmentation  # noqa: PLC0415 - needs pydicom
+    from DyCONLib import dicom_export, dicom_plugin  # noqa: PLC0415 - needs pydicom
 
-    return export_dicom_segmentation(result.segmentation, result.volume, path)
+    dicom_export.dicom_files(result.volume)
+    obstacle = dicom_plugin.obstacle(result.segmentation, result.volume)
+    if not obstacle:
+        return (yield from dicom_plugin.export_by_plugin(result.segmentation, path))
+    yield from dicom_export.export_dicom_segmentation(result.segmentation, result.volume, path)
+    return f"{obstacle}: to have it in the DICOM database import the file in the module DICOM"
 
 
 def write_dicom_map(result: Result, path: Path) -> Steps:
@@ -112,7 +120,8 @@ def dicom_trouble(result: Result) -> str:
 EXPORTS = (
     Export(
         "Segmentation as DICOM...",
-        "A DICOM Segmentation object that belongs to the series of the scan",
+        "A DICOM Segmentation object that belongs to the series of the scan, written by Slicer's "
+        "own DICOM export; Slicer stands still while it does",
         " segmentation.dcm",
         "DICOM (*.dcm)",
         write_dicom_segmentation,

@@ -9,7 +9,8 @@ from pathlib import Path
 from dycon_engine.errors import DyconError, InputError
 from DyCONLib.signal import Signal
 
-Steps = Generator[str, None, None]  # yields words of what goes on; closing it leaves nothing
+# yields words of what goes on, returns what else there is to say; closing it leaves nothing
+Steps = Generator[str, None, str]
 
 
 class Writing:
@@ -25,6 +26,7 @@ class Writing:
         """Be idle."""
         self.changed, self.failed = Signal(), Signal()
         self.words = ""
+        self._stepping = False  # a step may ask the person, and the timer goes on meanwhile
         self._steps: Steps | None = None
         self._path = Path()
 
@@ -51,7 +53,7 @@ class Writing:
 
     def poll(self) -> None:
         """Do a little more; called by a timer."""
-        if self._steps is None:
+        if self._steps is None or self._stepping:
             return
         try:
             self._step(self._steps)
@@ -63,20 +65,24 @@ class Writing:
             self.failed.emit(f"'{name}' could not be written ({reason})")
 
     def cancel(self) -> None:
-        """Stop; nothing of the file is left."""
-        if self._steps is not None:
+        """Stop; nothing of the file is left. A step that goes on cannot be stopped."""
+        if self._steps is not None and not self._stepping:
             self._steps.close()
             self._end("Cancelled; nothing was written")
 
     def _step(self, steps: Steps) -> None:
+        self._stepping = True
         try:
             self.words = f"{next(steps)}..."
-            self.changed.emit()
-        except StopIteration:
-            self._end(f"'{self._path.name}' is written")
+        except StopIteration as end:
+            self._end(f"'{self._path.name}' is written{f'; {end.value}' if end.value else ''}")
+            return
         except BaseException:
             self._end("")
             raise
+        finally:
+            self._stepping = False
+        self.changed.emit()
 
     def _end(self, words: str) -> None:
         self.words, self._steps = words, None

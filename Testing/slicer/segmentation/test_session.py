@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -348,3 +350,59 @@ def test_dicom_is_offered_only_for_a_scan_from_dicom_and_says_why_not(desk, tmp_
             with pytest.raises(InputError, match="was not loaded with Slicer's DICOM module"):
                 list(export.write(desk.session.result, tmp_path / "x.dcm"))
     assert not list(tmp_path.glob("*.dcm"))
+
+
+class OwnExport:
+    """What is used of Slicer's plugin; the plugin itself is tried in test_lib_dicom_plugin.py."""
+
+    def examineForExport(self, item):
+        """Offer one series."""
+        return [SimpleNamespace(setTag=lambda name, value: None)]
+
+    def export(self, exportables):
+        """Write it where it was told to."""
+        Path(exportables[0].directory, "subject_hierarchy_export.dcm").write_bytes(b"by Slicer")
+        return ""
+
+
+def test_dicom_goes_through_slicers_own_export_and_says_where_it_cannot(
+    desk, tmp_path, monkeypatch
+):
+    import slicer
+    from DyCONSegmentationLib.exporting import write_dicom_segmentation
+    from DyCONSegmentationLib.writing import Writing
+
+    dicom_export = pytest.importorskip("DyCONLib.dicom_export")
+    _, scan, _ = add_result()
+    (tmp_path / "slice.dcm").touch()
+    scan.SetAttribute("DICOM.instanceUIDs", "1.2.3")
+    database = SimpleNamespace(fileForInstance=lambda uid: str(tmp_path / "slice.dcm"))
+    monkeypatch.setattr(slicer, "dicomDatabase", database, raising=False)
+    own = {"DICOMSegmentationPlugin": OwnExport}
+    monkeypatch.setattr(slicer.modules, "dicomPlugins", own, raising=False)
+
+    def without_it(segmentation, volume, path):
+        path.write_bytes(b"by dcmqi")
+        yield "Writing DICOM"
+
+    monkeypatch.setattr(dicom_export, "export_dicom_segmentation", without_it)
+    write = functools.partial(write_dicom_segmentation, desk.session.result)
+
+    def export(name):
+        writing = Writing()
+        writing.start(write, tmp_path / name)
+        first = writing.words
+        writing.poll()
+        return first, writing.words, (tmp_path / name).read_bytes()
+
+    first, last, content = export("a.dcm")
+    assert first.startswith("Writing with Slicer's own DICOM export; Slicer stands still")
+    assert last == "'a.dcm' is written; it is in Slicer's DICOM database, too"
+    assert content == b"by Slicer"
+    own.clear()
+    first, last, content = export("b.dcm")
+    assert (first, content) == ("Writing DICOM...", b"by dcmqi")
+    assert "this Slicer has no DICOM export of its own for segmentations" in last
+    (tmp_path / "slice.dcm").unlink()
+    with pytest.raises(InputError, match="1 of 1 files of its series are gone"):
+        export("c.dcm")

@@ -53,6 +53,33 @@ def test_a_file_that_takes_its_time_is_followed_to_its_end(writing, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["a.dcm"]
 
 
+def test_what_else_there_is_to_say_is_said_in_the_end(writing, tmp_path):
+    def write(path):
+        yield "Writing"
+        return "it is in the database, too"
+
+    writing.start(write, tmp_path / "a.dcm")
+    writing.poll()
+    assert writing.words == "'a.dcm' is written; it is in the database, too"
+
+
+def test_a_step_that_asks_the_person_is_not_entered_twice(writing, tmp_path):
+    """While a question of Slicer is open the timer goes on, and the step has not returned."""
+
+    def asking(path):
+        yield "Writing"
+        writing.poll()
+        writing.cancel()
+        path.write_text("whole")
+        return ""
+
+    writing.start(asking, tmp_path / "a.dcm")
+    assert writing.busy
+    writing.poll()
+    assert (writing.busy, writing.words) == (False, "'a.dcm' is written")
+    assert not writing.said
+
+
 def test_cancel_leaves_nothing_and_the_next_file_can_be_written(writing, tmp_path):
     writing.start(slowly, tmp_path / "a.dcm")
     writing.cancel()
