@@ -7,14 +7,26 @@ A message names the file or case, what was found, what was expected and what to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import ClassVar
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def printable(text: str) -> str:
+    """Return `text` in one line: control characters, e.g. of a damaged header, are escaped."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class DyconError(Exception):
     """A job could not be done; the message is one line for the person."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, *lines: str) -> None:
+        """Keep `lines`, made printable; all but `DatasetError` have one."""
+        super().__init__("\n".join(printable(line) for line in lines))
 
 
 class InputError(DyconError):
@@ -33,7 +45,7 @@ class DatasetError(InputError):
     def __init__(self, problems: Sequence[str]) -> None:
         """Keep `problems` (at least one), one sentence each."""
         self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
+        super().__init__(*self.problems)
 
 
 class CancelledError(DyconError):

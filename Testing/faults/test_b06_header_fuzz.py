@@ -1,7 +1,8 @@
 """B6: mutated headers read with a consistent finite grid, or give one line; never anything else.
 
 All mutants of a format are read in one child process with limits, so that a crash or a hang of a
-C library is seen as such.
+C library is seen as such: more than 10 s of CPU, or five minutes without an end, kill it. Processor
+time is what counts, so that a busy machine changes no verdict.
 """
 
 from __future__ import annotations
@@ -16,44 +17,48 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dycon_engine.data.formats.readers import read_header
+from dycon_engine.errors import InputError
 from Testing.tiny_files import scan
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = {"nii": 352, "nii.gz": 352, "nrrd": 460, "mha": 420, "h5": 8000, "dicom": 1200}
 NASTY = (b"-1", b"0", b"1e300", b"nan", b"inf", b"99999999999", b"", b"(", b"\xff", b"65535")
 CHILD = """
-import json, resource, signal, sys
+import json, resource, signal, sys, traceback
 import numpy as np
 from pathlib import Path
 from dycon_engine.data.formats.readers import read_header, read_image
 from dycon_engine.errors import DyconError
 
-def too_slow(*_):
-    raise SystemExit("more than 10 s of CPU")
-
-signal.signal(signal.SIGPROF, too_slow)
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + 2 * 2**30,) * 2)
-verdicts = {"read": 0, "refused": 0}
+verdicts = {"read": 0, "refused": 0, "wrong": []}
 for line in sys.stdin:
     target, holder, mutant = (Path(name) for name in json.loads(line))
     holder.write_bytes(mutant.read_bytes())
     print("at", mutant.name, flush=True)
     signal.setitimer(signal.ITIMER_PROF, 10)
+    signal.alarm(300)
     try:
         header = read_header(target)
         volume = read_image(target)
     except DyconError as error:
-        message = str(error)
-        assert target.stem in message and len(message.splitlines()) == 1, message
-        assert error.exit_code == 2, message
         verdicts["refused"] += 1
+        message = str(error)
+        if target.stem not in message or not message.isprintable() or error.exit_code != 2:
+            verdicts["wrong"].append([mutant.name, message])
+    except Exception:
+        verdicts["wrong"].append([mutant.name, traceback.format_exc()])
     else:
-        grid = volume.geometry
-        assert volume.array.shape == (header.channels, *grid.size_zyx)
-        assert np.isfinite(volume.array).all() and np.isfinite(grid.affine).all()
-        assert min(grid.spacing_mm) > 0 and grid.voxel_mm3 > 0
         verdicts["read"] += 1
+        grid = volume.geometry
+        if not (
+            volume.array.shape == (header.channels, *grid.size_zyx)
+            and np.isfinite(volume.array).all() and np.isfinite(grid.affine).all()
+            and min(grid.spacing_mm) > 0 and grid.voxel_mm3 > 0
+        ):
+            verdicts["wrong"].append([mutant.name, f"{volume.array.shape} {grid}"])
 print(json.dumps(verdicts))
 """
 
@@ -81,7 +86,7 @@ def mutate(whole: bytes, end: int, rng: np.random.Generator) -> bytes:
     return bytes(head) + tail
 
 
-def run(folder: Path, kind: str, count: int) -> dict[str, int]:
+def run(folder: Path, kind: str, count: int) -> dict:
     target, holder = scan(folder, kind)
     whole = holder.read_bytes()
     if kind == "nii.gz":
@@ -99,13 +104,14 @@ def run(folder: Path, kind: str, count: int) -> dict[str, int]:
         input="\n".join(jobs),
         capture_output=True,
         text=True,
-        timeout=280,
         check=False,
     )
     report = "\n".join(child.stdout.splitlines()[-2:]) + child.stderr[-3000:]
     assert child.returncode == 0, f"{kind} ended with {child.returncode}: {report}"
+    assert not child.stderr, f"said besides: {child.stderr[-3000:]}"
     verdicts = json.loads(child.stdout.splitlines()[-1])
-    assert sum(verdicts.values()) == count
+    assert verdicts["wrong"] == []
+    assert len(jobs) == verdicts["read"] + verdicts["refused"] == count
     return verdicts
 
 
@@ -116,7 +122,18 @@ def test_mutants_read_consistently_or_give_one_line(tmp_path, kind):
     assert verdicts["refused"] >= 5, "the mutants hit nothing"
 
 
+def test_a_header_cannot_write_to_the_terminal(tmp_path):
+    """Line ends and escape sequences of a damaged header are shown, not obeyed."""
+    path, _ = scan(tmp_path, "nrrd")
+    evil = b"\na\x1b[2J\x0b\xc2\x85DyCON - all is well\ntype"
+    path.write_bytes(path.read_bytes().replace(b"\ntype", evil, 1))
+    with pytest.raises(InputError, match=r"\\x1b\[2J\\x0b\\x85DyCON") as caught:
+        read_header(path)
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(sys.platform != "linux", reason="needs memory limits of Linux")
 @pytest.mark.parametrize("kind", FORMATS)
 def test_500_mutants(tmp_path, kind):

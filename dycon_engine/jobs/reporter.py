@@ -16,7 +16,7 @@ from types import FrameType, TracebackType
 from typing import Any, TextIO
 
 from dycon_engine import __version__
-from dycon_engine.errors import CancelledError, DyconError
+from dycon_engine.errors import CancelledError, DyconError, printable
 from dycon_engine.jobs.events import (
     TERMINAL,
     Cancelled,
@@ -142,6 +142,7 @@ class Reporter:
 
     def tell(self, text: str) -> None:
         """Write a line for people to stderr and RUN/log.txt."""
+        text = printable(text)
         if self._view is not None:
             self._view.line(text)
         else:
@@ -222,7 +223,7 @@ def run_job(
         code, last = _outcome(main, reporter)
         _forget_cancel(reporter)
         if isinstance(last, Failed):
-            for line in last.message.splitlines():
+            for line in last.message.split("\n"):
                 reporter.tell(f"DyCON: {line}")
         elif isinstance(last, Cancelled):
             reporter.tell(f"Cancelled: {last.message}")

@@ -167,6 +167,10 @@ def suffix_of(path: Path) -> str:
 
 
 def _reader(path: Path) -> Reader:
+    return _guarded(path, _chosen)
+
+
+def _chosen(path: Path) -> Reader:
     if path.is_dir():
         return _DICOM
     suffix = suffix_of(path)
@@ -178,7 +182,8 @@ def _reader(path: Path) -> Reader:
 
 def _guarded(path: Path, read: Callable[[Path], T]) -> T:
     try:
-        return read(path)
+        with np.errstate(all="ignore"):  # what a damaged header gives is checked, not told twice
+            return read(path)
     except OSError as error:
         raise InputError(
             f"'{path}': cannot be read ({error.strerror or 'input error'}); check it"
