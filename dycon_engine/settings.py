@@ -53,7 +53,7 @@ def read_toml(path: Path) -> Table:
         raise InputError(
             f"config '{path}': cannot be read ({error.strerror}); check the path"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"config '{path}': not valid TOML ({error}); mend the line named"
         ) from error

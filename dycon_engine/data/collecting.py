@@ -54,7 +54,15 @@ def read_plan(path: Path) -> tuple[Copy, ...]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["cases"]
         plan = tuple(_copy_of(row) for row in rows)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         raise InputError(f"plan '{path}': cannot be read ({error!r}); write it again") from error
     for copy in plan:
         complete = len(copy.to) == len(copy.images) and bool(copy.label) == bool(copy.label_to)

@@ -61,6 +61,14 @@ def list_folder(folder: Path) -> list[Path]:
     return sorted(paths, key=lambda path: path.name)
 
 
+def is_there(path: Path) -> bool:
+    """Return whether something lies at `path`; a name that no file can have is not there."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
 def _scan_of(path: Path) -> Path | str | None:
     """Return the scan at `path`; a sentence where a folder is ambiguous; None where none is."""
     if not path.is_dir():

@@ -16,6 +16,7 @@ from typing import Any
 
 from dycon_engine.data.cases import ROLES, Case, Dataset, Label
 from dycon_engine.data.formats.readers import image_stem
+from dycon_engine.data.listing import is_there
 from dycon_engine.errors import InputError
 from dycon_engine.settings import known, read_toml
 
@@ -41,6 +42,9 @@ def find_manifest(root: Path) -> Dataset:
     rows = content.get("case", [])
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"manifest '{path}': 'case' is not a list; expected tables [[case]]")
+    channels = content.get("channels", [])
+    if not isinstance(channels, list):
+        raise InputError(f"manifest '{path}': channels is {channels!r}; expected a list of names")
     cases = [_case(path, row, number) for number, row in enumerate(rows, start=1)]
     names = [case.name for case in cases]
     problems = [
@@ -50,17 +54,17 @@ def find_manifest(root: Path) -> Dataset:
     notes = [
         f"case '{case.name}': label '{case.label}' is missing; used without"
         for case in cases
-        if case.label is not None and not case.label.exists()
+        if case.label is not None and not is_there(case.label)
     ]
     cases = [
-        replace(case, label=None) if case.label and not case.label.exists() else case
+        replace(case, label=None) if case.label and not is_there(case.label) else case
         for case in cases
     ]
     return Dataset(
         path,
         "manifest",
         tuple(sorted(cases, key=lambda case: case.name)),
-        channels=tuple(str(name) for name in content.get("channels", ())),
+        channels=tuple(str(name) for name in channels),
         labels=_labels(path, content.get("labels", {}), content.get("look", ())),
         problems=tuple(problems),
         notes=tuple(notes),
@@ -90,8 +94,12 @@ def _case(path: Path, row: Mapping[str, Any], number: int) -> Case:
     images = row.get("images", row.get("image"))
     if not images:
         raise InputError(f"{where}: names no image; add one")
-    listed = [images] if isinstance(images, str) else list(images)
-    listed += [row[c] for c in sorted(row, key=lambda c: (len(c), c)) if c.startswith("image_")]
+    listed = [images] if isinstance(images, str) else images
+    if not isinstance(listed, list):
+        raise InputError(f"{where}: image is {images!r}; expected a file name or a list of them")
+    listed = listed + [
+        row[c] for c in sorted(row, key=lambda c: (len(c), c)) if c.startswith("image_")
+    ]
     files = tuple(path.parent / str(image).strip() for image in listed)
     role = str(row["role"]).strip() if row.get("role") else None
     label = row.get("label")
@@ -108,7 +116,7 @@ def _case(path: Path, row: Mapping[str, Any], number: int) -> Case:
 def _labels(path: Path, table: Any, looks: Any) -> tuple[Label, ...]:
     if not table:
         return ()
-    if not isinstance(table, Mapping) or not all(isinstance(v, int) for v in table.values()):
+    if not isinstance(table, Mapping) or not all(type(v) is int for v in table.values()):
         raise InputError(f"manifest '{path}': labels must be name = value, e.g. liver = 1")
     look_of = _looks(path, looks)
     labels = sorted(
@@ -127,7 +135,7 @@ def _looks(path: Path, looks: Any) -> dict[int, tuple[tuple[int, int, int] | Non
             int(look["value"]): (_color(look.get("color")), str(look.get("terminology", "")))
             for look in looks
         }
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
+    except (TypeError, KeyError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(
             f"manifest '{path}': a [[look]] needs a value, may have color = [red, green, blue] of "
             "0 to 255 and a terminology; correct it"

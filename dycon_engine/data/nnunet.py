@@ -9,7 +9,7 @@ from typing import Any
 
 from dycon_engine.data.cases import Case, Dataset, Label
 from dycon_engine.data.formats.readers import image_stem, is_readable_image
-from dycon_engine.data.listing import list_folder
+from dycon_engine.data.listing import is_there, list_folder
 from dycon_engine.errors import InputError
 
 CHANNEL_DIGITS = 4  # ID_0000: four digits name the channel
@@ -86,7 +86,7 @@ def find_msd(root: Path) -> Dataset:
             )
         image = _inside(root, entry["image"])
         label = _inside(root, entry["label"]) if entry.get("label") else None
-        if label is not None and not label.exists():
+        if label is not None and not is_there(label):
             notes.append(f"case '{image_stem(image)}': label '{label}' is missing; used unlabeled")
             label = None
         cases.append(Case(image_stem(image), (image,), label))

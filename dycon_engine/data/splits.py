@@ -70,7 +70,7 @@ class Split:
             roles = [content[r] for r in ("labeled", "unlabeled", "validation", "test")]
             hashes = {str(name): str(value) for name, value in content["sha256"].items()}
             labeled, unlabeled, validation, test = (tuple(map(str, names)) for names in roles)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"split file is incomplete or damaged ({error!r}); start the run again"
             ) from error

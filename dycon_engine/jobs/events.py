@@ -183,7 +183,7 @@ def from_line(line: str) -> Event | None:
     """Return the event of a line; None where the line is empty, cut or not an object of ours."""
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(content, dict) or not isinstance(content.get("event"), str):
         return None

@@ -133,7 +133,7 @@ class RunDirectory:
         """
         try:
             table = json.loads(self.config.read_text(encoding="utf-8"))["config"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"'{self.config}': cannot be read ({error}); restore it, or start a new run"
             ) from error
@@ -144,7 +144,7 @@ class RunDirectory:
         try:
             facts = json.loads(self.config.read_text(encoding="utf-8"))["data"]
             return str(facts.get("started_from") or "")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return ""
 
     def read_split(self) -> Split:
