@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         problems.extend(summary["problems"])
         for text in problems:
             reporter.tell(f"DyCON: {text}")
+        for text in summary["warnings"]:
+            reporter.tell(f"Warning: {text}")
+        counts = Counter(str(row["role"] or "not used") for row in summary["cases"])
+        reporter.tell(", ".join(f"{count} {role}" for role, count in sorted(counts.items())))
         return summary
 
-    if options.run_dir is not None:
-        options.run_dir.mkdir(parents=True, exist_ok=True)
     code = run_job("audit", job, run_dir=options.run_dir)
     return code or (InputError.exit_code if problems else 0)
 

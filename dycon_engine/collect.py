@@ -33,8 +33,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return collect(read_plan(options.plan), options.output, reporter)
 
-    if options.run_dir is not None:
-        options.run_dir.mkdir(parents=True, exist_ok=True)
     return run_job("collect", job, run_dir=options.run_dir)
 
 

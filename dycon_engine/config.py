@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from dycon_engine.errors import InputError
 from dycon_engine.settings import Table, build, known, merge, parse_assignment, setting
 
 
@@ -51,7 +52,7 @@ class DataConfig:
         (), "Names of the classes by rising label value, background left out."
     )
     spacing_mm: tuple[float, float, float] | None = setting(
-        None, "Spacing (z, y, x) of files that carry none, such as HDF5.", unit="mm"
+        None, "Spacing (z, y, x) of files that carry none, such as HDF5.", unit="mm", low=1e-4
     )
     cache_gib: float = setting(
         4.0,
@@ -69,6 +70,7 @@ class PreprocessingConfig:
         None,
         "Voxel size (z, y, x) of the network's grid; default: the median of the labeled cases.",
         unit="mm",
+        low=1e-4,
     )
     normalization: str = setting(
         "auto",
@@ -93,7 +95,7 @@ class NetworkConfig:
         "with large kernels that needs MONAI (pip install monai).",
         choices=("mednext", "resunet3d", "unet3d", "vnet"),
     )
-    filters: tuple[int, ...] = setting((16, 32, 64, 128, 256), "Feature maps per level.")
+    filters: tuple[int, ...] = setting((16, 32, 64, 128, 256), "Feature maps per level.", low=1)
     norm: str = setting(
         "instance", "Normalisation.", choices=("instance", "batch", "group", "none")
     )
@@ -138,7 +140,9 @@ class AugmentationConfig:
     rotation_deg: tuple[float, float, float] = setting(
         (20.0, 10.0, 10.0), "Largest rotation about the z, y and x axis.", unit="degree", low=0.0
     )
-    scale: tuple[float, float] = setting((0.8, 1.25), "Range of the zoom factor.")
+    scale: tuple[float, float] = setting(
+        (0.8, 1.25), "Range of the zoom factor, low and high.", low=0.1, high=10.0
+    )
     spatial: float = setting(0.8, "Probability of rotation and scale.", low=0.0, high=1.0)
     flip_axes: str = setting(
         "", "Axes that may be mirrored, letters of zyx; anatomy is usually not symmetric."
@@ -157,13 +161,30 @@ class AugmentationConfig:
         0.15, "Probability of simulated low resolution.", low=0.0, high=1.0
     )
 
+    def __post_init__(self) -> None:
+        """Check what no single limit can say.
+
+        Raises:
+            InputError: A range the wrong way round, or an axis that is not there.
+        """
+        if self.scale[0] > self.scale[1]:
+            raise InputError(
+                f"augmentation.scale: found {list(self.scale)}, expected the lower factor first"
+            )
+        if set(self.flip_axes) - set("zyx"):
+            raise InputError(
+                f"augmentation.flip_axes: found '{self.flip_axes}', expected letters of zyx"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """The optimization."""
 
     steps: int = setting(2000, "Optimizer steps.", low=1)
-    patch_size: tuple[int, int, int] = setting((64, 96, 96), "Patch (z, y, x).", unit="voxel")
+    patch_size: tuple[int, int, int] = setting(
+        (64, 96, 96), "Patch (z, y, x).", unit="voxel", low=1
+    )
     labeled_batch: int = setting(2, "Labeled patches per step and process.", low=1)
     unlabeled_batch: int = setting(2, "Unlabeled patches per step and process.", low=0)
     unlabeled_cases: str = setting(

@@ -43,8 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         found.update(probe(request, config, reporter))
         return found
 
-    if options.run_dir is not None:
-        options.run_dir.mkdir(parents=True, exist_ok=True)
     with contextlib.redirect_stdout(None) if options.json else contextlib.nullcontext():
         code = run_job("probe", job, run_dir=options.run_dir)
     if options.json and code == 0:

@@ -46,8 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return rank_all(request, reporter)
 
-    if options.run_dir is not None:
-        options.run_dir.mkdir(parents=True, exist_ok=True)
     return run_job("rank", job, run_dir=options.run_dir)
 
 

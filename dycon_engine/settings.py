@@ -167,7 +167,8 @@ def _coerced(path: str, value: Any, hint: Any) -> Any:
 
 def _coerced_tuple(path: str, value: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
-        raise InputError(f"{path}: expected a list like [1, 2, 3], found {value!r}")
+        example = '["one", "two"]' if str in arguments else "[1, 2, 3]"
+        raise InputError(f"{path}: expected a list like {example}, found {value!r}")
     if Ellipsis in arguments:
         arguments = (arguments[0],) * len(value)
     if len(arguments) != len(value):

@@ -44,7 +44,7 @@ def _request(arguments: argparse.Namespace) -> Request:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m dycon_engine.train",
+        prog="dycon train",
         description="Train a model on labeled and unlabeled scans. Research use only.",
     )
     add_options(parser)

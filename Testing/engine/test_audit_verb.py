@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import numpy as np
 
 from dycon_engine.audit import main
@@ -74,3 +75,38 @@ def test_nothing_there_is_one_line(tmp_path):
     code, last = audit(tmp_path / "absent", tmp_path / "run")
     assert (code, last["event"]) == (2, "failed")
     assert "there is no such folder" in last["message"]
+
+
+def test_a_person_is_told_how_many_cases_have_which_role(tmp_path, capsys):
+    data = write_pairs(tmp_path / "data", 6, 5)
+    write_scan(data / "images/pt05.nii.gz", scan(5), spacing=(9, 1, 1))
+    assert audit(data, tmp_path / "run")[0] == 0
+    warning, roles = capsys.readouterr().err.splitlines()
+    assert warning.startswith("Warning: case 'pt05': spacing")
+    assert roles == "4 labeled, 1 unlabeled, 1 validation"
+
+
+def test_where_all_have_a_label_it_says_what_to_set(tmp_path):
+    data = write_pairs(tmp_path / "data", 5, 5)
+    problem = audit(data, tmp_path / "all")[1]["summary"]["problems"][0]
+    assert "train on fewer labels (data.labeled, now all 4)" in problem
+    for number, setting in enumerate(("data.labeled=2", "training.unlabeled_cases=all")):
+        assert audit(data, tmp_path / f"run{number}", "--set", setting)[0] == 0
+
+
+def test_where_validation_takes_all_labels_it_says_so(tmp_path):
+    data = write_pairs(tmp_path / "data", 6, 5)
+    code, last = audit(data, tmp_path / "run", "--set", "data.validation=5")
+    assert code == 2
+    assert "all 5 are validation or test; lower" in last["summary"]["problems"][0]
+
+
+def test_a_spacing_that_files_do_not_carry_is_not_assumed_in_silence(tmp_path):
+    for number in range(3):
+        with h5py.File(tmp_path / f"case{number}.h5", "w") as file:
+            file["image"], file["label"] = scan(number), mask()
+    options = ("--set", "data.labeled=2")
+    warnings = audit(tmp_path, tmp_path / "run1", *options)[1]["summary"]["warnings"]
+    assert ["1x1x1 mm is assumed" in line for line in warnings] == [True]
+    given = (*options, "--set", "data.spacing_mm=[2, 2, 2]")
+    assert audit(tmp_path, tmp_path / "run2", *given)[1]["summary"]["warnings"] == []

@@ -17,7 +17,7 @@ from dycon_engine.config import DataConfig, resolve
 from dycon_engine.data.cases import Dataset
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.errors import InputError
-from dycon_engine.jobs.files import write_json, write_text
+from dycon_engine.jobs.files import make_folder, write_json, write_text
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods import METHODS
 from dycon_engine.settings import Table, known
@@ -84,7 +84,7 @@ def benchmark(request: Request, reporter: Reporter) -> dict[str, Any]:
     _check_settings(request)
     protocol = load_protocol(request.protocol)
     dataset = find_cases(request.data, DataConfig())
-    request.out.mkdir(parents=True, exist_ok=True)
+    make_folder(request.out)
     _require_same(request, protocol)
     specs = _specs(request, protocol, dataset)
     done = sum(spec.result.exists() for spec in specs)

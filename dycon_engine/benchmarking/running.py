@@ -25,7 +25,7 @@ from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.result import Wishes
 from dycon_engine.jobs.client import EventTail
 from dycon_engine.jobs.events import Event, Finished, StepDone
-from dycon_engine.jobs.files import write_json
+from dycon_engine.jobs.files import make_folder, write_json
 from dycon_engine.networks.devices import choose_device
 from dycon_engine.package import load_package
 from dycon_engine.settings import Table
@@ -84,7 +84,7 @@ def run_one(spec: RunSpec) -> Path:
     """
     if spec.result.exists():
         return spec.result
-    spec.folder.mkdir(parents=True, exist_ok=True)
+    make_folder(spec.folder)
     package = spec.folder / "run" / "package" / "last.dycon"
     if not package.exists():
         _train(spec)

@@ -118,6 +118,7 @@ def audit(
     ]
     notices = [
         *_listing(dataset.notes),
+        *checks.assumed_spacing(dataset, config.data),
         *checks.spacing_warnings(usable),
         *checks.empty_warnings(stored),
         *checks.same_role_warnings(by_name, split),

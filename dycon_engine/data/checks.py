@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dycon_engine.config import DataConfig
-from dycon_engine.data.cases import GRID_TOLERANCE, Dataset, Label, size_text
+from dycon_engine.data.cases import GRID_TOLERANCE, HDF5_SUFFIXES, Dataset, Label, size_text
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.orientation import axial_orientation
 from dycon_engine.data.splits import Split, patient_of
@@ -168,7 +168,14 @@ def name_problems(labels: Sequence[Label], names: Sequence[str]) -> Iterable[Fin
 
 def role_problems(dataset: Dataset, split: Split, *, needs_unlabeled: bool) -> Iterable[Finding]:
     """Yield roles that are empty or ask for a label that is not there."""
-    if not split.labeled:
+    held_out = len(split.validation) + len(split.test)
+    if not split.labeled and held_out:
+        text = (
+            f"no labeled case is left, all {held_out} are validation or test; lower "
+            "data.validation or data.test, or add label maps"
+        )
+        yield Finding("roles", (), text)
+    elif not split.labeled:
         text = "no labeled case, expected at least one; add label maps or check their names"
         yield Finding("roles", (), text)
     if needs_unlabeled and not split.unlabeled:
@@ -176,7 +183,8 @@ def role_problems(dataset: Dataset, split: Split, *, needs_unlabeled: bool) -> I
             "roles",
             (),
             "no unlabeled case, but the method learns from unlabeled scans; add scans without "
-            "label or choose method.name = supervised",
+            f"label, train on fewer labels (data.labeled, now all {len(split.labeled)}) or choose "
+            "method.name = supervised",
         )
     for role, names in split.roles.items():
         for name in names if role != "unlabeled" else ():
@@ -231,6 +239,18 @@ def patient_problems(dataset: Dataset, split: Split, config: DataConfig) -> Iter
                 f"patient '{patient}': in {' and in '.join(by_side)} (cases {_quoted(names)}); "
                 "all scans of a patient need one role",
             )
+
+
+def assumed_spacing(dataset: Dataset, config: DataConfig) -> Iterable[Finding]:
+    """Yield one line where files carry no spacing and none was given."""
+    without = [case for case in dataset.cases if case.images[0].suffix.lower() in HDF5_SUFFIXES]
+    if without and config.spacing_mm is None:
+        yield Finding(
+            "spacing",
+            (),
+            "HDF5 files carry no spacing, so 1x1x1 mm is assumed; give theirs (z, y, x), e.g. "
+            "data.spacing_mm = [0.625, 0.625, 0.625]",
+        )
 
 
 def spacing_warnings(scans: Sequence[Scan]) -> Iterable[Finding]:

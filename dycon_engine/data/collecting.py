@@ -20,6 +20,7 @@ from dycon_engine.data.formats.readers import read_image, read_label
 from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.errors import DyconError, InputError
 from dycon_engine.jobs.events import CaseDone
+from dycon_engine.jobs.files import make_folder
 from dycon_engine.jobs.reporter import Reporter
 
 
@@ -139,7 +140,7 @@ def _remove(paths: Sequence[Path]) -> None:
 
 def _made(root: Path, name: str) -> Path:
     path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     return path
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,11 +68,10 @@ def find_hdf5(root: Path) -> Dataset:
     files that no list names are left out.
     """
     files: dict[str, list[Path]] = {}
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in CONTAINERS and len(path.relative_to(root).parts) <= HDF5_DEPTH:
-            alone = len([p for p in path.parent.iterdir() if p.suffix == path.suffix]) == 1
-            name = path.parent.name if alone and path.parent != root else path.stem
-            files.setdefault(name, []).append(path)
+    for path in sorted(_containers(root)):
+        alone = len([p for p in path.parent.iterdir() if p.suffix == path.suffix]) == 1
+        name = path.parent.name if alone and path.parent != root else path.stem
+        files.setdefault(name, []).append(path)
     problems = [
         f"case '{name}': two files, '{paths[0]}' and '{paths[1]}'; keep one"
         for name, paths in files.items()
@@ -130,9 +129,15 @@ def _is_flat(root: Path) -> bool:
 
 
 def _is_hdf5(root: Path) -> bool:
-    return root.is_dir() and any(
-        path.suffix.lower() in CONTAINERS for path in (*root.glob("*"), *root.glob("*/*.h5"))
-    )
+    return root.is_dir() and next(_containers(root), None) is not None
+
+
+def _containers(root: Path) -> Iterator[Path]:
+    """Yield the HDF5 files of `root`, nearest first."""
+    for depth in range(1, HDF5_DEPTH + 1):
+        for path in root.glob("/".join("*" * depth)):
+            if path.suffix.lower() in CONTAINERS:
+                yield path
 
 
 LAYOUTS: dict[str, Callable[[Path], Dataset]] = {

@@ -21,6 +21,7 @@ from dycon_engine.data.formats.readers import read_image, read_label, with_spaci
 from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import DyconError, InputError
+from dycon_engine.jobs.files import make_folder
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.settings import known
 
@@ -53,7 +54,7 @@ def prepare(kind: str, source: Path, target: Path, reporter: Reporter) -> dict[s
     if not cases:
         raise InputError(f"'{source}': no case of {kind} found; expected {EXPECTED[kind]}")
     for folder in ("images", "labels"):
-        (target / folder).mkdir(parents=True, exist_ok=True)
+        make_folder(target / folder)
     reporter.stage("prepare", len(cases))
     failed = []
     for done, case in enumerate(cases, start=1):

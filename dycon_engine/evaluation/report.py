@@ -26,7 +26,7 @@ from dycon_engine.evaluation.summaries import (
     paired_differences,
     summary_rows,
 )
-from dycon_engine.jobs.files import write_json, write_text
+from dycon_engine.jobs.files import make_folder, write_json, write_text
 from dycon_engine.pictures.page import NOTICE, count, render
 from dycon_engine.pictures.slices import Picture
 
@@ -88,7 +88,7 @@ def write_report(output: Path, report: Report, *, overwrite: bool = False) -> tu
     """
     check_free(output, overwrite=overwrite)
     page = to_html(report)
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     write_text(output / "report.csv", to_csv(report))
     write_json(output / "report.json", to_table(report))
     write_text(output / "report.md", to_markdown(report))

@@ -56,6 +56,20 @@ def atomic_write(
             staged.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """Make the folder `path`, and those above it, where they are not there yet.
+
+    Raises:
+        InputError: That is not possible there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"folder '{path}': cannot be made ({error.strerror}); choose another place"
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 through `atomic_write`."""
     atomic_write(path, lambda staged: _write_bytes(staged, text.encode("utf-8")))

@@ -27,6 +27,7 @@ from dycon_engine.jobs.events import (
     Warned,
     to_line,
 )
+from dycon_engine.jobs.files import make_folder
 from dycon_engine.jobs.progress import Part, Progress
 from dycon_engine.jobs.terminal import TerminalView
 
@@ -211,16 +212,23 @@ def run_job(
 ) -> int:
     """Run `main` as a job and return its exit code: 0 done, 1 failed, 2 bad input, 3 cancelled.
 
-    `main` returns the summary of the `finished` event. Every failure is one line on stderr; what
-    was not foreseen leaves its trace in RUN/log.txt. The first SIGINT or SIGTERM sets
-    `Reporter.cancelled`, a second SIGINT stops at once.
+    `run_dir` is made where it is not there. `main` returns the summary of the `finished` event.
+    Every failure is one line on stderr; what was not foreseen leaves its trace in RUN/log.txt. The
+    first SIGINT or SIGTERM sets `Reporter.cancelled`, a second SIGINT stops at once.
     """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):
             stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]
-    with Reporter(job, run_dir) as reporter, _signals(reporter):
+
+    def work(reporter: Reporter) -> dict[str, Any]:
+        if run_dir is not None:
+            make_folder(run_dir)
+            reporter.attach(run_dir)
+        return main(reporter)
+
+    with Reporter(job) as reporter, _signals(reporter):
         reporter.emit(Started(job=job, engine=__version__, pid=os.getpid()))
-        code, last = _outcome(main, reporter)
+        code, last = _outcome(work, reporter)
         _forget_cancel(reporter)
         if isinstance(last, Failed):
             for line in last.message.split("\n"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 from dycon_engine.jobs.events import (
@@ -15,6 +16,8 @@ from dycon_engine.jobs.events import (
     StepDone,
     Validated,
 )
+
+LONGEST_LIST = 80  # characters; of what is longer only the number is shown
 
 
 class TerminalView:
@@ -37,7 +40,8 @@ class TerminalView:
         elif isinstance(event, Finished):
             self.close()
             for name, value in event.summary.items():
-                self.line(f"{name.replace('_', ' ')}: {_text(value)}")
+                if value not in ("", None, [], {}):
+                    self.line(f"{name.replace('_', ' ')}: {_text(value)}")
         else:
             self._note(event)
 
@@ -106,4 +110,11 @@ def step_text(event: StepDone) -> str:
 
 
 def _text(value: Any) -> str:
+    """Return `value` as one short line; of long lists and tables only how many they hold."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(inner)}" for name, inner in value.items())
+    if isinstance(value, list | tuple):
+        plain = not any(isinstance(item, Mapping | list | tuple) for item in value)
+        text = ", ".join(_text(item) for item in value) if plain else ""
+        return text if text and len(text) <= LONGEST_LIST else str(len(value))
     return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -36,7 +36,8 @@ def audit_data(root: Path, config: RunConfig, reporter: Reporter) -> dict[str, A
 
     scans = survey(dataset, config.data, on_case)
     split = split_cases(dataset, config.data, scans=scans)
-    found = audit(dataset, split, config, scans=scans, needs_unlabeled=method.needs_unlabeled)
+    needed = method.needs_unlabeled and config.training.unlabeled_cases != "all"
+    found = audit(dataset, split, config, scans=scans, needs_unlabeled=needed)
     role_of = {name: role for role, names in split.roles.items() for name in names}
     pairs = zip(dataset.cases, scans, strict=True)
     return {

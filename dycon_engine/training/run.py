@@ -16,6 +16,7 @@ from dycon_engine.data.hidden import ORACLE_NOTICE
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.data.splits import apply_split
 from dycon_engine.errors import DyconError, InputError
+from dycon_engine.jobs.files import make_folder
 from dycon_engine.jobs.lock import RunLock
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods.base import Method
@@ -89,7 +90,7 @@ def _run(request: Request, reporter: Reporter) -> Table:
             dataset = find_cases(request.data, config.data)
             plan = make_plan(dataset, config, reporter, resumed=resumed)
             if reporter.run_dir is None:  # nothing is written for data that cannot be used
-                run.path.mkdir(parents=True, exist_ok=True)
+                make_folder(run.path)
                 _take(run, stack, reporter, resume=request.resume)
             return plan
 
@@ -105,6 +106,7 @@ def _train(
     config = plan.config
     packager = _packager(run, plan, reporter)
     method = make_method(plan)  # before anything is written: settings are checked here
+    _require_patch(method, config)
     if request.resume:
         packager.started_from = run.started_from()
     else:
@@ -146,6 +148,22 @@ def _train(
     if method.sees_hidden_labels:
         summary |= {"oracle": True, "notice": ORACLE_NOTICE}
     return summary | loop.speed.summary() | {"peak_memory_mib": peak_memory_mib(process.device)}
+
+
+def _require_patch(method: Method, config: RunConfig) -> None:
+    """Check that the networks can take the patch.
+
+    Raises:
+        InputError: Its size is no multiple of their stride.
+    """
+    patch = config.training.patch_size
+    for network in networks_of(method):
+        if any(size % step for size, step in zip(patch, network.stride, strict=True)):
+            nearest = [max(1, round(p / s)) * s for p, s in zip(patch, network.stride, strict=True)]
+            raise InputError(
+                f"training.patch_size: found {list(patch)}, expected multiples of "
+                f"{list(network.stride)} for this network; take e.g. {nearest}"
+            )
 
 
 def _take(run: RunDirectory, stack: ExitStack, reporter: Reporter, *, resume: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -98,6 +99,12 @@ class RunDirectory:
             )
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"'{self.path}': is a file, expected a folder; choose another")
+        there = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):  # told before the data is read
+            raise InputError(
+                f"'{self.path}': cannot be written, '{there}' is no folder that may be written to; "
+                "choose another place"
+            )
         self.require_role(resume=resume)
         if resume and not self.config.exists():
             raise InputError(

@@ -223,6 +223,14 @@ def test_hdf5_lists_give_order_and_roles(tmp_path):
     assert "1 of 4 listed names have no file, first 'lost'" in dataset.problems[0]
 
 
+def test_hdf5_in_a_folder_beside_its_lists(tmp_path):
+    for index, name in enumerate(("A", "B")):
+        write_h5(tmp_path / "2018LA_Seg_Training Set" / name / "mri_norm2.h5", index)
+    (tmp_path / "train.list").write_text("B\nA\n")
+    dataset = find_cases(tmp_path, AUTO)
+    assert (dataset.layout, names(dataset), dataset.ordered) == ("hdf5", ["B", "A"], True)
+
+
 def test_real_hdf5_and_pairs(la2018):
     files = find_cases(la2018 / "h5", AUTO)
     assert (files.layout, len(files.cases), len(with_label(files))) == ("hdf5", 4, 4)

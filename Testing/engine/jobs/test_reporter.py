@@ -199,6 +199,37 @@ class Terminal(io.StringIO):
         return True
 
 
+def test_a_person_reads_a_summary_and_no_python(tmp_path):
+    out, err = Terminal(), Terminal()
+    with Reporter("audit", tmp_path, stdout=out, stderr=err) as reporter:
+        reporter.emit(
+            Finished(
+                summary={
+                    "channels": ["T1", "T2"],
+                    "dice_per_class": {"left atrium": 0.91234},
+                    "cases": [{"name": "pt01"}, {"name": "pt02"}],
+                    "warnings": ["x" * 60, "y" * 60],
+                    "problems": [],
+                    "student_dice": None,
+                }
+            )
+        )
+    assert err.getvalue().splitlines() == [
+        "channels: T1, T2",
+        "dice per class: left atrium 0.9123",
+        "cases: 2",
+        "warnings: 2",
+    ]
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run_job("predict", lambda reporter: {}, run_dir=tmp_path / "file" / "run") == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"DyCON: folder '{tmp_path}/file/run': cannot be made")
+    assert [json.loads(line)["event"] for line in said.out.splitlines()] == ["started", "failed"]
+
+
 def test_a_terminal_gets_a_bar_and_no_protocol(tmp_path):
     out, err = Terminal(), Terminal()
     with Reporter("train", tmp_path, stdout=out, stderr=err) as reporter:

@@ -167,6 +167,22 @@ def test_what_a_second_start_in_the_folder_is_told(data, tmp_path, capsys, monke
     assert not (tmp_path / "none").exists()
 
 
+def test_a_patch_that_the_network_cannot_take_is_refused_before_a_run_is_there(
+    data, tmp_path, capsys
+):
+    run_dir = tmp_path / "run"
+    assert small_run.run(data, run_dir, "training.patch_size=[9, 8, 8]") == 2
+    words = "found [9, 8, 8], expected multiples of [2, 2, 2] for this network; take e.g. [8, 8, 8]"
+    assert words in capsys.readouterr().err
+    assert small_run.run(data, run_dir, "training.steps=1") == 0
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_data_is_read(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert small_run.run(tmp_path / "no data", tmp_path / "file" / "run") == 2
+    assert "is no folder that may be written to" in capsys.readouterr().err
+
+
 def test_changed_scans_are_noticed_on_resume(tmp_path, capsys):
     data = small_run.write_scans(tmp_path / "data")
     run_dir = tmp_path / "run"
