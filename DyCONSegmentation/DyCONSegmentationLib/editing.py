@@ -16,6 +16,7 @@ from dycon_engine.errors import InputError
 from DyCONSegmentationLib.results import UNCERTAINTY, Result
 
 EDITOR = "SegmentEditor"
+MASKED = "DyCON.UncertainOnly"  # on the editor's node: the uncertainty that we masked with
 
 
 def editor_node() -> Any:
@@ -58,11 +59,13 @@ def edit_uncertain(result: Result, threshold: float, open_editor: Callable[[], A
     node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
     node.SetSourceVolumeIntensityMaskRange(threshold, max(1.0, highest))  # as what is colored
     node.SetSourceVolumeIntensityMask(True)
+    node.SetAttribute(MASKED, result.uncertainty.GetID())
 
 
 def edit_everything(result: Result, open_editor: Callable[[], Any]) -> None:
     """Open Segment Editor on `result` without a mask; its source volume is the scan again."""
     editor_node().SetSourceVolumeIntensityMask(False)
+    editor_node().RemoveAttribute(MASKED)
     _edit(result, result.volume, open_editor)
 
 
@@ -71,6 +74,22 @@ def leave_mask() -> None:
     node = slicer.mrmlScene.GetSingletonNode(EDITOR, "vtkMRMLSegmentEditorNode")
     if node is not None and is_masked(node):
         node.SetSourceVolumeIntensityMask(False)
+        node.RemoveAttribute(MASKED)
+
+
+def leave_lost_mask() -> None:
+    """Take our mask away where its uncertainty volume was removed; the scan is the source again."""
+    node = slicer.mrmlScene.GetSingletonNode(EDITOR, "vtkMRMLSegmentEditorNode")
+    ours = node.GetAttribute(MASKED) if node is not None else None
+    if not ours or slicer.mrmlScene.GetNodeByID(ours) is not None:
+        return
+    node.RemoveAttribute(MASKED)
+    if node.GetSourceVolumeNode() is None:
+        node.SetSourceVolumeIntensityMask(False)
+        segmentation = node.GetSegmentationNode()
+        if segmentation is not None:
+            role = segmentation.GetReferenceImageGeometryReferenceRole()
+            node.SetAndObserveSourceVolumeNode(segmentation.GetNodeReference(role))
 
 
 def is_masked(node: Any) -> bool:

@@ -182,9 +182,11 @@ class SegmentationLogic:
             raise InputError("the volume was removed meanwhile; the result is not shown")
         if replaced is not None and not slicer.mrmlScene.IsNodePresent(replaced):
             replaced = None  # the person removed it: a new node does no harm
-        scan = order.volumes[0]
+        scan, *others = order.volumes
         name = result_name(scan, self._today())
-        return place(files, model=order.model, volume=scan, name=name, replaced=replaced)
+        return place(
+            files, model=order.model, volume=scan, name=name, others=others, replaced=replaced
+        )
 
     def _inputs_are_there(self) -> bool:
         volumes = self._order.volumes if self._order is not None else ()

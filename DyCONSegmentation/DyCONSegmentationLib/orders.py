@@ -42,7 +42,7 @@ def problem(volumes: Sequence[Any], model: Model | None) -> str:
     found = next(filter(None, map(_unusable, chosen)), "")
     if not found and len({volume.GetID() for volume in chosen}) < count:
         found = "The same volume is chosen for two channels; choose one volume for each."
-    return found or next(filter(None, (_apart(volume, chosen[0]) for volume in chosen[1:])), "")
+    return found or apart(chosen)
 
 
 def _unusable(volume: Any) -> str:
@@ -54,13 +54,16 @@ def _unusable(volume: Any) -> str:
     return ""
 
 
-def _apart(volume: Any, first: Any) -> str:
-    if mrml.same_grid(volume, first):
-        return ""
-    return (
-        f"Volume '{volume.GetName()}' lies on another grid than '{first.GetName()}'; resample it "
-        "(module Resample Scalar Volume)."
-    )
+def apart(volumes: Sequence[Any]) -> str:
+    """Return what to do where the volumes do not all lie on the grid of the first; '' else."""
+    first = volumes[0]
+    for volume in volumes[1:]:
+        if not mrml.same_grid(volume, first):
+            return (
+                f"Volume '{volume.GetName()}' lies on another grid than '{first.GetName()}'; "
+                "resample it (module Resample Scalar Volume)."
+            )
+    return ""
 
 
 def export_inputs(order: Order, folder: Path) -> tuple[Path, ...]:

@@ -50,14 +50,15 @@ class Region(NamedTuple):
 
     Attributes:
         rank: 1 = look here first.
-        center_ras: Center of mass, millimeters in the frame of the volume node, not the world.
+        point_ras: A voxel of it, the nearest to its center of mass; millimeters in the frame of
+            the volume node, not the world.
         volume_mm3: Size.
         mean: Mean uncertainty, in [0, 1].
         labels: Structures in it, or the nearest one.
     """
 
     rank: int
-    center_ras: tuple[float, float, float]
+    point_ras: tuple[float, float, float]
     volume_mm3: float
     mean: float
     labels: tuple[str, ...]
@@ -140,10 +141,12 @@ def _volume(item: Mapping[str, Any]) -> StructureVolume:
 
 
 def _region(item: Mapping[str, Any]) -> Region:
-    right, anterior, superior = (_number(part) for part in item["centroid_ras_mm"])
-    center = (right, anterior, superior)
+    # reports of older engines have the center of mass only, which may lie beside a curved region
+    place = item.get("point_ras_mm", item["centroid_ras_mm"])
+    right, anterior, superior = (_number(part) for part in place)
+    point = (right, anterior, superior)
     volume, mean = _number(item["volume_mm3"]), _number(item["mean_uncertainty"])
-    return Region(int(item["id"]), center, volume, mean, tuple(map(str, item["labels"])))
+    return Region(int(item["id"]), point, volume, mean, tuple(map(str, item["labels"])))
 
 
 def _number(value: Any) -> float:

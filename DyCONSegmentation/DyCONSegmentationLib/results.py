@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,7 +28,8 @@ REVIEW = "DyCON.Review"
 MODEL = "DyCON.Model"  # the training module tells by it what a model drew ...
 CORRECTED = "DyCON.Corrected"  # ... and by this that a person went over it
 LABELS = "DyCON.Labels"
-CHANNELS = "DyCON.Channels"
+CHANNELS = "DyCON.Channels"  # names of the model's channels ...
+OTHERS = "DyCON.OtherChannels"  # ... and the volumes of the second and later ones
 COOL = (  # for structures without a color: outlines that stand out from warm colors of uncertainty
     (64, 200, 255),
     (80, 220, 120),
@@ -57,23 +59,30 @@ class Result:
 
     Attributes:
         segmentation: Its node.
-        volume: The scan; None where it was removed.
+        volume: The scan, of several channels the first; None where it was removed.
+        others: The volumes of the other channels; None for one that was removed.
         uncertainty: Its uncertainty volume; None where it was removed.
         report: What the engine said.
         review: The review list with its marks.
         labels: Value in label files by name of structure, as the model has them.
-        channels: How many volumes the model took.
+        channels: Name per channel of the model.
         model: Its name.
     """
 
     segmentation: Any
     volume: Any
+    others: tuple[Any, ...]
     uncertainty: Any
     report: Report
     review: ReviewList
     labels: dict[str, int]
-    channels: int
+    channels: tuple[str, ...]
     model: str
+
+    @property
+    def volumes(self) -> tuple[Any, ...]:
+        """The volume of every channel; None for one that was removed."""
+        return (self.volume, *self.others)
 
     @property
     def colors(self) -> dict[str, tuple[int, int, int]]:
@@ -83,7 +92,15 @@ class Result:
         return {segment.GetName(): _rgb(segment.GetColor()) for segment in segments}
 
 
-def place(files: Files, *, model: Model, volume: Any, name: str, replaced: Any = None) -> Result:
+def place(
+    files: Files,
+    *,
+    model: Model,
+    volume: Any,
+    name: str,
+    others: Sequence[Any] = (),
+    replaced: Any = None,
+) -> Result:
     """Return the result of `files` as new nodes beside `volume`, or none at all.
 
     Args:
@@ -91,6 +108,7 @@ def place(files: Files, *, model: Model, volume: Any, name: str, replaced: Any =
         model: Gives names, colors and terms of the structures.
         volume: The scan that was segmented.
         name: Of the new segmentation; made unique.
+        others: The volumes of the other channels.
         replaced: A segmentation that takes the new content instead of a new node.
 
     Raises:
@@ -109,7 +127,7 @@ def place(files: Files, *, model: Model, volume: Any, name: str, replaced: Any =
         for role, node in maps:
             node.SetAttribute(MAP, role)
             segmentation.AddNodeReferenceID(role, node.GetID())
-        _describe(segmentation, report, model)
+        _describe(segmentation, report, model, others)
         _keep_page(segmentation, files.report_html, unique)
     return _result(segmentation)
 
@@ -157,7 +175,7 @@ def region_position(result: Result, rank: int) -> tuple[float, float, float] | N
     """Return where the region of this rank lies in the world (RAS mm); None if it is unknown."""
     for region in result.review.regions:
         if region.rank == rank:
-            x, y, z = region.center_ras
+            x, y, z = region.point_ras
             if result.volume is not None:  # the report knows nothing of the scene's transforms
                 world = [0.0, 0.0, 0.0]
                 result.volume.TransformPointToWorld([x, y, z], world)
@@ -173,11 +191,15 @@ def _result(segmentation: Any) -> Result:
     return Result(
         segmentation=segmentation,
         volume=segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole()),
+        others=tuple(
+            segmentation.GetNthNodeReference(OTHERS, index)
+            for index in range(segmentation.GetNumberOfNodeReferences(OTHERS))
+        ),
         uncertainty=segmentation.GetNodeReference(UNCERTAINTY),
         report=report,
         review=review_list(report.regions, segmentation.GetAttribute(REVIEW)),
         labels={str(name): int(value) for name, value in labels.items()},
-        channels=int(segmentation.GetAttribute(CHANNELS) or 1),
+        channels=tuple(map(str, json.loads(segmentation.GetAttribute(CHANNELS) or "[]"))),
         model=segmentation.GetAttribute(MODEL) or "",
     )
 
@@ -208,14 +230,17 @@ def _load_maps(
     return maps
 
 
-def _describe(segmentation: Any, report: Report, model: Model) -> None:
+def _describe(segmentation: Any, report: Report, model: Model, others: Sequence[Any]) -> None:
     segmentation.SetAttribute(REPORT, report.text())
     segmentation.SetAttribute(REVIEW, ReviewList().text())
     segmentation.SetAttribute(MODEL, model.name)
     segmentation.RemoveAttribute(CORRECTED)
     values = {segment.name: segment.value for segment in model.segments}
     segmentation.SetAttribute(LABELS, json.dumps(values))
-    segmentation.SetAttribute(CHANNELS, str(len(model.channels)))
+    segmentation.SetAttribute(CHANNELS, json.dumps([each.name for each in model.channels]))
+    segmentation.RemoveNodeReferenceIDs(OTHERS)
+    for other in others:
+        segmentation.AddNodeReferenceID(OTHERS, other.GetID())
 
 
 def _keep_page(segmentation: Any, path: Path | None, name: str) -> None:

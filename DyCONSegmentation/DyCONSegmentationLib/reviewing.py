@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dycon_engine.errors import InputError
 from DyCONLib import mrml
-from DyCONSegmentationLib import editing, showing, training_set
+from DyCONSegmentationLib import editing, orders, showing, training_manifest, training_set
 from DyCONSegmentationLib.results import Result, keep_review, mark_corrected, region_position
 from DyCONSegmentationLib.review import Mark
 from DyCONSegmentationLib.session import Session
@@ -84,26 +85,38 @@ class Reviewing:
         """Write the scan and its corrected segmentation into a data set; return the label file.
 
         Raises:
-            DyconError: The name is taken, a structure is unknown there, or a file cannot be
-                written; the data set is as before.
+            DyconError: The name is taken, a structure or channel is unknown there, a volume is
+                gone, or a file cannot be written; the data set is as before.
         """
         result = self._session.result
         if result is None or result.volume is None:
             raise InputError("the scan of this result is not in the scene any more")
-        if result.channels > 1:
-            raise InputError(
-                f"this model takes {result.channels} volumes per case; add the case in module "
-                "DyCON Training, from the scene"
-            )
-        values = training_set.label_values(folder, result.labels, tuple(result.colors))
-        _, label = training_set.add_case(
-            folder,
-            name,
-            write_image=lambda path: mrml.export_volume(result.volume, path),
-            write_label=lambda path: _write_label(result, path, values),
-        )
+        case = _case(result, folder)
+        label = training_set.add_case(folder, name, case)
         mark_corrected(result.segmentation)
         return label
+
+
+def _case(result: Result, folder: Path) -> training_set.NewCase:
+    channels = result.channels or ("image",)
+    if None in result.volumes or len(result.volumes) < len(channels):
+        raise InputError(
+            f"this model takes {', '.join(channels)}, and not all of them are in the scene any "
+            "more; segment again"
+        )
+    wrong = orders.apart(result.volumes)
+    if wrong:
+        raise InputError(wrong)
+    values = training_set.label_values(folder, result.labels, tuple(result.colors))
+    order = training_manifest.channel_order(folder, channels)
+    volumes = [result.volumes[index] for index in order]
+    return training_set.NewCase(
+        channels=tuple(channels[index] for index in order),
+        labels=result.labels,
+        colors=result.colors,
+        write_images=[functools.partial(mrml.export_volume, volume) for volume in volumes],
+        write_label=lambda path: _write_label(result, path, values),
+    )
 
 
 def _write_label(result: Result, path: Path, values: Mapping[str, int]) -> None:

@@ -1,8 +1,9 @@
 """Handing a corrected case to a data set for training: images/NAME and labels/NAME, whole or not.
 
-The layout is the plain one that the training module and the engine read; a data set of the training
-module finds cases that were put beside its manifest. Nothing is overwritten, and names are the
-person's choice, never a patient's from the scene.
+The layout is the one of the training module, images/NAME-ch2 for a second channel. Of one channel
+the files alone are a case, for the training module beside its manifest, too; a case of several
+channels also gets its entry there. Nothing is overwritten, and names are the person's choice, never
+a patient's from the scene.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from dycon_engine.errors import DyconError, InputError
 from dycon_engine.jobs.files import staged_path, sync_file, sync_folder, write_error
 from dycon_engine.settings import read_toml
+from DyCONSegmentationLib import training_manifest
+from DyCONSegmentationLib.training_manifest import MANIFEST
 
 SUFFIX = ".nrrd"
 IMAGES, LABELS = "images", "labels"
-MANIFEST = "manifest.toml"
 OTHER_LAYOUTS = ("imagesTr", "dataset.json", "manifest.csv")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _NUMBERED = re.compile(r"case-(\d+)")
@@ -56,49 +59,73 @@ def label_values(folder: Path, own: Mapping[str, int], names: Sequence[str]) -> 
     return {name: values[name.casefold()] for name in names}
 
 
-def add_case(
-    folder: Path,
-    name: str,
-    *,
-    write_image: Callable[[Path], None],
-    write_label: Callable[[Path], None],
-) -> tuple[Path, Path]:
-    """Add a case to the data set in `folder` and return its image and its label.
+@dataclass(frozen=True)
+class NewCase:
+    """A case that is not written yet.
+
+    Attributes:
+        channels: Name per channel, in the order of the data set.
+        labels: Value by name, for a data set that is new.
+        colors: Color (RGB, 0-255) by name of structure, likewise.
+        write_images: Per channel, writes the scan to the path it is given; all on one grid.
+        write_label: Writes the label map, on that grid, to the path it is given.
+    """
+
+    channels: tuple[str, ...]
+    labels: Mapping[str, int]
+    colors: Mapping[str, tuple[int, int, int]]
+    write_images: Sequence[Callable[[Path], None]]
+    write_label: Callable[[Path], None]
+
+
+def add_case(folder: Path, name: str, case: NewCase) -> Path:
+    """Add a case to the data set in `folder` and return its label file.
 
     Args:
         folder: The data set; made if it is not there.
         name: Of the case; letters, digits, - and _.
-        write_image: Writes the scan to the path it is given.
-        write_label: Writes the label map, on the same grid, to the path it is given.
+        case: What is written.
 
     Raises:
         InputError: The name is taken or unusable, or the folder holds another layout.
         DyconError: A file cannot be written; the data set is as before.
     """
-    _check(folder, name)
-    image, label = (folder / part / f"{name}{SUFFIX}" for part in (IMAGES, LABELS))
-    staged = {path: staged_path(path) for path in (label, image)}
+    stems = [name, *(f"{name}-ch{number}" for number in range(2, len(case.write_images) + 1))]
+    _check(folder, name, stems)
+    images = [folder / IMAGES / f"{stem}{SUFFIX}" for stem in stems]
+    label = folder / LABELS / f"{name}{SUFFIX}"
+    writers = dict(zip((label, *images), (case.write_label, *case.write_images), strict=True))
+    staged = {path: staged_path(path) for path in writers}
+    placed: list[Path] = []
     try:
-        for path in staged:
+        for path, write in writers.items():
             path.parent.mkdir(parents=True, exist_ok=True)
-        write_label(staged[label])
-        write_image(staged[image])
-        for path in staged.values():
-            sync_file(path)
-        _check(folder, name)  # somebody may have added it meanwhile
+            write(staged[path])
+            sync_file(staged[path])
+        _check(folder, name, stems)  # somebody may have added it meanwhile
         for path, file in staged.items():  # the label first: a label alone is told, not trained on
             os.replace(file, path)  # noqa: PTH105 - atomic
+            placed.append(path)
             sync_folder(path.parent)
-    except OSError as error:
-        raise write_error(image, error) from error
+        if len(images) > 1:
+            training_manifest.enter(folder, name, images, label, case)
+    except BaseException as error:
+        _remove(placed)
+        if isinstance(error, OSError):
+            raise write_error(images[0], error) from error
+        raise
     finally:
-        for file in staged.values():
-            with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
-    return image, label
+        _remove(staged.values())
+    return label
 
 
-def _check(folder: Path, name: str) -> None:
+def _remove(files: Iterable[Path]) -> None:
+    for file in files:
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
+
+
+def _check(folder: Path, name: str, stems: Sequence[str]) -> None:
     if not _NAME.fullmatch(name):
         raise InputError(
             f"case name '{name}': use letters, digits, - and _ only, and no name of a patient"
@@ -109,7 +136,8 @@ def _check(folder: Path, name: str) -> None:
             f"folder '{folder}': holds '{other}', another layout than images/ and labels/; "
             "choose an empty folder"
         )
-    if name.casefold() in {known.casefold() for known in _names(folder)}:
+    taken = {known.casefold() for known in _names(folder)}
+    if any(stem.casefold() in taken for stem in stems):
         raise InputError(f"case '{name}': is in this data set already; choose another name")
 
 

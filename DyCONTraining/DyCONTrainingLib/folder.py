@@ -121,17 +121,21 @@ def scan_files(folder: Path) -> dict[str, Path]:
 
 
 def _unlisted(path: Path, content: Content) -> Table:
-    """Return the scans in `images/` that the manifest does not name."""
+    """Return the scans in `images/` that the manifest does not name, the channels of each."""
     sources = [source for each in content.rows for source in each.images]
     named = {Path(source.path).name for source in sources if isinstance(source, InDataset)}
     taken = {each.alias for each in content.rows} | set(content.left_out)
-    labels = scan_files(path / LABELS)
+    images, labels = scan_files(path / IMAGES), scan_files(path / LABELS)
+    count = max([len(content.channels), *(len(each.images) for each in content.rows)])
+    more = {name: [f"{name}-ch{n}" for n in range(2, count + 1)] for name in images}
+    taken.update(each for names in more.values() for each in names)
     found = []
-    for name, image in scan_files(path / IMAGES).items():
+    for name, image in images.items():
         if image.name in named or name in taken:
             continue
+        files = [image, *(images[each] for each in more[name] if each in images)]
         label = labels.get(name)
         source = None if label is None else InDataset(f"{LABELS}/{label.name}")
-        new = row(name, [InDataset(f"{IMAGES}/{image.name}")], source)
+        new = row(name, [InDataset(f"{IMAGES}/{file.name}") for file in files], source)
         found.append(replace(new, alias=name, role=Role.UNLABELED if label is None else new.role))
     return tuple(found)

@@ -71,7 +71,7 @@ def _near(labels: Sequence[str]) -> str:
 def _pictures(scene: Scene, prediction: Prediction) -> tuple[Picture, ...]:
     places = [
         (
-            nearest_voxel(region.centroid_lps_mm, scene.geometry),
+            nearest_voxel(region.point_lps_mm, scene.geometry),
             f"Region {region.id}{_near(region.labels)}",
             True,
         )

@@ -121,7 +121,7 @@ def draw_thumbnail(scene: Scene, names: Sequence[str]) -> bytes:
     if scene.uncertainty is not None:
         first = uncertain_regions(scene.uncertainty, scene.labels, scene.geometry, names, most=1)
         if first:
-            place, ringed = nearest_voxel(first[0].centroid_lps_mm, scene.geometry), True
+            place, ringed = nearest_voxel(first[0].point_lps_mm, scene.geometry), True
     cut = Cut.around(place, (scene.labels != 0,), scene.spacing_mm)
     figure, axis = frame(cut.ratio(AXIAL), THUMBNAIL_INCH)
     draw_view(axis, AXIAL, cut, scene, ringed=ringed)

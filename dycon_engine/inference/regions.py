@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from dycon_engine.data.geometry import Geometry
-from dycon_engine.data.volume import bounding_box
+from dycon_engine.data.volume import Part, bounding_box
 
 THRESHOLD = 0.75
 MOST_REGIONS = 20
@@ -36,6 +36,9 @@ class Region(NamedTuple):
         score: Volume times mean uncertainty, cubic millimetres; what they are ordered by.
         centroid_lps_mm: Center of mass, DICOM world (left, posterior, superior)+.
         centroid_ras_mm: The same point in the scene's world (right, anterior, superior)+.
+        point_lps_mm: The region's own voxel that is nearest to the center of mass, which lies
+            beside a curved region; DICOM world.
+        point_ras_mm: The same point in the scene's world.
         volume_mm3: Size.
         mean_uncertainty: In [0, 1].
         box_zyx: First and last voxel index per array axis, inclusive.
@@ -46,6 +49,8 @@ class Region(NamedTuple):
     score: float
     centroid_lps_mm: tuple[float, float, float]
     centroid_ras_mm: tuple[float, float, float]
+    point_lps_mm: tuple[float, float, float]
+    point_ras_mm: tuple[float, float, float]
     volume_mm3: float
     mean_uncertainty: float
     box_zyx: tuple[tuple[int, int], ...]
@@ -89,10 +94,7 @@ def uncertain_regions(  # noqa: PLR0913 - the first four are one thing: the resu
     found = []
     for number, i in enumerate(order, start=1):
         inside = pieces[boxes[i]] == i + 1
-        box = tuple(
-            slice(cut.start + part.start, cut.start + part.stop)
-            for cut, part in zip(around, boxes[i], strict=True)
-        )
+        box = _moved(boxes[i], around)
         if region_map is not None:
             region_map[box][inside] = number
         found.append(_region(number, uncertainty, labels, geometry, names, (inside, box)))
@@ -125,21 +127,16 @@ def _cut_large(
         inside = view == index
         left = np.where(inside, uncertainty[box], np.float32(0.0))
         view[inside] = 0
-        for place in _places(left, geometry.spacing_mm, most):
-            found.append(
-                tuple(
-                    slice(part.start + int(at.min()), part.start + int(at.max()) + 1)
-                    for part, at in zip(box, place, strict=True)
-                )
-            )
-            view[place] = len(found)
+        for near, place in _places(left, geometry.spacing_mm, most):
+            found.append(_moved(near, box))
+            view[near][place] = len(found)
     return found
 
 
 def _places(
     left: NDArray[np.float32], spacing_mm: Sequence[float], most: int
-) -> Iterator[tuple[NDArray[Any], ...]]:
-    """Yield the voxels (indices per axis) of at most `most` places, heaviest first.
+) -> Iterator[tuple[Part, NDArray[np.bool_]]]:
+    """Yield at most `most` places, heaviest first: the box of each and which voxels it has there.
 
     `left` (D, H, W) is the uncertainty, 0 outside the region; what is taken becomes 0.
     """
@@ -158,9 +155,18 @@ def _places(
         near, inside = _ball(center, spacing_mm, left.shape)
         inside &= left[near] > 0.0
         left[near][inside] = 0.0
-        if inside.any():
-            places = zip(np.nonzero(inside), near, strict=True)
-            yield tuple(part + cut.start for part, cut in places)
+        around = bounding_box(inside)
+        if around is not None:
+            yield _moved(around, near), inside[around]
+
+
+def _moved(box: Sequence[slice], within: Sequence[slice]) -> Part:
+    """Return `box`, which is counted from the start of `within`, as counted from outside of it."""
+    z, y, x = (
+        slice(outer.start + part.start, outer.start + part.stop)
+        for outer, part in zip(within, box, strict=True)
+    )
+    return z, y, x
 
 
 def _block_sums(values: NDArray[np.float32], block: Sequence[int]) -> NDArray[np.float32]:
@@ -201,8 +207,12 @@ def _region(
     inside, box = piece
     values = np.where(inside, uncertainty[box], np.float32(0.0))
     count, mass = int(np.count_nonzero(inside)), float(values.sum(dtype=np.float64))
-    center = _center(values) + np.array([part.start for part in box])
+    corner = np.array([part.start for part in box])
+    center = _center(values)
+    nearest = _nearest_voxel(inside, center, geometry.spacing_mm) + corner
+    center += corner
     x, y, z = (round(float(part), 3) for part in geometry.to_world(center))
+    px, py, pz = (round(float(part), 3) for part in geometry.to_world(nearest))
     voxel_mm3 = geometry.voxel_mm3
     return Region(
         id=number,
@@ -211,10 +221,21 @@ def _region(
         score=round(mass * voxel_mm3, 3),
         centroid_lps_mm=(x, y, z),
         centroid_ras_mm=(-x, -y, z),
+        point_lps_mm=(px, py, pz),
+        point_ras_mm=(-px, -py, pz),
         volume_mm3=round(count * voxel_mm3, 3),
         mean_uncertainty=round(mass / count, 4),
         box_zyx=tuple((int(part.start), int(part.stop) - 1) for part in box),
     )
+
+
+def _nearest_voxel(
+    inside: NDArray[np.bool_], center: NDArray[np.float64], spacing_mm: Sequence[float]
+) -> NDArray[np.float64]:
+    """Return the index (z, y, x) of the voxel of a region that is nearest to `center` in mm."""
+    voxels = np.argwhere(inside)
+    distance = (((voxels - center) * np.asarray(spacing_mm)) ** 2).sum(axis=1)
+    return np.asarray(voxels[int(distance.argmin())], np.float64)
 
 
 def _labels_in(inside: NDArray[np.uint8], names: Sequence[str]) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from dycon_engine.inference.memory import (
     needed_bytes,
     window_features,
 )
+from dycon_engine.inference.pictures import nearest_voxel
 from dycon_engine.inference.postprocessing import keep_components
 from dycon_engine.inference.regions import uncertain_regions
 from dycon_engine.inference.volumes import LabelVolume, Tally, review_reason
@@ -71,6 +72,27 @@ def test_regions_are_ranked_by_volume_times_mean_with_their_place():
     assert second.volume_mm3 == 4.0
     assert uncertain_regions(uncertainty * 0, labels, geometry, ("bg", "a", "b")) == ()
     assert len(uncertain_regions(uncertainty, labels, geometry, ("bg", "a", "b"), most=1)) == 1
+
+
+def test_the_point_of_a_curved_region_lies_in_it():
+    geometry = Geometry.from_parts((3, 20, 20), (4.0, 1.0, 1.0), (100.0, 0.0, -5.0))
+    uncertainty = np.zeros((3, 20, 20), dtype=np.float32)
+    rows, columns = np.mgrid[:20, :20]
+    uncertainty[1] = (np.abs(np.hypot(rows - 9, columns - 9) - 7) < 0.8) & (rows < 12)
+    labels, ids = np.zeros((2, 3, 20, 20), np.uint8)
+    (region,) = uncertain_regions(uncertainty, labels, geometry, ("bg",), region_map=ids)
+
+    def value_at(point_lps_mm):
+        return ids[tuple(nearest_voxel(point_lps_mm, geometry))]
+
+    assert value_at(region.centroid_lps_mm) == 0  # in the hollow
+    assert value_at(region.point_lps_mm) == 1
+    x, y, z = region.point_lps_mm
+    assert region.point_ras_mm == (-x, -y, z)
+    own = [geometry.to_world(index) for index in np.argwhere(ids)]
+    away = np.linalg.norm(np.subtract(own, region.centroid_lps_mm), axis=1)
+    reached = np.linalg.norm(np.subtract(region.point_lps_mm, region.centroid_lps_mm))
+    assert reached == pytest.approx(away.min(), abs=2e-3)
 
 
 def test_neither_size_nor_doubt_alone_ranks_a_region():

@@ -128,6 +128,25 @@ def test_leaving_the_mask_touches_only_a_mask_of_ours(case):
     assert editor_node().GetSourceVolumeIntensityMask()
 
 
+def test_a_mask_whose_uncertainty_was_removed_goes_with_it(case):
+    from DyCONSegmentationLib.editing import edit_uncertain, editor_node, leave_lost_mask
+
+    edit_uncertain(case.result, THRESHOLD, lambda: None)
+    leave_lost_mask()
+    assert editor_node().GetSourceVolumeIntensityMask()  # it is there
+    import slicer
+
+    slicer.mrmlScene.RemoveNode(case.result.uncertainty)
+    leave_lost_mask()
+    assert not editor_node().GetSourceVolumeIntensityMask()
+    assert editor_node().GetSourceVolumeNode() is case.scan
+    paint_everything(case, "Add")
+    assert array(case, "one").all()
+    editor_node().SetSourceVolumeIntensityMask(True)  # somebody's own
+    leave_lost_mask()
+    assert editor_node().GetSourceVolumeIntensityMask()
+
+
 def test_what_cannot_be_masked_is_said_and_nothing_opens(case):
     from DyCONSegmentationLib.editing import edit_uncertain
 

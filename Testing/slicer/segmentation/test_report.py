@@ -46,3 +46,10 @@ def test_what_is_no_report_is_refused_in_one_sentence(text, reason):
         parse_report(text, "result")
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_region_is_where_one_of_its_voxels_is():
+    region = dict(report_table()["regions"][0])
+    assert parse_report(report_text(regions=[region]), "r").regions[0].point_ras == (10.0, 5.0, 2.0)
+    region["point_ras_mm"] = [11.0, 7.0, 3.0]
+    assert parse_report(report_text(regions=[region]), "r").regions[0].point_ras == (11.0, 7.0, 3.0)

@@ -280,8 +280,13 @@ def test_what_cannot_be_added_is_said(desk, tmp_path):
     with pytest.raises(InputError, match="segment 'scar': is not among the labels of the model"):
         desk.review.add_to_training_set(tmp_path / "set", "case-001")
     segmentation.GetSegmentation().RemoveSegment("scar")
-    segmentation.SetAttribute("DyCON.Channels", "2")
-    with pytest.raises(InputError, match="takes 2 volumes per case"):
+    segmentation.SetAttribute("DyCON.Channels", '["T1", "T2"]')
+    other = add_volume(np.ones(SIZE, np.int16), "other", spacing=(2.0, 1.0, 1.0))
+    segmentation.AddNodeReferenceID("DyCON.OtherChannels", other.GetID())
+    with pytest.raises(InputError, match="'other' lies on another grid than 'scan'; resample it"):
+        desk.review.add_to_training_set(tmp_path / "set", "case-001")
+    desk.scene.RemoveNode(other)
+    with pytest.raises(InputError, match="takes T1, T2, and not all of them are in the scene"):
         desk.review.add_to_training_set(tmp_path / "set", "case-001")
     desk.scene.RemoveNode(scan)
     with pytest.raises(InputError, match="not in the scene any more"):

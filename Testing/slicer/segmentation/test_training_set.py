@@ -5,17 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from DyCONSegmentationLib.training_set import add_case, label_values, next_name
+from DyCONSegmentationLib.training_manifest import channel_order
+from DyCONSegmentationLib.training_set import NewCase, add_case, label_values, next_name
 
 from dycon_engine.errors import DyconError, InputError
+
+OWN = {"left atrium": 3, "wall": 1}
 
 
 def write(text):
     return lambda path: path.write_text(text)
 
 
-def add(folder, name, image="image", label="label"):
-    return add_case(folder, name, write_image=write(image), write_label=write(label))
+def case(*images, channels=("image",), label=None):
+    writers = images or (write("image"),)
+    colors = {"left atrium": (200, 30, 60)}
+    return NewCase(channels, OWN, colors, writers, label or write("label"))
+
+
+def two(first="T1", second="FLAIR", **changes):
+    return case(write(first), write(second), channels=("T1", "FLAIR"), **changes)
+
+
+def add(folder, name, new=None):
+    return add_case(folder, name, new or case())
 
 
 def files(folder):
@@ -23,8 +36,9 @@ def files(folder):
 
 
 def test_a_case_becomes_an_image_and_a_label_of_one_name(tmp_path):
-    image, label = add(tmp_path / "new" / "set", "case-001")
-    assert (image.read_text(), label.read_text()) == ("image", "label")
+    label = add(tmp_path / "new" / "set", "case-001")
+    assert label.read_text() == "label"
+    assert (tmp_path / "new/set/images/case-001.nrrd").read_text() == "image"
     assert files(tmp_path) == ["new/set/images/case-001.nrrd", "new/set/labels/case-001.nrrd"]
 
 
@@ -51,7 +65,7 @@ def test_a_case_that_somebody_adds_meanwhile_is_not_replaced(tmp_path):
         (tmp_path / "images" / "case-001.nrrd").write_text("precious")
 
     with pytest.raises(InputError, match="already"):
-        add_case(tmp_path, "case-001", write_image=slow, write_label=write("label"))
+        add(tmp_path, "case-001", case(slow))
     assert files(tmp_path) == ["images/case-001.nrrd"]
     assert (tmp_path / "images" / "case-001.nrrd").read_text() == "precious"
 
@@ -78,7 +92,7 @@ def test_a_failure_leaves_nothing(tmp_path, error):
         raise error
 
     with pytest.raises(DyconError, match=r"disk full|no export"):
-        add_case(tmp_path, "case-001", write_image=fail, write_label=write("label"))
+        add(tmp_path, "case-001", case(fail))
     assert files(tmp_path) == []
 
 
@@ -90,9 +104,6 @@ def test_the_engine_finds_the_case_as_labeled(tmp_path):
     data = find_cases(tmp_path, DataConfig())
     assert (data.layout, data.problems) == ("pairs", ())
     assert [(case.name, case.label is not None) for case in data.cases] == [("case-001", True)]
-
-
-OWN = {"left atrium": 3, "wall": 1}
 
 
 def manifest(folder, text):
@@ -128,3 +139,101 @@ def test_the_training_module_finds_the_case_beside_its_manifest(tmp_path, monkey
     assert opened.unlisted == ("case-001",)
     assert opened.content.rows[0].label is not None
     assert opened.named_by_files == ()
+
+
+def engine_case(folder):
+    from dycon_engine.config import DataConfig
+    from dycon_engine.data.layouts import find_cases
+
+    data = find_cases(folder, DataConfig())
+    assert data.problems == ()
+    return data
+
+
+def test_a_case_of_two_channels_gets_two_images_and_its_entry(tmp_path):
+    add(tmp_path, "case-001", two())
+    add(tmp_path, next_name(tmp_path), two("T1 b", "FLAIR b"))
+    assert files(tmp_path) == [
+        *("images/case-001-ch2.nrrd", "images/case-001.nrrd"),
+        *("images/case-002-ch2.nrrd", "images/case-002.nrrd"),
+        *("labels/case-001.nrrd", "labels/case-002.nrrd", "manifest.toml"),
+    ]
+    data = engine_case(tmp_path)
+    assert data.channels == ("T1", "FLAIR")
+    assert [label.name for label in data.labels] == ["background", "wall", "left atrium"]
+    assert [label.color for label in data.labels][2] == (200, 30, 60)
+    assert [[path.read_text() for path in each.images] for each in data.cases] == [
+        ["T1", "FLAIR"],
+        ["T1 b", "FLAIR b"],
+    ]
+    assert [each.role for each in data.cases] == ["labeled", "labeled"]
+
+
+@pytest.mark.parametrize("name", ["case-001.nrrd", "case-001-ch2.nii.gz"])
+def test_a_file_of_another_case_is_never_replaced_by_a_channel(tmp_path, name):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / name).write_text("precious")
+    with pytest.raises(InputError, match="is in this data set already"):
+        add(tmp_path, "case-001", two())
+    assert files(tmp_path) == [f"images/{name}"]
+
+
+def test_a_manifest_keeps_every_word_it_has(tmp_path):
+    old = '# mine\nchannels = ["T1", "FLAIR"]\n\n[[case]]\nname = "a"\nimages = ["x", "y"]\n'
+    manifest(tmp_path, old)
+    add(tmp_path, "case-001", two())
+    text = (tmp_path / "manifest.toml").read_text()
+    assert text.startswith(old)
+    assert [each.name for each in engine_case(tmp_path).cases] == ["a", "case-001"]
+
+
+def test_where_the_manifest_cannot_be_extended_nothing_is_left(tmp_path):
+    old = 'case = [{name = "a", images = ["x", "y"]}]\n'
+    manifest(tmp_path, old)
+    with pytest.raises(InputError, match="cannot be extended"):
+        add(tmp_path, "case-001", two())
+    assert files(tmp_path) == ["manifest.toml"]
+    assert (tmp_path / "manifest.toml").read_text() == old
+
+
+def test_channels_go_where_the_data_set_has_them(tmp_path):
+    assert channel_order(tmp_path / "absent", ("T1", "FLAIR")) == (0, 1)
+    manifest(tmp_path, 'channels = ["flair", "t1"]\n')
+    assert channel_order(tmp_path, ("T1", "FLAIR")) == (1, 0)
+    assert channel_order(tmp_path, ("channel 0", "channel 1")) == (0, 1)
+    with pytest.raises(InputError, match="channels are flair, t1, those of the model T1, T2"):
+        channel_order(tmp_path, ("T1", "T2"))
+    with pytest.raises(InputError, match=r"2 volumes \(flair, t1\), those of the model 1 volume"):
+        channel_order(tmp_path, ("T1",))
+
+
+def test_a_data_set_of_single_volumes_takes_no_case_of_two(tmp_path):
+    add(tmp_path, "case-001")
+    with pytest.raises(InputError, match="its cases have 1 volume, those of the model 2 volumes"):
+        channel_order(tmp_path, ("T1", "FLAIR"))
+    manifest(tmp_path, '[[case]]\nname = "a"\nimage = "x"\n')
+    with pytest.raises(InputError, match="its cases have 1 volume"):
+        channel_order(tmp_path, ("T1", "FLAIR"))
+
+
+def test_the_training_module_reads_a_case_of_two_channels_as_one(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).resolve().parents[3] / "DyCONTraining")
+    folder = pytest.importorskip("DyCONTrainingLib.folder")
+    add(tmp_path, "case-001", two())
+    opened = folder.open_folder(tmp_path)
+    assert (opened.unlisted, opened.content.channels) == ((), ("T1", "FLAIR"))
+    [row] = opened.content.rows
+    assert [image.path for image in row.images] == [
+        "images/case-001.nrrd",
+        "images/case-001-ch2.nrrd",
+    ]
+    assert [(each.name, each.value) for each in opened.content.classes] == [
+        ("wall", 1),
+        ("left atrium", 3),
+    ]
+    add(tmp_path, "case-002", two())  # while the data set is open there: saving it forgets the case
+    text = (tmp_path / "manifest.toml").read_text()
+    manifest(tmp_path, text[: text.rindex("[[case]]")])
+    again = folder.open_folder(tmp_path)
+    assert again.unlisted == ("case-002",)
+    assert [len(each.images) for each in again.content.rows] == [2, 2]
