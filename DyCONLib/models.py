@@ -14,12 +14,13 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from dycon_engine.errors import DamagedFileError, DyconError, InputError
 from dycon_engine.jobs.files import atomic_write, sha256_of
+from DyCONLib.evidence import Evidence, largest_seen_mm, read_evidence
 
 SUFFIX = ".dycon"
 # limits and marks are those of dycon_engine.package, which needs PyTorch; a test compares them
@@ -85,6 +86,8 @@ class Model:
         ece: Expected calibration error after calibration.
         notice: Intended use.
         raw: The whole description.
+        evidence: What was measured beyond the figures above.
+        largest_seen_mm: Largest field of view of the training scans (x, y, z).
     """
 
     path: Path
@@ -101,6 +104,8 @@ class Model:
     ece: float | None
     notice: str
     raw: Mapping[str, Any]
+    evidence: Evidence = field(default_factory=Evidence)
+    largest_seen_mm: tuple[float, float, float] | None = None
 
 
 class Broken(NamedTuple):
@@ -266,7 +271,16 @@ def _model(path: Path, raw: Mapping[str, Any]) -> Model:
         ece=_share(_of(raw["calibration"], dict).get("ece_after")),
         notice=_text(raw["notice"]),
         raw=raw,
+        evidence=_evidence(raw),
+        largest_seen_mm=largest_seen_mm(raw),
     )
+
+
+def _evidence(raw: Mapping[str, Any]) -> Evidence:
+    evidence = read_evidence(raw)
+    for text in (*evidence.limits, evidence.page):
+        _text(text)
+    return evidence
 
 
 def _labels(raw: Mapping[str, Any]) -> tuple[ModelLabel, ...]:

@@ -54,13 +54,14 @@ class ResultSection:
             "currentCellChanged(int,int,int,int)", lambda *_cells: self._show_reason()
         )
         ui.exportCancelButton.connect("clicked()", writing.cancel)
+        ui.regionButton.connect("clicked()", self._on_region)
         self._add_export_menu()
 
     def refresh(self) -> None:
         """Show the session."""
         result = self._session.result
         self._ui.resultSection.visible = result is not None
-        self._show_banner(texts.banner(result.report) if result else texts.NO_BANNER)
+        self._show_banner(result)
         if result is None:
             return
         self._show_results(result)
@@ -87,12 +88,22 @@ class ResultSection:
         label.text = texts.reason_text(result.report.volumes, row) if result is not None else ""
         label.visible = bool(label.text)
 
-    def _show_banner(self, banner: texts.Banner) -> None:
+    def _show_banner(self, result: Result | None) -> None:
         label = self._ui.bannerLabel
+        banner = texts.banner(result.report) if result is not None else texts.NO_BANNER
+        helps = bool(banner.kind) and self._session.needs_region
+        if helps:
+            banner = texts.with_advice(banner)
+        self._ui.regionButton.visible = helps
         label.visible = bool(banner.kind)
         if label.text != banner.text:
             label.text = banner.text
             label.styleSheet = STYLES.get(banner.kind, "")
+
+    def _on_region(self) -> None:
+        self._attempt(self._session.propose_region)
+        self._ui.segmentSection.collapsed = False
+        self._ui.advancedBox.collapsed = False
 
     def _show_results(self, result: Result) -> None:
         selector, results = self._ui.resultSelector, self._session.results

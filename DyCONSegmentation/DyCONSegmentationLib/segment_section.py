@@ -62,6 +62,7 @@ class SegmentSection:
         ui.cancelButton.connect("clicked()", session.run.cancel)
         ui.sampleButton.connect("clicked()", lambda: attempt(session.load_sample))
         ui.copyLogButton.connect("clicked()", self._on_copy)
+        ui.pageButton.connect("clicked()", self._on_page)
         self._add_model_menu()
 
     def refresh(self) -> None:
@@ -83,6 +84,14 @@ class SegmentSection:
         selector.enabled = bool(models)
         selector.blockSignals(blocked)
         self._ui.cardLabel.text = texts.card_html(model) if model else texts.NO_MODEL
+        title = texts.evidence_title(model) if model else ""
+        self._ui.evidenceBox.visible = bool(title)
+        if model and title:
+            self._ui.evidenceBox.title = title
+            self._ui.evidenceLabel.text = texts.evidence_html(model)
+            address = texts.page_address(model)
+            self._ui.pageButton.visible = bool(address)
+            self._ui.pageButton.toolTip = f"Opens {address} in the web browser"
 
     def _show_volumes(self) -> None:
         model, volumes = self._session.model, self._session.volumes
@@ -168,6 +177,11 @@ class SegmentSection:
 
     def _on_copy(self) -> None:
         qt.QApplication.clipboard().setText(self._session.run.log)
+
+    def _on_page(self) -> None:
+        model = self._session.model
+        if model is not None:
+            qt.QDesktopServices.openUrl(qt.QUrl(texts.page_address(model)))
 
     def _add_model_menu(self) -> None:
         self._menu = qt.QMenu(self._ui.modelMenuButton)

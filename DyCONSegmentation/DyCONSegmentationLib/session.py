@@ -17,7 +17,7 @@ import slicer
 from dycon_engine.errors import InputError
 from DyCONLib.models import Broken, Model, find_models, import_model
 from DyCONLib.signal import Signal
-from DyCONSegmentationLib import editing, orders, showing
+from DyCONSegmentationLib import editing, orders, region, showing
 from DyCONSegmentationLib.channels import preselect
 from DyCONSegmentationLib.logic import SegmentationLogic
 from DyCONSegmentationLib.parameters import (
@@ -112,6 +112,7 @@ class Session:
 
     def scene_changed(self) -> None:
         """Say that nodes came, went or were replaced."""
+        editing.leave_lost_mask()
         self.preselect()
         self.changed.emit()
 
@@ -225,6 +226,31 @@ class Session:
         newest_first = reversed(self.results)
         nodes = sorted(newest_first, key=lambda node: node.GetID() != chosen)
         return next(filter(None, map(find_result, nodes)), None)
+
+    @property
+    def made_by(self) -> Model | None:
+        """The model that made the result at hand; None where it is gone."""
+        name = self.result.model if self.result is not None else ""
+        return next((model for model in self.models if model.name == name), None)
+
+    @property
+    def needs_region(self) -> bool:
+        """Whether the scan of the result at hand is so large that a region would help."""
+        result = self.result
+        return result is not None and region.is_needed(result.report, result.volume, self.made_by)
+
+    def propose_region(self) -> None:
+        """Choose the scan and the model of the result at hand again, with a region to be moved."""
+        result, model = self.result, self.made_by
+        if result is None or result.volume is None or model is None:
+            return
+        roi = slicer.mrmlScene.GetNodeByID(self.parameters.roi or "")
+        if roi is None:
+            showing.fit()
+            roi = region.propose(result.volume, model)
+        self.choose(model=model.path.name)
+        volumes = tuple(volume.GetID() if volume else "" for volume in result.volumes)
+        self.choose(volumes=volumes, roi=roi.GetID())
 
     def show_result(self, node_id: str) -> None:
         """Make another result the one at hand and show it; a mask of Segment Editor is left."""

@@ -11,9 +11,10 @@ from DyCONSegmentationLib.parameters import Parameters
 from DyCONSegmentationLib.results import Result
 
 TITLE = "Uncertainty"
-LEGEND_SIZE = (0.06, 0.3)  # of the view, width and height
-LEGEND_PLACE = (0.97, 0.08)
-TITLE_POINTS, LABEL_POINTS = 11, 10
+LEGEND_SIZE = (0.04, 0.2)  # of the view, width and height
+LEGEND_PLACE = (0.98, 0.05)
+LEGEND_POINTS = 8  # does not shrink with the view, so it is small, ...
+LEGEND_LABELS = 3  # ... and there are no more than fit beside a short bar: 0, 0.5, 1
 OUTLINE_PIXELS = 2
 
 
@@ -35,7 +36,13 @@ def show(result: Result, chosen: Parameters) -> None:
     )
     _style_legend(result.uncertainty)
     _outline(result.segmentation, filled=False)
-    if elsewhere and slicer.app.layoutManager() is not None:
+    if elsewhere:
+        fit()
+
+
+def fit() -> None:
+    """Show the whole scan in all slice views; without a main window there are none."""
+    if slicer.app.layoutManager() is not None:
         slicer.util.resetSliceViews()
 
 
@@ -54,9 +61,10 @@ def _style_legend(uncertainty: Any) -> None:
     legend.SetTitleText(TITLE)
     legend.SetSize(*LEGEND_SIZE)
     legend.SetPosition(*LEGEND_PLACE)
-    legend.GetTitleTextProperty().SetFontSize(TITLE_POINTS)
-    legend.GetLabelTextProperty().SetFontSize(LABEL_POINTS)
-    legend.GetLabelTextProperty().SetFontFamilyToArial()
+    legend.SetNumberOfLabels(LEGEND_LABELS)
+    for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+        text.SetFontSize(LEGEND_POINTS)
+        text.SetFontFamilyToArial()
 
 
 def _outline(segmentation: Any, *, filled: bool) -> None:

@@ -27,6 +27,10 @@ STEPS = {
     "measuring": "Measuring volumes and uncertainty",
     "writing": "Writing the result",
 }
+REGION_ADVICE = "What helps: draw a region of interest around the organ, then segment again."
+MOST_LIMITS = 5  # the worst ones; all of them are on the model's page
+HOMEPAGE = "https://github.com/SlicerDyCON/SlicerDyCON"
+_PAGE = re.compile(r"docs/[\w./-]+\.md")  # of our own repository
 _VERSION = re.compile(r"[<>=!~ ]")
 EMPTY = "empty-result"
 UNKNOWN_RANGE = "range-unknown"
@@ -116,11 +120,17 @@ def card_html(model: Model) -> str:
     names = ", ".join(segment.name for segment in model.segments)
     kind = f" in {model.modality}" if model.modality else ""
     lines = [f"<b>{html.escape(names)}</b>{html.escape(kind)}", *_training_lines(model)]
-    if model.ece is not None:
-        lines.append(f"Calibrated: probabilities are off by {100 * model.ece:.1f} % on average")
-    else:
-        lines.append("Not calibrated: take the uncertainty as relative only")
+    lines.append(_calibration_line(model))
     return "<br>".join(lines)
+
+
+def _calibration_line(model: Model) -> str:
+    if model.ece is None:
+        return "Not calibrated: take the uncertainty as relative only"
+    trust = model.evidence.trust
+    where = f"within {trust.band_mm:g} mm of the edge " if trust is not None else ""
+    error = trust.ece_near if trust is not None else model.ece
+    return f"Calibrated: {where}probabilities are off by {100 * error:.1f} % on average"
 
 
 def _training_lines(model: Model) -> Iterator[str]:
@@ -132,6 +142,46 @@ def _training_lines(model: Model) -> Iterator[str]:
         yield f"Dice {model.dice:.3f}{count}"
     else:
         yield "Dice not measured"
+
+
+def evidence_title(model: Model) -> str:
+    """Return the header of what was measured; '' where the model says nothing of it."""
+    evidence = model.evidence
+    count = len(evidence.limits)
+    limits = f" and {count} known limit{'s' * (count > 1)}" if count else ""
+    return f"Evidence{limits}" if limits or evidence.dice or evidence.trust else ""
+
+
+def evidence_html(model: Model) -> str:
+    """Return what was measured in a few lines of HTML, every figure as the model says it."""
+    evidence, lines = model.evidence, []
+    if evidence.dice:
+        count = len(evidence.dice)
+        spread = f"Dice {min(evidence.dice):.3f} to {max(evidence.dice):.3f}"
+        lines.append(f"{count} validation scan{'s' * (count > 1)}: {spread}")
+    if evidence.hd95_mm:
+        far = f"{min(evidence.hd95_mm):.1f} to {max(evidence.hd95_mm):.1f} mm"
+        lines.append(f"95 % of the edge lies within {far}")
+    if evidence.trust is not None:
+        trust = evidence.trust
+        lines.append(
+            f"The {trust.captured_in:.0%} most uncertain voxels hold {trust.errors_captured:.0%} "
+            "of the wrong ones"
+        )
+    if evidence.limits:
+        shown = evidence.limits[:MOST_LIMITS]
+        lines += ["<br><b>Known limits</b>", *(f"&bull; {html.escape(each)}" for each in shown)]
+        if len(evidence.limits) > MOST_LIMITS:
+            lines.append(f"{len(evidence.limits) - MOST_LIMITS} more: see the model's page")
+    return "<br>".join(lines)
+
+
+def page_address(model: Model) -> str:
+    """Return where the model's page is; '' where the model names none that can be opened."""
+    page = model.evidence.page
+    if _PAGE.fullmatch(page) and ".." not in page:
+        return f"{HOMEPAGE}/blob/main/{page}"
+    return page if page.startswith("https://") else ""
 
 
 def setup_text(missing: Sequence[str]) -> str:
@@ -208,6 +258,11 @@ def banner(report: Report) -> Banner:
     if UNKNOWN_RANGE in messages:
         return Banner("note", _sentence(messages[UNKNOWN_RANGE]))
     return NO_BANNER
+
+
+def with_advice(found: Banner) -> Banner:
+    """Return a banner that also says that a region helps."""
+    return found._replace(text=f"{found.text} {REGION_ADVICE}")
 
 
 def _joined(messages: list[str]) -> str:

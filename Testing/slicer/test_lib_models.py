@@ -275,3 +275,34 @@ def test_reading_models_needs_neither_torch_nor_numpy_nor_much_memory(content, t
         cwd=ROOT,
         check=True,
     )
+
+
+def test_evidence_is_read_as_the_engine_writes_it(content, tmp_path):
+    from dycon_engine.package.evidence import CaseFigures, Evidence, Trust
+
+    written = Evidence(
+        limits=("fails on CT",),
+        page="docs/models/left-atrium.md",
+        cases=(CaseFigures(0.9, 2.5, 1.0), CaseFigures(0.8, None, None)),
+        trust=Trust(5.0, 0.02, 0.01, 0.86, 0.05),
+    )
+    path = tmp_path / "m.dycon"
+    path.write_bytes(changed(content, evidence=written.as_table()))
+    read = models.read_model(path).evidence
+    assert (read.dice, read.hd95_mm) == ((0.9, 0.8), (2.5,))
+    assert read.trust == (5.0, 0.01, 0.86, 0.05)
+    assert (read.limits, read.page) == (written.limits, written.page)
+    for broken in ({"cases": 3}, {"limits": ["a\u202eb"]}, {"trust": {"band_mm": 1}}):
+        path.write_bytes(changed(content, evidence=written.as_table() | broken))
+        with pytest.raises(InputError, match="not a usable DyCON model"):
+            models.read_model(path)
+
+
+def test_the_largest_field_of_view_is_that_of_the_training_scans(content, tmp_path):
+    path = tmp_path / "m.dycon"
+    path.write_bytes(content)
+    model = models.read_model(path)
+    sides = [high for _, high in model.raw["seen"]["size_mm"]]
+    assert model.largest_seen_mm == tuple(reversed(sides))
+    path.write_bytes(changed(content, seen=None))
+    assert models.read_model(path).largest_seen_mm is None

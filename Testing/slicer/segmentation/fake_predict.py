@@ -62,7 +62,8 @@ def segmented(options, reporter: Reporter, *, say: bool = True) -> None:
     if options.probabilities:
         likely = np.stack([1 - unsure, unsure])
         write_scalar(options.probabilities, likely, geometry, overwrite=False)
-    options.report.write_text(report_text(regions=json.loads(os.environ.get("REGIONS", "[]"))))
+    said = {name.lower(): json.loads(os.environ.get(name, "[]")) for name in ("REGIONS", "FLAGS")}
+    options.report.write_text(report_text(**said))
     if options.report_html:
         options.report_html.write_text("<html>the page</html>")
     labels = np.where(array > BRIGHT, VALUE, 0).astype(np.uint8)

@@ -48,6 +48,7 @@ def main() -> None:
     studio.sample()
     studio.many()
     studio.warning()
+    studio.region()
     if options.model and options.scan:
         studio.real(options.model, options.scan)
     found = host.failures()
@@ -96,6 +97,10 @@ class Studio:
         panel.setup.missing = []
         panel.refresh()
         self.panel("idle")
+        self.session.choose(model="DyCONLeftAtriumLGE.dycon")
+        self.ui.evidenceBox.collapsed = False
+        self.panel("evidence")
+        self.ui.evidenceBox.collapsed = True
 
     def sample(self) -> None:
         """The way of the tutorial: run, result, review, dark."""
@@ -141,6 +146,28 @@ class Studio:
         self.run(lambda: False, "")
         self.only("resultSection")
         self.panel("warning")
+
+    def region(self) -> None:
+        """A scan that shows much more than the training scans, and the box that helps."""
+        import slicer
+
+        self.open()
+        self.ui.sampleButton.click()
+        scan = self.session.volumes[0]
+        scan.SetName("Whole chest")
+        array = slicer.util.arrayFromVolume(scan)
+        around = [(n // 3, n // 3) for n in array.shape]
+        wide = np.pad(array, around, mode="reflect")
+        first = [-float(low) for low, _ in reversed(around)]
+        matrix = slicer.util.vtkMatrixFromArray(np.eye(4))
+        scan.GetIJKToRASMatrix(matrix)
+        scan.SetOrigin(*matrix.MultiplyPoint((*first, 1.0))[:3])
+        slicer.util.updateVolumeFromArray(scan, wide)
+        self.run(lambda: False, "")
+        self.ui.regionButton.click()
+        self.only("segmentSection")
+        self.panel("region")
+        self.views("views-region")
 
     def real(self, model: Path, scan: Path) -> None:
         """The slice views of a real scan."""

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 import pytest
 from DyCONSegmentationLib import texts
 from DyCONSegmentationLib.report import Region, StructureVolume, parse_report
 
+from DyCONLib.evidence import Evidence, Trust
+from DyCONLib.models import read_model
 from Testing.slicer.segmentation.contents import report_text
+
+ROOT = Path(__file__).resolve().parents[3]
+MODELS = ROOT / "DyCONSegmentation" / "Resources" / "Models"
+MEASURED = Evidence(
+    dice=(0.871, 0.941, 0.9),
+    hd95_mm=(2.0, 3.41),
+    trust=Trust(5.0, 0.0087, 0.86, 0.05),
+    limits=("240 mm <b>wide</b>: Dice 0.478", *(f"limit {n}" for n in range(2, 8))),
+    page="docs/models/left-atrium.md",
+)
 
 OUTSIDE = {"topic": "spacing", "message": "voxel size along z is 9 mm; training scans had 1 mm"}
 EMPTY = {"topic": "empty-result", "message": "the segmentation is empty"}
@@ -86,3 +101,56 @@ def test_what_is_left():
     assert texts.left_text(0, 0) == "No uncertain region was found."
     assert texts.left_text(3, 12) == "3 of 12 regions left to review"
     assert texts.left_text(0, 12) == "All 12 regions are reviewed."
+
+
+def model(package, evidence=MEASURED):
+    return dataclasses.replace(read_model(package), evidence=evidence)
+
+
+def test_the_evidence_is_the_models_own_words_and_figures(package):
+    measured = model(package)
+    assert texts.evidence_title(measured) == "Evidence and 7 known limits"
+    text = texts.evidence_html(measured)
+    for words in (
+        *("3 validation scans: Dice 0.871 to 0.941", "lies within 2.0 to 3.4 mm"),
+        "The 5% most uncertain voxels hold 86% of the wrong ones",
+        *("240 mm &lt;b&gt;wide&lt;/b&gt;: Dice 0.478", "limit 5", "2 more: see the model's page"),
+    ):
+        assert words in text
+    assert "limit 6" not in text
+    near = "Calibrated: within 5 mm of the edge probabilities are off by 0.9 % on average"
+    assert near in texts.card_html(measured)
+    few = model(package, dataclasses.replace(MEASURED, dice=(0.9,), limits=("one",), trust=None))
+    assert texts.evidence_title(few) == "Evidence and 1 known limit"
+    assert texts.evidence_html(few).startswith("1 validation scan: Dice 0.900 to 0.900")
+
+
+def test_a_model_that_says_nothing_of_it_has_no_evidence(package):
+    silent = read_model(package)
+    assert silent.evidence == Evidence()
+    assert texts.evidence_title(silent) == texts.evidence_html(silent) == ""
+    assert texts.page_address(silent) == ""
+
+
+@pytest.mark.parametrize(
+    ("page", "address"),
+    [
+        ("docs/models/left-atrium.md", f"{texts.HOMEPAGE}/blob/main/docs/models/left-atrium.md"),
+        ("https://example.org/model", "https://example.org/model"),
+        *(("file:///etc/passwd", ""), ("docs/../../x.md", ""), ("http://a", ""), ("", "")),
+    ],
+)
+def test_only_pages_of_ours_and_safe_addresses_can_be_opened(package, page, address):
+    assert texts.page_address(model(package, Evidence(page=page))) == address
+
+
+def test_what_the_shipped_model_says_of_itself_is_there():
+    shipped = read_model(MODELS / "DyCONLeftAtriumLGE.dycon")
+    measured = shipped.raw["evidence"]
+    text = texts.evidence_html(shipped)
+    worst = min(case["dice"] for case in measured["cases"])
+    assert f"{len(measured['cases'])} validation scans: Dice {worst:.3f}" in text
+    assert shipped.evidence.limits == tuple(measured["limits"])
+    assert texts.page_address(shipped).endswith(measured["page"])
+    assert (ROOT / measured["page"]).is_file()
+    assert texts.HOMEPAGE in (ROOT / "CMakeLists.txt").read_text()

@@ -163,6 +163,47 @@ def test_the_card_tells_what_a_model_is(desk):
         assert words in text
 
 
+def test_the_evidence_is_folded_below_the_card_and_leads_to_the_page(desk, monkeypatch):
+    import qt
+
+    ui = desk.open()
+    desk.session.choose(model="tiny.dycon")
+    assert not ui.evidenceBox.isVisibleTo(ui.segmentSection)  # it says nothing
+    desk.session.choose(model="DyCONLeftAtriumLGE.dycon")
+    assert ui.evidenceBox.isVisibleTo(ui.segmentSection)
+    assert ui.evidenceBox.collapsed
+    assert "known limits" in ui.evidenceBox.title
+    assert "validation scans: Dice" in ui.evidenceLabel.text
+    ui.evidenceBox.collapsed = False
+    assert desk.module.layout.minimumSize().width() <= WIDTH
+    opened = []
+    monkeypatch.setattr(qt.QDesktopServices, "openUrl", lambda url: opened.append(url.toString()))
+    ui.pageButton.click()
+    assert opened[0].endswith("/docs/models/left-atrium.md")
+    assert opened[0] in ui.pageButton.toolTip
+
+
+def test_a_scan_that_shows_too_much_leads_to_a_region_with_one_click(desk):
+    ui = desk.open("good", FLAGS=json.dumps([{"topic": "field-of-view", "message": "200 mm"}]))
+    scan = add_volume(np.full((40, 90, 80), 50, np.int16), "chest", spacing=(2.0, 2.0, 2.0))
+    desk.panel.enter()
+    ui.segmentButton.click()
+    wait_idle(desk)
+    assert "What helps: draw a region" in ui.bannerLabel.text
+    assert ui.regionButton.isVisibleTo(desk.module.parent)
+    desk.session.choose(model="DyCONPhantomHeart.dycon")
+    ui.regionButton.click()
+    roi = ui.roiSelector.currentNode()
+    assert roi.IsA("vtkMRMLMarkupsROINode")
+    assert roi.GetSize() == pytest.approx(desk.session.model.largest_seen_mm)
+    assert not ui.segmentSection.collapsed
+    assert not ui.advancedBox.collapsed
+    assert desk.session.model.name == "tiny"
+    assert desk.session.volumes == (scan,)
+    ui.regionButton.click()  # the same region, not a second one
+    assert desk.scene.GetNumberOfNodesByClass("vtkMRMLMarkupsROINode") == 1
+
+
 def test_missing_packages_show_one_explanation_and_one_button(desk, monkeypatch):
     from DyCONSegmentationLib import widget
 
@@ -525,6 +566,40 @@ def test_a_model_of_two_channels_gets_two_selectors(desk):
     assert len(desk.session.volumes) == 1
     desk.scene.RemoveNode(second)  # the hidden selector of the second channel lets go of it
     assert len(desk.session.volumes) == 1
+
+
+def test_a_corrected_case_of_two_channels_is_one_the_engine_accepts(desk, tmp_path):
+    import slicer
+
+    ui, folder = desk.open(), tmp_path / "set"
+    tiny_package.save(desk.models / "two.dycon", channels=2, name_patterns=("_0000", "_0001"))
+    desk.session.find_models()
+    kept = {}
+    for number in (1, 2):
+        scans = []
+        for channel in (1, 0):
+            noise = np.random.default_rng(10 * number + channel).integers(0, 200, (16, 18, 20))
+            scans.insert(0, add_volume(noise.astype(np.int16), f"pt{number}_000{channel}"))
+        desk.session.choose(model="two.dycon", volumes=tuple(scan.GetID() for scan in scans))
+        ui.segmentButton.click()
+        wait_idle(desk)
+        assert desk.session.result.volumes == tuple(scans)
+        desk.qt.dialogs.clear()
+        desk.qt.dialogs.answer(str(folder), f"case-00{number}")
+        ui.trainingButton.click()
+        assert told(desk)[-1].startswith("Name of the case")
+        for path, content in kept.items():  # what was there is as it was
+            assert path.read_bytes() == content
+        kept = {path: path.read_bytes() for path in folder.glob("*/*")}
+    line = [sys.executable, "-m", "dycon_engine.audit", "--data", folder, "--method", "supervised"]
+    audited = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert audited.returncode == 0, audited.stdout + audited.stderr
+    for channel in (0, 1):
+        name = "case-002.nrrd" if channel == 0 else "case-002-ch2.nrrd"
+        stored = slicer.util.loadVolume(str(folder / "images" / name))
+        given = desk.session.result.volumes[channel]
+        arrays = [slicer.util.arrayFromVolume(each) for each in (stored, given)]
+        assert np.array_equal(*arrays)
 
 
 def test_a_model_is_imported_from_the_menu_and_a_broken_one_is_refused(desk, package, tmp_path):
