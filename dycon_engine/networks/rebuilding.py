@@ -84,7 +84,7 @@ class _Recipes:
     def pack(self, tensor: Tensor) -> Tensor | _Saved:
         recipe = self.find(tensor)
         if recipe is None:
-            return tensor
+            return tensor.detach()  # a result that holds its own graph is never freed
         recipe.uses += 1
         return _Saved(recipe, tensor.shape, tensor.stride())
 

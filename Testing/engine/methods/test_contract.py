@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import json
 import os
 from pathlib import Path
@@ -45,6 +46,20 @@ def test_terms_are_finite_scalars_and_the_batch_is_untouched(name: str, classes:
     assert not any(torch.as_tensor(v).requires_grad for v in method.diagnostics.values())
     for field in dataclasses.fields(Batch):
         assert torch.equal(getattr(batch, field.name), getattr(before, field.name))
+
+
+@every_method
+def test_a_step_leaves_no_tensor_behind(name: str) -> None:
+    method = tiny_method(name)
+    optimizer = optimizer_of(method)
+
+    def tensors_after_a_step(seed: int) -> int:
+        take_step(method, optimizer, tiny_batch(seed=seed), HALF)
+        gc.collect()
+        return sum(type(each) is torch.Tensor for each in gc.get_objects())
+
+    first, second, third = map(tensors_after_a_step, range(3))
+    assert second == third, f"{third - second} more tensors a step; after the first {first}"
 
 
 @every_method
