@@ -12,6 +12,7 @@ import pytest
 
 from dycon_engine.data.formats.readers import read_header, read_image, read_label
 from dycon_engine.data.formats.writers import write_scalar
+from dycon_engine.inference import job
 from dycon_engine.inference.uncertainty import KINDS
 from dycon_engine.jobs import progress
 from dycon_engine.jobs.events import (
@@ -154,6 +155,36 @@ def test_one_bad_case_does_not_stop_the_rest(predict, tmp_path):
     assert "1 of 3 cases failed: b" in err
     assert [event.case for event in events if isinstance(event, CaseDone) and event.error] == ["b"]
     assert isinstance(events[-1], Failed)
+
+
+def test_a_fault_of_ours_in_one_case_does_not_stop_the_rest_either(predict, tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        write(tmp_path / "scans" / f"{name}.nii.gz")
+    of_one = job.read_case_image
+
+    def read(case, config):
+        if case.name == "a":
+            raise ZeroDivisionError("oops")
+        return of_one(case, config)
+
+    monkeypatch.setattr(job, "read_case_image", read)
+    code, events, err = predict("--input", tmp_path / "scans", "--output", tmp_path / "out")
+    assert code == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.nii.gz"]
+    assert "case 'a': unexpected ZeroDivisionError: oops" in err
+    assert "1 of 2 cases failed: a" in events[-1].message
+
+
+def test_an_output_of_no_format_or_in_no_folder_is_refused_before_the_work(predict, tmp_path):
+    scan = write(tmp_path / "scan.nii.gz")
+    code, _, err = predict("--input", scan, "--output", tmp_path / "mask.png")
+    assert (code, (tmp_path / "mask.png").exists()) == (2, False)
+    assert "mask.png': unknown format; use one of" in err
+    (tmp_path / "file").write_text("")
+    code, events, err = predict("--input", scan, "--output", tmp_path / "file" / "mask.nii.gz")
+    assert (code, isinstance(events[-1], Failed)) == (2, True)
+    assert "file/mask.nii.gz': cannot be written" in err
+    assert not any(isinstance(event, Stage) for event in events)
 
 
 def test_a_list_is_relative_to_itself(predict, tmp_path):

@@ -106,6 +106,20 @@ def test_a_broken_case_is_named_and_the_rest_is_ranked(package, data, tmp_path, 
     assert (tmp_path / "o.csv").read_text().count("\n") == 3
 
 
+def test_a_scan_of_air_alone_and_one_of_other_channels_do_not_stop_the_rest(
+    package, data, tmp_path, capsys
+):
+    image = tiny_package.scan(1, size=(8, 12, 10))
+    air = np.full((8, 12, 10), 5.0, dtype=np.float32)
+    write_scalar(data / "images/air.nii.gz", air, image.geometry, overwrite=False)
+    both = np.concatenate([image.array, image.array])
+    write_scalar(data / "images/two.nii.gz", both, image.geometry, overwrite=False)
+    assert run(package, data, tmp_path / "next.csv") == 1
+    assert "case 'two': the scan has 2 channels, the model expects 1" in capsys.readouterr().err
+    with (tmp_path / "next.csv").open() as file:
+        assert {row["name"] for row in csv.DictReader(file)} == {"s1", "s2", "s3", "air"}
+
+
 @pytest.mark.parametrize("name", ["there.csv", "o.xlsx"])
 def test_output_is_checked_before_the_work(package, data, tmp_path, capsys, name):
     (tmp_path / "there.csv").write_text("mine")

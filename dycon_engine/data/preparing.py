@@ -50,6 +50,8 @@ def prepare(kind: str, source: Path, target: Path, reporter: Reporter) -> dict[s
         DyconError: Cases failed; each was said, the others are written.
     """
     find = DOWNLOADS[known(kind, DOWNLOADS, "data set")]
+    if not source.is_dir():
+        raise InputError(f"'{source}': there is no such folder; check the path of the download")
     cases = sorted(find(source))
     if not cases:
         raise InputError(f"'{source}': no case of {kind} found; expected {EXPECTED[kind]}")

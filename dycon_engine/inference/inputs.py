@@ -10,6 +10,7 @@ from typing import NamedTuple
 from dycon_engine.data.cases import Case
 from dycon_engine.data.formats.readers import image_stem, is_readable_image
 from dycon_engine.errors import InputError
+from dycon_engine.jobs.files import require_place
 
 LIST_SUFFIX = ".txt"
 DEFAULT_SUFFIX = ".nii.gz"
@@ -75,10 +76,18 @@ def targets(case: Case, asked: Targets, *, many: bool) -> Targets:
         asked: `labels` is a file, or a folder where `many` or where it has no known ending; the
             others are files, or folders where `many`.
         many: Whether a folder or list is segmented.
+
+    Raises:
+        InputError: `labels` of one scan has an ending of no format.
     """
     output, suffix = asked.labels, _suffix(case.images[0])
     if not many and output.name.lower().endswith(WRITABLE) and not output.is_dir():
         return asked
+    if not many and output.suffix and not output.is_dir():
+        raise InputError(
+            f"output '{output}': unknown format; use one of {', '.join(WRITABLE)}, or a folder "
+            "that is there or whose name has no ending"
+        )
     return Targets(
         output / f"{case.name}{suffix}",
         _named(asked.uncertainty, f"{case.name}_uncertainty{suffix}", many=many),
@@ -105,6 +114,7 @@ def check_targets(case: Case, where: Targets, *, overwrite: bool) -> None:
         is_scan = path not in (where.report, where.report_html)
         if is_scan and not path.name.lower().endswith(WRITABLE):
             raise InputError(f"output '{path}': unknown format; use one of {', '.join(WRITABLE)}")
+        require_place(path)
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError(f"case '{case.name}': two outputs have the same name; choose others")
 

@@ -89,7 +89,17 @@ class Predictor:
         check_fits(needed, available_bytes(), what)
 
     def prepare(self, image: Volume) -> Prepared:
-        """Return `image` (C, D, H, W) as the network sees it."""
+        """Return `image` (C, D, H, W) as the network sees it.
+
+        Raises:
+            InputError: The number of channels is not the package's.
+        """
+        channels = self.package.info.channels
+        if image.array.shape[0] != len(channels):
+            raise InputError(
+                f"the scan has {image.array.shape[0]} channels, the model expects "
+                f"{len(channels)}: {', '.join(channels)}; name one file per channel"
+            )
         straight = self._straightens(image.geometry)
         return self.package.info.preprocessing.prepare(image, straight=straight)
 
@@ -117,13 +127,8 @@ class Predictor:
         wishes = wishes or Wishes()
         self.check(wishes)
         info = self.package.info
-        if image.array.shape[0] != len(info.channels):
-            raise InputError(
-                f"the scan has {image.array.shape[0]} channels, the model expects "
-                f"{len(info.channels)}: {', '.join(info.channels)}; name one file per channel"
-            )
-        result = Result(info.classes, image.geometry, wishes)
         prepared = self.prepare(image)
+        result = Result(info.classes, image.geometry, wishes)
         result.exclude(prepared.blank_source)
         flags = domain_flags(scan_facts(image, prepared), info.seen)
         passes = self._passes(wishes)

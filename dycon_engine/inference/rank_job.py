@@ -20,8 +20,8 @@ from dycon_engine.inference.progress import READING, CaseProgress
 from dycon_engine.inference.ranking import Impression, Ranked, impression, rank
 from dycon_engine.inference.sliding_window import SEGMENTING
 from dycon_engine.jobs.events import CaseDone, Saved
-from dycon_engine.jobs.files import write_bytes, write_json, write_text
-from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.jobs.files import make_folder, require_place, write_bytes, write_json, write_text
+from dycon_engine.jobs.reporter import Reporter, unforeseen
 from dycon_engine.networks.devices import choose_device, device_name
 from dycon_engine.package import load_package
 
@@ -93,10 +93,11 @@ def _impressions(
             reporter.emit(CaseDone(case=case.name))
         except CancelledError:
             raise
-        except DyconError as error:
+        except Exception as error:  # noqa: BLE001 - one scan never stops those after it
+            text = str(error) if isinstance(error, DyconError) else unforeseen(error, reporter)
             failed.append(case.name)
-            reporter.emit(CaseDone(case=case.name, error=str(error)))
-            reporter.tell(f"DyCON: case '{case.name}': {error}")
+            reporter.emit(CaseDone(case=case.name, error=text))
+            reporter.tell(f"DyCON: case '{case.name}': {text}")
     return impressions, failed
 
 
@@ -110,6 +111,7 @@ def _files(request: RankRequest) -> tuple[Path, ...]:
     for path in files:
         if path.exists() and not request.overwrite:
             raise InputError(f"output '{path}': already there; choose another or --overwrite")
+        require_place(path)
     if request.thumbnails is not None:
         _make_room(request.thumbnails, overwrite=request.overwrite)
     return files
@@ -122,7 +124,7 @@ def _make_room(folder: Path, *, overwrite: bool) -> None:
     old = sorted(folder.glob("[0-9][0-9][0-9]*.png"))
     if old and not overwrite:
         raise InputError(f"thumbnails '{old[0]}': already there; choose another or --overwrite")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for path in old:
         path.unlink()
 

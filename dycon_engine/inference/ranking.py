@@ -195,15 +195,19 @@ def _reason(item: Impression, *, tied: bool) -> str:
 
 
 def _distance(item: Impression, chosen: Sequence[Impression]) -> float:
-    """Return the cosine distance to the nearest of `chosen`, 0 where there is none."""
+    """Return the cosine distance to the nearest of `chosen`, 0 where there is none.
+
+    A scan of air alone, of which the network saw nothing, is as far from all as can be.
+    """
     if not chosen:
         return 0.0
-    return min(1.0 - float(item.descriptor @ other.descriptor) for other in chosen)
+    seen = [other.descriptor for other in chosen if other.descriptor.size == item.descriptor.size]
+    return min((1.0 - float(item.descriptor @ other) for other in seen), default=1.0)
 
 
 def _unit(pooled: Sequence[Tensor]) -> NDArray[np.float64]:
     if not pooled:
-        return np.zeros(1)
+        return np.zeros(0)
     total = torch.stack(list(pooled)).sum(0).double().numpy()
     length = float(np.linalg.norm(total))
     return np.asarray(total / length if length > 0 else total)

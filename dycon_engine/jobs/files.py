@@ -70,6 +70,21 @@ def make_folder(path: Path) -> None:
         ) from error
 
 
+def require_place(path: Path) -> None:
+    """Check, before long work, that `path` can be written or its folder be made; makes nothing.
+
+    Raises:
+        InputError: Its nearest folder that is there is a file or may not be written to.
+    """
+    there = next(p for p in (path, *path.absolute().parents) if p.exists())
+    folder = there.parent if there == path and there.is_file() else there
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise InputError(
+            f"'{path}': cannot be written, '{folder}' is no folder that may be written to; choose "
+            "another place"
+        )
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 through `atomic_write`."""
     atomic_write(path, lambda staged: _write_bytes(staged, text.encode("utf-8")))

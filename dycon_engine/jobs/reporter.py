@@ -251,10 +251,11 @@ def _outcome(
     except DyconError as error:
         return error.exit_code, Failed(message=str(error), exit_code=error.exit_code)
     except Exception as error:  # noqa: BLE001 - the one place where every failure ends
-        return 1, Failed(message=_unforeseen(error, reporter))
+        return 1, Failed(message=unforeseen(error, reporter))
 
 
-def _unforeseen(error: Exception, reporter: Reporter) -> str:
+def unforeseen(error: Exception, reporter: Reporter) -> str:
+    """Return one line on a failure that is a fault of ours; RUN/log.txt gets where it was."""
     frames = traceback.extract_tb(error.__traceback__)
     for frame in frames:  # file names only: a path may name a person
         reporter.log(f"  {Path(frame.filename).name}:{frame.lineno} in {frame.name}")

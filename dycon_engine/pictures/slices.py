@@ -151,8 +151,8 @@ def draw_scan(axis: Any, view: View, cut: Cut, scan: NDArray[Any] | None) -> Non
 
 
 def draw_outline(axis: Any, mask: NDArray[np.bool_], color: str, style: str = "solid") -> None:
-    """Draw the contour of `mask` (rows, columns), a slice."""
-    if mask.any() and not mask.all():
+    """Draw the contour of `mask` (rows, columns), a slice; a single row of voxels has none."""
+    if mask.any() and not mask.all() and min(mask.shape) > 1:
         axis.contour(mask, [0.5], colors=color, linestyles=style, linewidths=1.6)
 
 

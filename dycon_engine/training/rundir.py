@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from dycon_engine.data.splits import Split
 from dycon_engine.data.survey import Scan
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.events import StepDone, from_line
-from dycon_engine.jobs.files import write_json, write_text
+from dycon_engine.jobs.files import require_place, write_json, write_text
 from dycon_engine.jobs.lock import holder
 from dycon_engine.settings import Table, as_table, build
 
@@ -99,12 +98,7 @@ class RunDirectory:
             )
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"'{self.path}': is a file, expected a folder; choose another")
-        there = next(p for p in (self.path, *self.path.absolute().parents) if p.exists())
-        if not there.is_dir() or not os.access(there, os.W_OK):  # told before the data is read
-            raise InputError(
-                f"'{self.path}': cannot be written, '{there}' is no folder that may be written to; "
-                "choose another place"
-            )
+        require_place(self.path)  # told before the data is read
         self.require_role(resume=resume)
         if resume and not self.config.exists():
             raise InputError(

@@ -149,3 +149,12 @@ def test_the_nearest_voxel_stays_within_the_scan():
 def test_labels_without_a_color_get_the_next_of_the_palette():
     labels = (Label(0, "background"), Label(2, "a"), Label(5, "b", (1, 2, 255)), Label(7, "c"))
     assert label_colors(labels) == {2: "#56B4E9", 5: "#0102FF", 7: "#009E73"}
+
+
+def test_a_single_slice_is_drawn_too():
+    labels = np.zeros((1, 8, 8), dtype=np.uint8)
+    labels[0, 2:5, 3:6] = 1
+    geometry = Geometry.from_parts(labels.shape, (5.0, 1.0, 1.0))
+    scene = Scene(labels.astype(np.float32), labels, None, geometry, {1: "#E69F00"})
+    (picture,) = draw_places(scene, [((0, 3, 4), "The slice", True)])
+    assert np.asarray(Image.open(io.BytesIO(picture.png))).std() > 0
