@@ -165,8 +165,8 @@ def evidence_html(model: Model) -> str:
     if evidence.trust is not None:
         trust = evidence.trust
         lines.append(
-            f"The {trust.captured_in:.0%} most uncertain voxels hold {trust.errors_captured:.0%} "
-            "of the wrong ones"
+            f"The {100 * trust.captured_in:.0f} % most uncertain voxels hold "
+            f"{100 * trust.errors_captured:.0f} % of the wrong ones"
         )
     if evidence.limits:
         shown = evidence.limits[:MOST_LIMITS]

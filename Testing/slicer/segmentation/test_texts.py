@@ -113,7 +113,7 @@ def test_the_evidence_is_the_models_own_words_and_figures(package):
     text = texts.evidence_html(measured)
     for words in (
         *("3 validation scans: Dice 0.871 to 0.941", "lies within 2.0 to 3.4 mm"),
-        "The 5% most uncertain voxels hold 86% of the wrong ones",
+        "The 5 % most uncertain voxels hold 86 % of the wrong ones",
         *("240 mm &lt;b&gt;wide&lt;/b&gt;: Dice 0.478", "limit 5", "2 more: see the model's page"),
     ):
         assert words in text
