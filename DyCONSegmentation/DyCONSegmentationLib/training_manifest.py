@@ -5,6 +5,7 @@ It is the file that the training module writes and the engine reads; what is in 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import tomllib
@@ -96,9 +97,10 @@ def _channels(folder: Path) -> tuple[int, tuple[str, ...]]:
     """Return how many channels the cases of a data set have, 0 where none is there, and names."""
     path = folder / MANIFEST
     if not path.is_file():
-        images = folder / "images"
-        there = images.is_dir() and any(not each.name.startswith(".") for each in images.iterdir())
-        return (1 if there else 0), ()
+        with contextlib.suppress(OSError):  # one that cannot be read is told when it is written to
+            if any(not each.name.startswith(".") for each in (folder / "images").iterdir()):
+                return 1, ()
+        return 0, ()
     content = read_toml(path)
     named, cases = content.get("channels"), content.get("case")
     names = tuple(map(str, named)) if isinstance(named, list) else ()
