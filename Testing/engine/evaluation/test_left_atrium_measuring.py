@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from benchmarks.left_atrium import COARSE, FINE, SETTINGS, limits
+from benchmarks.left_atrium import COARSE, FINE, SETTINGS, SHIPPED, WIDE, limits, reproduce
 from benchmarks.left_atrium_changes import OUTSIDE, ROBUSTNESS, Scan
 from benchmarks.left_atrium_log import compact
 from benchmarks.left_atrium_measuring import _bins, grid_dice, pooled
+from benchmarks.left_atrium_surroundings import WIDTH_MM, Donor, surrounded
 from dycon_engine.config import resolve
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.volume import Volume
 from dycon_engine.evaluation.calibration import reliability_of
 from dycon_engine.methods import METHODS
+from dycon_engine.package import load_package
 from dycon_engine.settings import build
 
 GRID = Geometry.from_parts((40, 44, 48), (0.625, 0.625, 0.625), (10.0, -20.0, 30.0))
@@ -106,8 +110,30 @@ def test_a_step_done_twice_counts_once_and_means_are_over_blocks():
     assert found["summary"] == {"dice": 0.9, "steps": 240}
 
 
-@pytest.mark.parametrize("stage", [COARSE, FINE])
-def test_the_settings_of_both_stages_are_known(stage):
+@pytest.mark.parametrize("stage", [COARSE, FINE, WIDE])
+def test_the_settings_of_every_stage_are_known(stage):
     config = resolve("laptop", (), ("method.name=dycon", *SETTINGS, *stage))
     build(METHODS["dycon"].Config, config.method.settings)
-    assert config.data.labeled == 72
+    assert config.training.patch_size == (48, 80, 96)
+
+
+@pytest.mark.parametrize(
+    ("training", "stages"),
+    [({}, 1), ({"started_from": "a"}, 2), ({"started_from": "a", "wider_copies": 72}, 4)],
+)
+def test_the_card_names_a_command_for_every_stage(training, stages):
+    info = dataclasses.replace(load_package(SHIPPED).info, training=training)
+    assert len(reproduce(info).split(" && ")) == stages
+
+
+def test_a_scan_is_unchanged_in_the_middle_of_its_surroundings():
+    scan = ball()
+    image, label = scan.image.array[0], scan.label.array
+    donor = Donor(image, label == 0)
+    wide, wide_label = surrounded(image, label, [donor], 0.625, np.random.default_rng(0))
+    assert wide.shape == wide_label.shape
+    assert all(n >= WIDTH_MM[0] / 0.625 - 1 for n in wide.shape[1:])
+    assert wide_label.sum() == label.sum(), "an atrium was cut off or copied"
+    inside = wide[wide_label == 1]
+    assert abs(np.median(inside.astype(float) - image[label == 1])) <= 1
+    assert wide[wide_label == 0].std() > 3, "nothing is around it"
