@@ -7,8 +7,10 @@ four ways. There is no coverage guidance here; the scans' own headers have their
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,7 +165,8 @@ def fuzz(folder: Path, target: str, count: int) -> int:
             refusals.append(str(error))
         except Exception as error:
             raise AssertionError(f"mutant {number}: {error!r} of {content[:600]!r}") from error
-    assert [words for words in refusals if not words.isprintable()] == []
+    shown = [words.encode("utf-8", "replace").decode() for words in refusals]
+    assert [words for words in shown if not words.isprintable()] == []
     return len(refusals)
 
 
@@ -171,6 +174,24 @@ def fuzz(folder: Path, target: str, count: int) -> int:
 def test_mutants_are_read_or_refused_in_one_line(tmp_path, target):
     refused = fuzz(tmp_path, target, MUTANTS)
     assert target in ("events", "list") or refused > MUTANTS // 10, "the mutants hit nothing"
+
+
+def test_a_test_entry_without_image_is_refused(tmp_path):
+    write_pairs(tmp_path, 2, 1)
+    (tmp_path / "dataset.json").write_text(DECATHLON.replace('"images/pt01.nii.gz"', "{}"))
+    with pytest.raises(InputError, match=r"entry \{\} of test has no image"):
+        cases(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that other systems do not allow")
+def test_a_scan_whose_name_is_not_utf_8_has_its_place_in_the_split(tmp_path):
+    write_pairs(tmp_path, 3, 2)
+    image = tmp_path / "images" / "pt02.nii.gz"
+    image.rename(image.with_name(os.fsdecode(b"M\xfcller.nii.gz")))
+    settings = config.DataConfig(labeled=1, validation=0)
+    split = split_cases(find_cases(tmp_path, settings), settings)
+    assert os.fsdecode(b"M\xfcller") in split.unlabeled
+    assert Split.from_json(split.to_json()) == split
 
 
 @pytest.mark.slow

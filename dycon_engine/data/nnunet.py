@@ -79,19 +79,14 @@ def find_msd(root: Path) -> Dataset:
     card = _read_json(root)
     cases, problems, notes = [], [], []
     for entry in card.get("training", []):
-        if not isinstance(entry, Mapping) or "image" not in entry:
-            raise InputError(
-                f"'{root / 'dataset.json'}': entry {entry!r} of training has no image; expected "
-                "{image, label}"
-            )
-        image = _inside(root, entry["image"])
+        image = _image_of(root, entry, "training")
         label = _inside(root, entry["label"]) if entry.get("label") else None
         if label is not None and not is_there(label):
             notes.append(f"case '{image_stem(image)}': label '{label}' is missing; used unlabeled")
             label = None
         cases.append(Case(image_stem(image), (image,), label))
     for entry in card.get("test", []):
-        image = _inside(root, entry["image"] if isinstance(entry, Mapping) else entry)
+        image = _inside(root, entry) if isinstance(entry, str) else _image_of(root, entry, "test")
         cases.append(Case(image_stem(image), (image,)))
     names = [case.name for case in cases]
     problems += [
@@ -182,6 +177,20 @@ def _twice(folder: Path) -> list[str]:
                 f"'{folder.name}'; keep one"
             )
     return problems
+
+
+def _image_of(root: Path, entry: Any, part: str) -> Path:
+    """Return the image of an entry {image, label}.
+
+    Raises:
+        InputError: It has none.
+    """
+    if not isinstance(entry, Mapping) or "image" not in entry:
+        raise InputError(
+            f"'{root / 'dataset.json'}': entry {entry!r} of {part} has no image; expected "
+            "{image, label}"
+        )
+    return _inside(root, entry["image"])
 
 
 def _inside(root: Path, name: object) -> Path:

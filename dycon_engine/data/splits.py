@@ -174,7 +174,7 @@ def _in_order(dataset: Dataset, config: DataConfig) -> list[Case]:
 
 def _shuffled(name: str, seed: int) -> str:
     """Return a sort key that does not depend on the other cases."""
-    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+    return hashlib.sha256(f"{seed}:{name}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _roles(cases: Sequence[Case], config: DataConfig) -> dict[str, str]:
