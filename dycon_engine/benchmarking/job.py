@@ -20,7 +20,7 @@ from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import make_folder, write_json, write_text
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods import METHODS
-from dycon_engine.settings import Table, known
+from dycon_engine.settings import Table, build, known
 
 PLAN = "benchmark.json"
 ORACLE = "oracle"
@@ -85,8 +85,10 @@ def benchmark(request: Request, reporter: Reporter) -> dict[str, Any]:
     protocol = load_protocol(request.protocol)
     dataset = find_cases(request.data, DataConfig())
     make_folder(request.out)
-    _require_same(request, protocol)
+    plan = _plan(request, protocol)
+    _require_same(request.out / PLAN, plan)
     specs = _specs(request, protocol, dataset)
+    write_json(request.out / PLAN, plan)  # data that does not fit leaves no benchmark behind
     done = sum(spec.result.exists() for spec in specs)
     reporter.stage("runs", len(specs), done=done)
 
@@ -201,7 +203,20 @@ def _methods(names: Sequence[str]) -> tuple[str, ...]:
 
 def _check_settings(request: Request) -> None:
     """Refuse settings that no run could have, before the first of them starts."""
-    resolve(request.profile, (), request.settings)
+    known(request.reference, METHODS, "method of --reference")
+    for option, count in (
+        ("--seeds", len(request.seeds)),
+        ("--processes", request.processes),
+        ("--parallel", request.parallel),
+    ):
+        if count < 1:
+            raise InputError(f"{option}: found {count}, expected at least 1")
+    for method in ("dycon",) if request.leak_audit else _methods(request.methods):
+        config = resolve(request.profile, (), (*request.settings, f"method.name={method}"))
+        try:
+            build(METHODS[method].Config, config.method.settings, "method")
+        except InputError as error:
+            raise InputError(f"{error} (of {method}; see --methods)") from None
     for setting in request.settings:
         scope = request.leak_audit and setting.startswith("method.fecl_scope")
         if scope or setting.startswith(("data.", "method.name", "training.seed")):
@@ -210,9 +225,9 @@ def _check_settings(request: Request) -> None:
             )
 
 
-def _require_same(request: Request, protocol: Protocol) -> None:
-    """Refuse to mix runs of another protocol, profile or setting with those that are there."""
-    plan: Table = {
+def _plan(request: Request, protocol: Protocol) -> Table:
+    """Return what all runs in one folder have in common."""
+    return {
         "protocol": protocol.name,
         "test": list(protocol.test),
         "training": dict(protocol.training),
@@ -221,15 +236,26 @@ def _require_same(request: Request, protocol: Protocol) -> None:
         "processes": request.processes,
         "leak_audit": request.leak_audit,
     }
-    path = request.out / PLAN
+
+
+def _require_same(path: Path, plan: Table) -> None:
+    """Refuse to mix runs of another protocol, profile or setting with those that are there.
+
+    Raises:
+        InputError: They differ, or the file `path` that describes them is damaged.
+    """
     if not path.exists():
-        write_json(path, plan)
         return
-    stored = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        stored = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"'{path}': cannot be read ({error}); choose another --out") from error
     differing = [name for name, value in plan.items() if stored.get(name) != value]
+    if "protocol" in differing:  # which decides about cases, too
+        differing = [f"protocol ({stored.get('protocol')})"]
     if differing:
         raise InputError(
-            f"'{request.out}': holds a benchmark with another {' and '.join(differing)}; choose "
+            f"'{path.parent}': holds a benchmark with another {' and '.join(differing)}; choose "
             "another --out, or the same options to go on"
         )
 

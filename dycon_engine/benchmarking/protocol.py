@@ -131,16 +131,16 @@ def write_manifest(
         where = f"data '{dataset.root}', protocol {protocol.name}"
         raise DatasetError([f"{where}: {problem}" for problem in problems])
     lines = [f"# {ORACLE_NOTICE}\n"] if oracle else []
-    lines += [f"channels = {json.dumps(list(dataset.channels))}\n"] if dataset.channels else []
+    lines += [f"channels = {_toml(list(dataset.channels))}\n"] if dataset.channels else []
     lines.append("[labels]\nbackground = 0\n")
-    lines += [f"{json.dumps(text)} = {n}\n" for n, text in enumerate(protocol.labels, start=1)]
+    lines += [f"{_toml(text)} = {n}\n" for n, text in enumerate(protocol.labels, start=1)]
     for name, role in protocol.training.items():
         case = found[name]
         images = [str(image.absolute()) for image in case.images]
         entry: dict[str, Any] = {"name": name, "images": images, "role": role}
         if (oracle or role != "unlabeled") and case.label is not None:
             entry["label"] = str(case.label.absolute())
-        rows = "".join(f"{key} = {json.dumps(value)}\n" for key, value in entry.items())
+        rows = "".join(f"{key} = {_toml(value)}\n" for key, value in entry.items())
         lines.append(f"\n[[case]]\n{rows}")
     path.write_text("".join(lines), encoding="utf-8")
 
@@ -171,6 +171,11 @@ def _protocol(name: str, variant: str, content: Mapping[str, Any], file: str) ->
     if twice:
         raise InputError(f"protocol {name}: case '{twice[0]}' is listed twice; keep one")
     return protocol
+
+
+def _toml(value: Any) -> str:
+    """Return a text or a list of texts in TOML, which has no surrogates."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _some(names: list[str], most: int = 5) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dycon_engine import benchmark
-from dycon_engine.benchmarking import running
+from dycon_engine.benchmarking import job, running
 from dycon_engine.jobs.reporter import Reporter
 from Testing.engine.training import small_run
 
@@ -108,12 +108,33 @@ def test_other_settings_are_not_mixed_in(data, finished, capsys) -> None:
         (("--methods", "dycom"), "did you mean 'dycon'"),
         (("--set", "data.labeled=3"), "the protocol and the command decide this"),
         (("--set", "training.stepps=3"), "did you mean 'steps'"),
+        (("--methods", "dycon", "supervised", "--set", "method.beta_min=1"), "of supervised"),
+        (("--reference", "mean_techer"), "did you mean 'mean_teacher'"),
+        (("--seeds", "0"), "--seeds: found 0, expected at least 1"),
+        (("--processes", "0"), "--processes: found 0"),
     ],
 )
 def test_nonsense_is_refused_before_anything_runs(data, tmp_path, capsys, more, words) -> None:
     assert run(data, tmp_path / "out", *more) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_data_that_lacks_cases_leaves_no_benchmark_behind(
+    data, tmp_path, capsys, monkeypatch
+) -> None:
+    monkeypatch.setattr(job, "launch", lambda *_: None)  # the plan is what this is about
+    (tmp_path / "other.toml").write_text(PROTOCOL.replace("scan5", "scan9"))
+    more = ("--methods", "supervised", "--seeds", "1")
+    other = ("--protocol", f"{tmp_path / 'other.toml'}-2")
+    assert run(data, tmp_path / "out", *more, *other) == 2
+    assert "1 of 5 cases are missing: scan9" in capsys.readouterr().err
+    assert run(data, tmp_path / "out", *more) == 0
+    assert run(data, tmp_path / "out", *more, *other) == 2
+    assert "with another protocol (balls-2); choose another --out" in capsys.readouterr().err
+    (tmp_path / "out" / "benchmark.json").write_text("{")
+    assert run(data, tmp_path / "out", *more) == 2
+    assert "benchmark.json': cannot be read" in capsys.readouterr().err
 
 
 def test_a_failing_run_is_named_and_the_others_are_finished(data, tmp_path, capsys) -> None:

@@ -121,6 +121,15 @@ def test_the_manifest_names_no_test_case_and_no_hidden_label(tmp_path: Path) -> 
     assert "b-label" not in path.read_text()
 
 
+def test_the_manifest_holds_names_of_any_script(tmp_path: Path) -> None:
+    folder = tmp_path / "Ärzte 患者 \N{ANATOMICAL HEART}"
+    folder.mkdir()
+    (tmp_path / "own.toml").write_text(OWN)
+    write_manifest(folder / "m.toml", load_protocol(f"{tmp_path / 'own.toml'}-1"), dataset(folder))
+    found = find_cases(folder / "m.toml", DataConfig())
+    assert [case.images[0] for case in found.cases] == [folder / f"{n}.nii.gz" for n in "abc"]
+
+
 @pytest.mark.parametrize(
     ("absent", "words"),
     [({"without": "d"}, "1 of 4 cases are missing: d"), ({"bare": "a"}, "no label map: a")],
