@@ -1,33 +1,32 @@
 """B1: a training run killed anywhere and resumed ends bit for bit like one that never stopped.
 
 Children are forked from a server that imported torch once, train on real files, and get SIGKILL
-after a random time; then they are resumed. CI: 20 kills; `-m slow`: 200.
+after a random number of events; then they are resumed. CI: 20 kills; `-m slow`: 200.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import contextlib
 import os
 import random
 import signal
 import sys
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 
 from dycon_engine.training.trainer import Trainer
 from Testing.engine.training import small_run
+from Testing.faults.forked import Whole, start, wait_for_a_moment
 
 if sys.platform == "win32":
     pytest.skip("fork and SIGKILL", allow_module_level=True)
 
 STEPS = 16
 SETTINGS = (f"training.steps={STEPS}",)
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["Testing.faults.warm_training"])
 
 
 @dataclass
@@ -39,59 +38,46 @@ class Tally:
     in_training: int = 0
 
 
-def child(data: Path, run_dir: Path, assignments: tuple[str, ...], *, resume: bool) -> None:
-    """Train in a forked process; its output is nobody's."""
-    torch.set_num_threads(1)
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, 1)
-    os.dup2(nothing, 2)
-    sys.stdout = os.fdopen(os.dup(1), "w")
-    sys.stderr = os.fdopen(os.dup(2), "w")
-    raise SystemExit(small_run.run(data, run_dir, *assignments, resume=resume))
+def train(data: Path, run_dir: Path, assignments: tuple[str, ...], resume: bool) -> int:
+    return small_run.run(data, run_dir, *assignments, resume=resume)
 
 
-def start(data, run_dir, assignments, *, resume):
-    process = SERVER.Process(
-        target=child, args=(data, run_dir, assignments), kwargs={"resume": resume}
-    )
-    process.start()
-    return process
+def strike(process, run_dir: Path, *, chance: random.Random, whole: Whole) -> None:
+    """Kill the process after a random number of its events."""
+    wait_for_a_moment(process, run_dir, chance, whole)
+    with contextlib.suppress(ProcessLookupError):  # it came to its end just now
+        os.kill(process.pid, signal.SIGKILL)
 
 
-def trajectory(data: Path, run_dir: Path, chance: random.Random, every: int, *, kills: int) -> int:
-    """Train to the end with up to `kills` kills at random times; return how many hit."""
+def trajectory(
+    data: Path, run_dir: Path, every: int, *, kills: int, strikes: Callable[..., None]
+) -> int:
+    """Train to the end with up to `kills` kills by `strikes`; return how many hit."""
     assignments = (*SETTINGS, f"training.save_every={every}")
     hit = 0
-    began = time.perf_counter()
     while True:
         resume = (run_dir / "config.json").exists()
-        process = start(data, run_dir, assignments, resume=resume)
+        process = start(train, data, run_dir, assignments, resume)
         if hit < kills:
-            longest = trajectory.seconds
-            process.join(chance.uniform(0.02, 0.9) * longest)
-            if process.is_alive():
-                os.kill(process.pid, signal.SIGKILL)
-                hit += 1
+            strikes(process, run_dir)
         process.join()
         if process.exitcode != -signal.SIGKILL:
             assert process.exitcode == 0, small_run.events(run_dir)[-1]
-            if not hit:
-                trajectory.seconds = time.perf_counter() - began
             return hit
-
-
-trajectory.seconds = 1.0
+        hit += 1
 
 
 def battery(tmp_path: Path, *, kills: int, seed: int) -> Tally:
     data = small_run.write_scans(tmp_path / "data")
-    trajectory(data, tmp_path / "whole", random.Random(0), 7, kills=0)  # also measures its time
+    trajectory(data, tmp_path / "whole", 7, kills=0, strikes=strike)
     expected = small_run.fingerprint(tmp_path / "whole")
     chance, tally = random.Random(seed), Tally()
+    strikes = partial(strike, chance=chance, whole=Whole.of(tmp_path / "whole"))
     while tally.kills < kills:
         run_dir = tmp_path / f"run{tally.trajectories}"
         wanted = min(chance.randint(1, 4), kills - tally.kills)
-        tally.kills += trajectory(data, run_dir, chance, chance.choice((1, 3, 7)), kills=wanted)
+        every = chance.choice((1, 3, 7))
+        tally.kills += trajectory(data, run_dir, every, kills=wanted, strikes=strikes)
         tally.trajectories += 1
         tally.in_training += len(small_run.losses(run_dir)) < len(
             [event for event in small_run.events(run_dir) if event["event"] == "step"]
@@ -112,7 +98,7 @@ def test_a_killed_and_resumed_run_is_bit_identical(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 def test_two_hundred_kills(tmp_path):
     tally = battery(tmp_path, kills=200, seed=2)
     assert tally.kills == 200
