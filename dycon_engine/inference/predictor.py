@@ -28,7 +28,7 @@ from dycon_engine.inference.memory import (
     needed_bytes,
     window_features,
 )
-from dycon_engine.inference.probabilities import restored
+from dycon_engine.inference.probabilities import margins, restored
 from dycon_engine.inference.progress import MEASURING
 from dycon_engine.inference.result import Prediction, Result, Wishes
 from dycon_engine.inference.sliding_window import slide_slabs
@@ -170,13 +170,13 @@ class Predictor:
             coarser = np.maximum(prepared.geometry.spacing_mm, prepared.source.spacing_mm)
             reach_mm = float(np.linalg.norm(coarser))  # of the interpolation between the grids
             outside = ~prepared.geometry.inside(roi, margin_mm=reach_mm)
-        classes = self.package.info.classes
+        channels = passes.sets * (self.package.info.classes - 1)
         return slide_slabs(
-            passes.apply,
+            lambda patches: margins(passes.apply(patches), passes.sets),
             torch.from_numpy(prepared.array),
             patch_size=self.package.info.patch_size,
-            classes=passes.sets * classes,
-            background=tuple(range(0, passes.sets * classes, classes)),
+            classes=channels,
+            background=tuple(range(channels)),  # air: it leads everywhere
             config=self.inference,
             air=prepared.air,
             blank=prepared.blank,

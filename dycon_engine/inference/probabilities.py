@@ -20,6 +20,19 @@ from dycon_engine.inference.blending import Slab
 Place = Callable[[NDArray[Any]], NDArray[Any]]  # an array on the scan's grid -> the view of a piece
 
 
+def margins(logits: Tensor, sets: int = 1) -> Tensor:
+    """Return by how much the background leads every other class, (B, sets x (K - 1), ...).
+
+    All that probabilities follow from, in one channel less; the lead of the mean is the mean lead.
+
+    Args:
+        logits: (B, sets x K, ...).
+        sets: How many times K classes they hold.
+    """
+    groups = logits.view(len(logits), sets, -1, *logits.shape[2:])
+    return (groups[:, :, :1] - groups[:, :, 1:]).flatten(1, 2)
+
+
 def restored(
     slabs: Iterable[Slab],
     source: Geometry,
@@ -33,23 +46,23 @@ def restored(
     The background is what is missing to 1: it is not carried through the resampling.
 
     Args:
-        slabs: Logits (sets x K, D, H, W) on the network's grid.
+        slabs: `margins` (sets x (K - 1), D, H, W) on the network's grid.
         source: The scan's own grid.
         spacing_mm: Voxel size of the network's grid.
-        sets: How many times K classes the logits hold.
+        sets: How many times K - 1 classes they hold.
         straight: The network's grid where the scan was straightened; all rows then come at the end.
 
     Raises:
-        NonFiniteError: There is NaN or infinity among the logits.
+        NonFiniteError: There is NaN or infinity among them.
     """
     if straight is not None:
         yield from _turned_back(slabs, source, straight, sets)
         return
     restorer: Restorer | None = None
-    for axis, rows, logits in slabs:
+    for axis, rows, leads in slabs:
         restorer = restorer or Restorer(source, spacing_mm, axis=axis)
         for piece in restorer.chunks(rows):
-            part = logits.narrow(axis + 1, piece.start - rows.start, piece.stop - piece.start)
+            part = leads.narrow(axis + 1, piece.start - rows.start, piece.stop - piece.start)
             finished = restorer.add(piece, _foreground(part, sets))
             if finished is not None:
                 place = functools.partial(restorer.place, rows=finished[0])
@@ -60,9 +73,9 @@ def _turned_back(
     slabs: Iterable[Slab], source: Geometry, straight: Geometry, sets: int
 ) -> Iterator[tuple[Place, Tensor]]:
     restorer: StraightRestorer | None = None
-    for axis, rows, logits in slabs:
+    for axis, rows, leads in slabs:
         restorer = restorer or StraightRestorer(source, straight, axis=axis)
-        restorer.add(rows, _foreground(logits, sets))
+        restorer.add(rows, _foreground(leads, sets))
     if restorer is not None:
         for rows, values in restorer.finish():
             yield functools.partial(_rows_of, rows=rows), values
@@ -100,15 +113,16 @@ def most_likely(foreground: Tensor) -> Tensor:
     return labels
 
 
-def _foreground(logits: Tensor, sets: int) -> NDArray[np.float32]:
-    if not bool(torch.isfinite(logits.sum())):
+def _foreground(leads: Tensor, sets: int) -> NDArray[np.float32]:
+    if not bool(torch.isfinite(leads.sum())):
         raise NonFiniteError(
             "the network's output holds NaN or infinity; nothing was written, check the "
             "scan's intensities and the package"
         )
-    groups = logits.view(sets, -1, *logits.shape[1:])
-    if groups.shape[1] == 2:  # noqa: PLR2004 - the same as softmax, in one third of the time
-        likely = torch.sigmoid(groups[:, 1] - groups[:, 0])
+    groups = leads.view(sets, -1, *leads.shape[1:])
+    if groups.shape[1] == 1:  # the same as softmax, in one third of the time
+        likely = torch.sigmoid(-leads)
     else:
-        likely = groups.softmax(1)[:, 1:].flatten(0, 1)
+        nothing = torch.zeros_like(groups[:, :1])
+        likely = torch.cat((nothing, -groups), dim=1).softmax(1)[:, 1:].flatten(0, 1)
     return likely.cpu().numpy()

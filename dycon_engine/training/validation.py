@@ -23,7 +23,7 @@ from dycon_engine.evaluation.calibration import (
 )
 from dycon_engine.evaluation.metrics import Scores, dice_per_class, score
 from dycon_engine.inference.blending import Slab, Watch
-from dycon_engine.inference.probabilities import most_likely, restored
+from dycon_engine.inference.probabilities import margins, most_likely, restored
 from dycon_engine.inference.sliding_window import slide
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.package import Calibration
@@ -158,7 +158,8 @@ class Validator:
     def _label_map(self, logits: NDArray[np.float32], prepared: Prepared) -> NDArray[np.uint8]:
         """Return the class indices (D, H, W) on the scan's own grid, as `predict` gives them."""
         source = prepared.source
-        whole = Slab(0, slice(0, logits.shape[1]), torch.from_numpy(logits))
+        leads = margins(torch.from_numpy(logits)[None])[0]
+        whole = Slab(0, slice(0, logits.shape[1]), leads)
         labels = np.empty(source.size_zyx, dtype=np.uint8)
         for place, foreground in restored((whole,), source, self.preprocessing.spacing_mm):
             place(labels)[:] = most_likely(foreground).numpy()
