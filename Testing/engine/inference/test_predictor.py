@@ -67,6 +67,20 @@ def test_the_ball_is_found_with_the_values_of_the_package(package):
     assert not prediction.empty
 
 
+def test_air_is_background_without_doubt_whatever_the_network_says(package, monkeypatch):
+    values = np.random.default_rng(0).uniform(50.0, 100.0, (1, 16, 96, 20)).astype(np.float32)
+    values[:, :, 48:] = 0.0
+    image = Volume(values, Geometry.from_parts((16, 96, 20), (1.0, 1.0, 1.0)))
+    engine = Predictor(dataclasses.replace(package, predictor=Threshold(at=-100.0)))
+    scanned = dataclasses.replace(engine.prepare(image), blank=None, blank_source=None)
+    assert scanned.air.any()
+    monkeypatch.setattr(engine, "prepare", lambda _image: scanned)
+    found = engine.predict(image)
+    assert (found.labels[:, :40] == 3).all()
+    assert not found.labels[:, 88:].any()
+    assert found.uncertainty[:, 88:].max() < 1e-6
+
+
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)])
 def test_any_orientation_and_spacing_comes_back_on_its_own_grid(package, axes, flips):
