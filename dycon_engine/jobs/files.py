@@ -86,8 +86,9 @@ def require_place(path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 through `atomic_write`."""
-    atomic_write(path, lambda staged: _write_bytes(staged, text.encode("utf-8")))
+    """Write `text` as UTF-8 through `atomic_write`; what it cannot say (a name) is escaped."""
+    content = text.encode("utf-8", "backslashreplace")
+    atomic_write(path, lambda staged: _write_bytes(staged, content))
 
 
 def write_json(path: Path, content: Any) -> None:

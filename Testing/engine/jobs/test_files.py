@@ -129,3 +129,8 @@ def test_temporary_files_of_a_dead_writer_are_removed_and_others_stay(tmp_path):
         (tmp_path / name).write_text("x")
     files.remove_stale(tmp_path)
     assert names(tmp_path) == sorted([elsewhere, mine, ".hidden"])
+
+
+def test_a_name_that_is_not_utf8_is_written_escaped(tmp_path):
+    files.write_text(tmp_path / "table.csv", "1,sc\udce4n\n")
+    assert (tmp_path / "table.csv").read_text(encoding="utf-8") == "1,sc\\udce4n\n"
