@@ -146,6 +146,7 @@ def _training(info: PackageInfo, log: Mapping[str, Any]) -> tuple[str, ...]:
     validated = training["validation"]["cases"]
     changed = ", ".join(f"{n} {v}" for n, v in settings["method"]["settings"].items())
     seconds, device = log["training_seconds"], log["device"]["device"]
+    stage = " in the last stage" if "started_from" in training else ""
     return (
         (
             f"Split: {training['labeled_cases']} labeled for training, "
@@ -154,7 +155,8 @@ def _training(info: PackageInfo, log: Mapping[str, Any]) -> tuple[str, ...]:
         (
             f"Method {training['method']} ({changed}), {training['checkpoint']}, network "
             f"{info.network.name} {list(info.network.filters)}, grid {spacing} mm, window {patch} "
-            f"voxels; {seconds / 60:.0f} minutes of steps on {device}, engine {log['engine']}."
+            f"voxels; {seconds / 60:.0f} minutes of steps on {device}{stage}, engine "
+            f"{log['engine']}."
         ),
     )
 
