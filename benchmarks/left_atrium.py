@@ -219,14 +219,14 @@ def evidence(content: dict[str, Any], info: PackageInfo) -> Evidence:
 
 
 def limits(content: dict[str, Any]) -> tuple[str, ...]:
-    """Return every change that costs `NOTABLE` Dice or more, the worst first."""
+    """Return every change that costs `NOTABLE` Dice or more: first those of usable scans."""
     known = [row for row in content["changes"] if row["loss"] is not None]
-    lost = sorted((r for r in known if r["loss"] >= NOTABLE), key=lambda row: -row["loss"])
+    lost = [row for row in known if row["loss"] >= NOTABLE]
     return tuple(
-        f"{row['group']}, {row['change']}: mean Dice {row['dice']:.3f} instead of "
-        f"{row['dice'] + row['loss']:.3f}; a review is asked for in {row['reviewed']} of "
-        f"{row['cases']} scans."
-        for row in lost
+        f"{'unusable scan' if row['outside'] else row['group']}, {row['change']}: mean Dice "
+        f"{row['dice']:.3f} instead of {row['dice'] + row['loss']:.3f}; a review is asked for in "
+        f"{row['reviewed']} of {row['cases']} scans."
+        for row in sorted(lost, key=lambda row: (row["outside"], -row["loss"]))
     )
 
 

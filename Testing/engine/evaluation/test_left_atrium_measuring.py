@@ -24,6 +24,7 @@ from dycon_engine.settings import build
 GRID = Geometry.from_parts((40, 44, 48), (0.625, 0.625, 0.625), (10.0, -20.0, 30.0))
 OTHER_ANATOMY = ("surrogate", "half")  # no label, or only a part of it
 LARGER = {"voxel size read as twice": 8.0}
+LOSSES = {"outside": 0.8, "small": 0.02, "bad": 0.4, "worse": 0.7, "nothing there": None}
 INTENSITIES = {"noise", "inhomogeneity", "gamma", "scale", "blur"}
 
 
@@ -79,11 +80,11 @@ def test_the_pool_of_two_scans_is_the_reliability_of_all_their_voxels():
 def test_known_failures_are_the_large_losses_worst_first():
     rows = [
         {"group": group, "change": "c", "dice": 0.9 - (loss or 0), "loss": loss}
-        | {"reviewed": 1, "cases": 2}
-        for group, loss in (("small", 0.02), ("bad", 0.4), ("worse", 0.7), ("nothing there", None))
+        | {"reviewed": 1, "cases": 2, "outside": group == "outside"}
+        for group, loss in LOSSES.items()
     ]
     found = limits({"changes": rows})
-    assert [text.split(",")[0] for text in found] == ["worse", "bad"]
+    assert [text.split(",")[0] for text in found] == ["worse", "bad", "unusable scan"]
     assert "0.200 instead of 0.900; a review is asked for in 1 of 2 scans" in found[0]
 
 
