@@ -280,12 +280,14 @@ def test_a_case_that_the_segmentation_panel_added_is_found_and_used(built, tmp_p
     folder = tmp_path / "set"
     name = training_set.next_name(folder)
     assert name == "case-006"
-    training_set.add_case(
-        folder,
-        name,
-        write_image=lambda path: mrml.export_volume(node, path),
+    case = training_set.NewCase(
+        channels=("",),
+        labels={"ball": 1},
+        colors={},
+        write_images=[lambda path: mrml.export_volume(node, path)],
         write_label=lambda path: mrml.export_segmentation(drawn, node, path, {"ball": 1}),
     )
+    training_set.add_case(folder, name, case)
     built.open(folder)
     assert built.folder.unlisted == (name,)
     scenes.settle(built)
