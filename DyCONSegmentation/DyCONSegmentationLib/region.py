@@ -1,6 +1,6 @@
 """A region of interest for a scan that shows much more than the training scans did.
 
-Such a scan breaks a model that has only seen the surroundings of the organ; with a region drawn
+Such a scan may break a model that has only seen the surroundings of the organ; with a region drawn
 around the organ it is nearly as good as ever.
 """
 
