@@ -1,6 +1,6 @@
 """Write a small copy of a training run's log: settings, validation curve, thinned steps.
 
-    python benchmarks/left_atrium_log.py --run RUN [--out benchmarks/results]
+    python benchmarks/left_atrium_log.py --run RUN [--out benchmarks/results] [--stage coarse]
 
 Every block holds the means over its steps; a step that was done twice, before and after a stop,
 counts once. No names, no paths.
@@ -28,11 +28,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--stage", default="", help="name of a stage that came before the last")
     options = parser.parse_args()
-    write(options.run, options.out)
+    write(options.run, options.out, options.stage)
 
 
-def write(run: Path, out: Path) -> None:
+def write(run: Path, out: Path, stage: str = "") -> None:
     """Write the log of `run` into the folder `out`.
 
     Raises:
@@ -44,7 +45,7 @@ def write(run: Path, out: Path) -> None:
     text = text.replace('{"step"', '\n{"step"').replace('{"first_step"', '\n{"first_step"') + "\n"
     if len(text) > LARGEST_BYTES:
         raise SystemExit(f"the log has {len(text)} bytes, expected at most {LARGEST_BYTES}")
-    write_text(out / NAME, text)
+    write_text(out / (NAME.replace(".", f"-{stage}.") if stage else NAME), text)
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

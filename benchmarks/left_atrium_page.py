@@ -131,10 +131,12 @@ def _sections(
     for caption, file in failures:
         yield f"{caption}.\n\n{_picture(caption, file)}"
     yield "## Train it again"
+    earlier = sorted(file.name for file in robustness.RESULTS.glob(LOG.replace(".", "-*.")))
+    stages = ", ".join(f"[`{name}`](../../benchmarks/results/{name})" for name in (LOG, *earlier))
     yield (
         "```sh\n" + info.evidence.reproduce.replace(" && ", "\n") + "\n```\n\n"
         "`LA2018` holds `images/ID.nii.gz`, `labels/ID.nii.gz` and `train.list`. The log of the "
-        f"run: [`{LOG}`](../../benchmarks/results/{LOG}); every figure above: "
+        f"run and of the stages before it: {stages}; every figure above: "
         f"[`{robustness.NAME}.json`](../../benchmarks/results/{robustness.NAME}.json)."
     )
 
