@@ -41,6 +41,11 @@ def setting(  # noqa: PLR0913 - what a form needs to know
     return field(default=default, metadata=metadata | {"main": main})
 
 
+def toml_text(value: str | Sequence[str]) -> str:
+    """Return a text or a list of texts as TOML; JSON's escapes are TOML's, but for DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
 def read_toml(path: Path) -> Table:
     """Return the tables of a TOML file.
 

@@ -6,7 +6,6 @@ It is the file that the training module writes and the engine reads; what is in 
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import write_text
-from dycon_engine.settings import read_toml
+from dycon_engine.settings import read_toml, toml_text
 
 MANIFEST = "manifest.toml"
 HEAD = "# DyCON data set. Case names are neutral: who is who is not in this folder."
@@ -76,9 +75,9 @@ def enter(folder: Path, name: str, images: Sequence[Path], label: Path, case: De
     path = folder / MANIFEST
     lines = [
         "[[case]]",
-        f"name = {_text(name)}",
-        f"images = [{', '.join(_text(_inside(folder, image)) for image in images)}]",
-        f"label = {_text(_inside(folder, label))}",
+        f"name = {toml_text(name)}",
+        f"images = [{', '.join(toml_text(_inside(folder, image)) for image in images)}]",
+        f"label = {toml_text(_inside(folder, label))}",
         'role = "labeled"',
     ]
     old = path.read_text(encoding="utf-8") if path.is_file() else "\n".join(_head(case))
@@ -112,10 +111,10 @@ def _channels(folder: Path) -> tuple[int, tuple[str, ...]]:
 
 def _head(case: Described) -> Iterator[str]:
     yield HEAD
-    yield f"channels = [{', '.join(map(_text, case.channels))}]\n"
+    yield f"channels = [{', '.join(map(toml_text, case.channels))}]\n"
     yield "[labels]"
     for name, value in case.labels.items():
-        yield f"{_text(name)} = {value}"
+        yield f"{toml_text(name)} = {value}"
     for name, value in case.labels.items():
         if name in case.colors:
             yield f"\n[[look]]\nvalue = {value}\ncolor = {list(case.colors[name])}"
@@ -123,11 +122,6 @@ def _head(case: Described) -> Iterator[str]:
 
 def _inside(folder: Path, path: Path) -> str:
     return path.relative_to(folder).as_posix()
-
-
-def _text(value: str) -> str:
-    """Return a TOML string; JSON's escapes are TOML's."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _words(count: int, names: Sequence[str]) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dycon_engine.errors import InputError
-from dycon_engine.settings import read_toml
+from dycon_engine.settings import read_toml, toml_text
 from DyCONTrainingLib.cases import InDataset, Role, Row, Table
 from DyCONTrainingLib.labels import GREEN, Color, LabelClass, plain
 
@@ -44,19 +43,19 @@ def as_text(content: Content, *, prefix: str = "") -> str:
     """
     lines = [HEAD]
     if content.identifier:
-        lines.append(f"id = {_text(content.identifier)}\n")
+        lines.append(f"id = {toml_text(content.identifier)}\n")
     if content.left_out:
-        lines.append(f"left_out = [{', '.join(map(_text, content.left_out))}]\n")
+        lines.append(f"left_out = [{', '.join(map(toml_text, content.left_out))}]\n")
     if content.channels:
-        lines.append(f"channels = [{', '.join(map(_text, content.channels))}]\n")
+        lines.append(f"channels = [{', '.join(map(toml_text, content.channels))}]\n")
     if content.classes:
-        lines += ["[labels]", *(f"{_text(c.name)} = {c.value}" for c in content.classes), ""]
+        lines += ["[labels]", *(f"{toml_text(c.name)} = {c.value}" for c in content.classes), ""]
     for each in content.classes:
         lines += [
             "[[look]]",
             f"value = {each.value}",
             f"color = [{each.color.red}, {each.color.green}, {each.color.blue}]",
-            *([f"terminology = {_text(each.terminology)}"] if each.terminology else []),
+            *([f"terminology = {toml_text(each.terminology)}"] if each.terminology else []),
             "",
         ]
     for row in content.rows:
@@ -90,28 +89,23 @@ def read(path: Path) -> Content:
 
 def _case(row: Row, prefix: str) -> list[str]:
     images = [_relative(source, row, prefix) for source in row.images]
-    lines = ["[[case]]", f"name = {_text(row.alias)}"]
+    lines = ["[[case]]", f"name = {toml_text(row.alias)}"]
     if len(images) == 1:
         lines.append(f"image = {images[0]}")
     else:
         lines.append(f"images = [{', '.join(images)}]")
     if row.label is not None:
         lines.append(f"label = {_relative(row.label, row, prefix)}")
-    lines.append(f"role = {_text(row.role.value)}")
+    lines.append(f"role = {toml_text(row.role.value)}")
     if row.patient:
-        lines.append(f"patient = {_text(row.patient)}")
+        lines.append(f"patient = {toml_text(row.patient)}")
     return lines
 
 
 def _relative(source: object, row: Row, prefix: str) -> str:
     if not isinstance(source, InDataset) or not row.alias:
         raise InputError(f"case '{row.name}': is not written yet; save the data set first")
-    return _text(prefix + source.path)
-
-
-def _text(value: str) -> str:
-    """Return a TOML string; JSON's escapes are TOML's."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return toml_text(prefix + source.path)
 
 
 def _names(value: Any, path: Path, what: str) -> tuple[str, ...]:

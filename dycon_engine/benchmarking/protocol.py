@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from dycon_engine.data.cases import Dataset
 from dycon_engine.data.hidden import ORACLE_NOTICE
 from dycon_engine.errors import DatasetError, InputError
-from dycon_engine.settings import known, read_toml
+from dycon_engine.settings import known, read_toml, toml_text
 
 FOLDER = Path(__file__).with_name("protocols")
 
@@ -131,16 +130,16 @@ def write_manifest(
         where = f"data '{dataset.root}', protocol {protocol.name}"
         raise DatasetError([f"{where}: {problem}" for problem in problems])
     lines = [f"# {ORACLE_NOTICE}\n"] if oracle else []
-    lines += [f"channels = {_toml(list(dataset.channels))}\n"] if dataset.channels else []
+    lines += [f"channels = {toml_text(list(dataset.channels))}\n"] if dataset.channels else []
     lines.append("[labels]\nbackground = 0\n")
-    lines += [f"{_toml(text)} = {n}\n" for n, text in enumerate(protocol.labels, start=1)]
+    lines += [f"{toml_text(text)} = {n}\n" for n, text in enumerate(protocol.labels, start=1)]
     for name, role in protocol.training.items():
         case = found[name]
         images = [str(image.absolute()) for image in case.images]
         entry: dict[str, Any] = {"name": name, "images": images, "role": role}
         if (oracle or role != "unlabeled") and case.label is not None:
             entry["label"] = str(case.label.absolute())
-        rows = "".join(f"{key} = {_toml(value)}\n" for key, value in entry.items())
+        rows = "".join(f"{key} = {toml_text(value)}\n" for key, value in entry.items())
         lines.append(f"\n[[case]]\n{rows}")
     path.write_text("".join(lines), encoding="utf-8")
 
@@ -171,11 +170,6 @@ def _protocol(name: str, variant: str, content: Mapping[str, Any], file: str) ->
     if twice:
         raise InputError(f"protocol {name}: case '{twice[0]}' is listed twice; keep one")
     return protocol
-
-
-def _toml(value: Any) -> str:
-    """Return a text or a list of texts in TOML, which has no surrogates."""
-    return json.dumps(value, ensure_ascii=False)
 
 
 def _some(names: list[str], most: int = 5) -> str:

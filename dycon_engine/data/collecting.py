@@ -114,8 +114,7 @@ def _collected(copy: Copy, root: Path, written: list[Path], reporter: Reporter) 
             write_label(path, _mapped(label.array, copy.values), label.geometry, overwrite=False)
             written.append(path)
     except DyconError as error:
-        reporter.emit(CaseDone(case=copy.name, error=str(error)))
-        reporter.tell(f"DyCON: case '{copy.name}': {error}")
+        reporter.case_failed(copy.name, error)
         return False
     reporter.emit(CaseDone(case=copy.name))
     return True

@@ -23,7 +23,7 @@ from dycon_engine.inference.result import Wishes
 from dycon_engine.inference.writing import write_results
 from dycon_engine.jobs.events import CaseDone, Saved
 from dycon_engine.jobs.files import sha256_of
-from dycon_engine.jobs.reporter import Reporter, unforeseen
+from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.networks.devices import choose_device, device_name
 from dycon_engine.package import load_package
 from dycon_engine.settings import as_table, build
@@ -95,10 +95,8 @@ def predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
         except Exception as error:  # one scan never stops those after it
             if not many:
                 raise
-            text = str(error) if isinstance(error, DyconError) else unforeseen(error, reporter)
             failed.append(case.name)
-            reporter.emit(CaseDone(case=case.name, error=text))
-            reporter.tell(f"DyCON: case '{case.name}': {text}")
+            reporter.case_failed(case.name, error)
     if failed:
         raise DyconError(
             f"{len(failed)} of {len(mine)} cases failed: {', '.join(failed)}; the reasons are above"

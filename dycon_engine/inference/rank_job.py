@@ -21,7 +21,7 @@ from dycon_engine.inference.ranking import Impression, Ranked, impression, rank
 from dycon_engine.inference.sliding_window import SEGMENTING
 from dycon_engine.jobs.events import CaseDone, Saved
 from dycon_engine.jobs.files import make_folder, require_place, write_bytes, write_json, write_text
-from dycon_engine.jobs.reporter import Reporter, unforeseen
+from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.networks.devices import choose_device, device_name
 from dycon_engine.package import load_package
 
@@ -94,10 +94,8 @@ def _impressions(
         except CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - one scan never stops those after it
-            text = str(error) if isinstance(error, DyconError) else unforeseen(error, reporter)
             failed.append(case.name)
-            reporter.emit(CaseDone(case=case.name, error=text))
-            reporter.tell(f"DyCON: case '{case.name}': {text}")
+            reporter.case_failed(case.name, error)
     return impressions, failed
 
 

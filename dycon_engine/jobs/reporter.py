@@ -20,6 +20,7 @@ from dycon_engine.errors import CancelledError, DyconError, printable
 from dycon_engine.jobs.events import (
     TERMINAL,
     Cancelled,
+    CaseDone,
     Event,
     Failed,
     Finished,
@@ -141,6 +142,12 @@ class Reporter:
         self.emit(Warned(topic=topic, message=message))
         self.tell(f"Warning: {message}")
 
+    def case_failed(self, case: str, error: Exception) -> None:
+        """Say which case failed and why; of a fault of ours RUN/log.txt gets where it was."""
+        text = str(error) if isinstance(error, DyconError) else _unforeseen(error, self)
+        self.emit(CaseDone(case=case, error=text))
+        self.tell(f"DyCON: case '{case}': {text}")
+
     def tell(self, text: str) -> None:
         """Write a line for people to stderr and RUN/log.txt."""
         text = printable(text)
@@ -251,10 +258,10 @@ def _outcome(
     except DyconError as error:
         return error.exit_code, Failed(message=str(error), exit_code=error.exit_code)
     except Exception as error:  # noqa: BLE001 - the one place where every failure ends
-        return 1, Failed(message=unforeseen(error, reporter))
+        return 1, Failed(message=_unforeseen(error, reporter))
 
 
-def unforeseen(error: Exception, reporter: Reporter) -> str:
+def _unforeseen(error: Exception, reporter: Reporter) -> str:
     """Return one line on a failure that is a fault of ours; RUN/log.txt gets where it was."""
     frames = traceback.extract_tb(error.__traceback__)
     for frame in frames:  # file names only: a path may name a person
