@@ -5,8 +5,9 @@
 The published scans are cropped around the heart, so a model trained on them alone has never seen
 what lies beside it. Every training scan is written once as it is and once inside a wider field: a
 mosaic of turned, brightened and darkened pieces of other training scans, without their atrium,
-over smooth tissue with noise and air. No voxel of it is a real chest, and none of it resembles the
-painted one that the model is measured in (`left_atrium_surrogates.chest`), beyond being smooth.
+over smooth tissue with noise, dark lungs and air. No voxel of it is a real chest. The painted one
+that the model is measured in (`left_atrium_surrogates.chest`) is made otherwise, but has an
+outline, lungs, smooth tissue and noise as well: it shows less than a real wide scan would.
 """
 
 from __future__ import annotations
