@@ -32,8 +32,8 @@ from dycon_engine.methods.teacher import require_unlabeled
 from dycon_engine.methods.teaching import (
     LateConfig,
     TeacherMethod,
+    changed_view,
     supervised_step,
-    turned_view,
     watch,
 )
 from dycon_engine.networks.base import Network
@@ -194,7 +194,7 @@ class Dycon(TeacherMethod):
             self.diagnostics = {}
             return supervised_step(self, batch)
         labeled, unlabeled, view = viewed_passes(
-            self.pair.student, batch.image, lambda: turned_view(batch.unlabeled, config)
+            self.pair.student, batch.image, lambda: changed_view(batch, config)
         )
         taught_labeled, taught = self._teach(batch)
         known, student = posterior(labeled.logits), posterior(unlabeled.logits)
@@ -216,16 +216,14 @@ class Dycon(TeacherMethod):
             if config.fecl_scope in {"labeled", "both", "oracle"}:
                 source = CellSource(labeled.embedding, taught_labeled, known.p)
                 cells.append(labeled_cells(source, batch.label, purity=config.cell_purity))
-            if config.fecl_scope in {"pseudo", "both"}:
+            if config.fecl_scope in {"pseudo", "both", "oracle"}:
                 moved = view.move_along(taught.embedding)
                 source = CellSource(unlabeled.embedding, moved, student.p)
-                cells.append(pseudo_cells(source, teacher.p, confidence=config.cell_confidence))
-            if config.fecl_scope == "oracle":
-                source = CellSource(
-                    unlabeled.embedding, view.move_along(taught.embedding), student.p
-                )
-                truth = view.move_along(_hidden(batch, student.p.shape[1]))
-                cells.append(pseudo_cells(source, truth, confidence=config.cell_purity))
+                belief, least = teacher.p, config.cell_confidence
+                if config.fecl_scope == "oracle":
+                    belief = view.move_along(_hidden(batch, student.p.shape[1]))
+                    least = config.cell_purity
+                cells.append(pseudo_cells(source, view.unlabeled_only(belief), confidence=least))
             terms["fecl"] = contrast * self._fecl(join(cells))
         return terms
 

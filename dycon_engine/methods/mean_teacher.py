@@ -10,9 +10,9 @@ from dycon_engine.methods.teacher import require_unlabeled
 from dycon_engine.methods.teaching import (
     LateConfig,
     TeacherMethod,
+    changed_view,
     pass_both,
     supervised_step,
-    turned_view,
     watch,
 )
 from dycon_engine.schedules import Progress, ramped
@@ -34,9 +34,7 @@ class MeanTeacher(TeacherMethod):
         if progress.fraction < config.start:
             self.diagnostics = {}
             return supervised_step(self, batch)
-        terms, student, teacher = pass_both(
-            self, batch, lambda: turned_view(batch.unlabeled, config)
-        )
+        terms, student, teacher = pass_both(self, batch, lambda: changed_view(batch, config))
         weight = ramped(config.consistency_weight, config.rampup, progress, start=config.start)
         terms["consistency"] = weight * mean_squared(student.p, teacher.p)
         self.diagnostics = watch(batch, student, teacher) | {"consistency_weight": weight}

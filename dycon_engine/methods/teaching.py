@@ -17,7 +17,7 @@ from dycon_engine.methods.passes import viewed_passes
 from dycon_engine.methods.perturbations import add_noise, strong_intensity
 from dycon_engine.methods.supervision import Output, Supervision
 from dycon_engine.methods.teacher import Pair
-from dycon_engine.methods.views import View, turned
+from dycon_engine.methods.views import View, mixed, turned
 from dycon_engine.networks.base import Network
 from dycon_engine.networks.composing import BuildNetwork
 from dycon_engine.schedules import Progress
@@ -70,7 +70,7 @@ class TeachingConfig(MethodConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class LateConfig(TeachingConfig):
-    """Settings of recipes that can begin supervised and turn what the student sees."""
+    """Settings of recipes that can begin supervised and turn or mix what the student sees."""
 
     start: float = setting(
         0.0,
@@ -86,6 +86,14 @@ class LateConfig(TeachingConfig):
         "teacher's answer follows; 0 = off, both see the same geometry. Paper: 0.",
         low=0.0,
         high=2.0,
+    )
+    mixing: float = setting(
+        0.0,
+        "Chance that a box of a student's unlabeled patch, or all around it, comes from a labeled "
+        "one with its label (copy-paste as in BCP); 0 = off. Paper: 0.",
+        unit="share",
+        low=0.0,
+        high=1.0,
     )
 
 
@@ -138,9 +146,10 @@ def student_view(unlabeled: Tensor, config: TeachingConfig) -> Tensor:
     return add_noise(strong_intensity(unlabeled, config.strong_intensity), config.student_noise)
 
 
-def turned_view(unlabeled: Tensor, config: LateConfig) -> View:
-    """Return `student_view` of the patches (U, C, D, H, W) after a random rotation and zoom."""
-    view = turned(unlabeled, config.strong_geometry)
+def changed_view(batch: Batch, config: LateConfig) -> View:
+    """Return `student_view` of the unlabeled patches, turned, zoomed and mixed before."""
+    view = turned(batch.unlabeled, config.strong_geometry)
+    view = mixed(view, batch.image, batch.label, config.mixing)
     return view._replace(image=student_view(view.image, config))
 
 

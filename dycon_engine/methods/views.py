@@ -1,4 +1,7 @@
-"""The student's view of a patch: turned and zoomed; what the teacher said is moved alike."""
+"""The student's view of an unlabeled patch: turned, zoomed, mixed with a labeled one.
+
+What the teacher said of the patch is moved alike, and gives way to the label where it is known.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from dycon_engine.losses.uncertainty import TINY, Posterior
 TURN_DEG = (20.0, 10.0, 10.0)  # largest rotation about the z, y and x axis at strength 1
 ZOOM = 1.25  # largest zoom factor at strength 1, and the inverse of the smallest
 INSIDE = 1.0 - 1e-3  # share of a voxel's neighbors that lie in the patch, less rounding
+UNKNOWN = -1
+BOX = 2.0 / 3.0  # side of the box of `mixed`, as a share of the patch's
 
 
 class View(NamedTuple):
@@ -23,10 +28,13 @@ class View(NamedTuple):
         image: (U, C, D, H, W).
         theta: Where its voxels lie in the patches, (U, 3, 4) as of `F.affine_grid`: x before y
             before z, from -1 to 1 per axis. None where they lie at their own places.
+        known: (U, D, H, W) int64, class index where a labeled patch was mixed in, `UNKNOWN`
+            elsewhere. None where nothing was.
     """
 
     image: Tensor
     theta: Tensor | None = None
+    known: Tensor | None = None
 
     def move_along(self, patches: Tensor) -> Tensor:
         """Return what lies at the view's places in `patches` (U, F, d, h, w), else the nearest.
@@ -39,13 +47,28 @@ class View(NamedTuple):
         """Return what the `teacher` says of the patches at the view's places.
 
         Outside the patches it says nothing: there the answer of the `student` to this view stands
-        without a gradient, from which nothing is learned.
+        without a gradient, from which nothing is learned. Where the label is known, it is the
+        answer.
         """
-        if self.theta is None:
+        if self.theta is None and self.known is None:
             return teacher
-        inside = _sampled(torch.ones_like(teacher.p[:, :1]), self.theta, "zeros") > INSIDE
-        p = torch.where(inside, self.move_along(teacher.p), student.p.detach())
+        p = teacher.p
+        if self.theta is not None:
+            inside = _sampled(torch.ones_like(p[:, :1]), self.theta, "zeros") > INSIDE
+            p = torch.where(inside, self.move_along(p), student.p.detach())
+        if self.known is not None:
+            label = F.one_hot(self.known.clamp_min(0), p.shape[1]).movedim(-1, 1).to(p.dtype)
+            p = torch.where(self.known.unsqueeze(1) == UNKNOWN, p, label)
         return Posterior(p.clamp_min(TINY).log(), p)
+
+    def unlabeled_only(self, p: Tensor) -> Tensor:
+        """Return probabilities (U, K, D, H, W) that are even where the label is known.
+
+        What a patch's embedding says there is of another patch than the teacher's.
+        """
+        if self.known is None:
+            return p
+        return torch.where(self.known.unsqueeze(1) == UNKNOWN, p, 1.0 / p.shape[1])
 
 
 def turned(patches: Tensor, strength: float) -> View:
@@ -65,6 +88,42 @@ def turned(patches: Tensor, strength: float) -> View:
     matrix = _rotation(angles) * zoom.exp() * size / size[:, None]  # in shares of each axis
     theta = torch.cat((matrix.flip(1, 2), matrix.new_zeros(count, 3, 1)), 2)
     return View(_sampled(patches, theta, "border"), theta)
+
+
+def mixed(view: View, labeled: Tensor, label: Tensor, chance: float) -> View:
+    """Return the view with some of its patches mixed with labeled ones.
+
+    A box of 2/3 of each side at a random place comes from one of the two and all around it from
+    the other, which from which by a coin: what is learned of few labels then has to hold beside
+    anatomy that nobody labeled, and the reverse.
+
+    Args:
+        view: Of U patches (U, C, D, H, W).
+        labeled: (B, C, D, H, W), B >= 1; patch i gets the one of index i mod B.
+        label: (B, D, H, W) int64 class index.
+        chance: That a patch is mixed, each for itself; 0 draws nothing.
+
+    Source: copy-paste in both directions as in BCP (Bai et al., CVPR 2023), there between two
+    images of each kind with a box of the same size. Deviation: the student's labeled patches stay
+    plain, so that the supervised terms are those of every method; the mixtures take the place of
+    unlabeled patches.
+    """
+    if chance <= 0.0:
+        return view
+    count, device = len(view.image), view.image.device
+    box = torch.ones((count, 1, 1, 1), dtype=torch.bool, device=device)
+    for axis, size in enumerate(view.image.shape[2:]):
+        side = max(1, round(size * BOX))
+        first = torch.randint(size - side + 1, (count, 1), device=device)
+        place = torch.arange(size, device=device)
+        within = (place >= first) & (place < first + side)
+        box = box & within.reshape(count, *(size if a == axis else 1 for a in range(3)))
+    around = torch.randint(2, (count,), device=device) == 1
+    chosen = torch.rand(count, device=device) < chance
+    pasted = (box ^ around[:, None, None, None]) & chosen[:, None, None, None]
+    partner = torch.arange(count, device=device) % len(labeled)
+    image = torch.where(pasted.unsqueeze(1), labeled[partner], view.image)
+    return view._replace(image=image, known=torch.where(pasted, label[partner], UNKNOWN))
 
 
 def _sampled(patches: Tensor, theta: Tensor, outside: str) -> Tensor:

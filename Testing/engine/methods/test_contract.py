@@ -223,12 +223,26 @@ def test_before_its_start_the_teacher_stays_close(name: str) -> None:
 
 
 @late
-def test_a_turned_view_trains(name: str) -> None:
-    method = tiny_method(name, strong_geometry=1.0)
+@pytest.mark.parametrize("setting", ["strong_geometry", "mixing"])
+def test_a_changed_view_trains(name: str, setting: str) -> None:
+    method = tiny_method(name, **{setting: 1.0})
     terms = method(tiny_batch(), HALF)
     torch.stack(list(terms.values())).sum().backward()
     assert all(torch.isfinite(term) for term in terms.values())
     assert terms["consistency"] != tiny_method(name)(tiny_batch(), HALF)["consistency"]
+
+
+@late
+def test_a_mixture_learns_the_label_of_the_labeled_patch(name: str) -> None:
+    """Other labels, same images: the terms of unlabeled patches change where they are mixed."""
+    batch = tiny_batch()
+    other = Batch(batch.image, 1 - batch.label, batch.unlabeled)
+    for mixing, same in ((0.0, True), (1.0, False)):
+        found = []
+        for each in (batch, other):
+            torch.manual_seed(0)
+            found.append(tiny_method(name, mixing=mixing)(each, HALF)["consistency"])
+        assert bool(found[0] == found[1]) == same
 
 
 @with_teacher

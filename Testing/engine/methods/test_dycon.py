@@ -100,6 +100,19 @@ def test_labeled_scope_never_looks_at_pseudo_labels() -> None:
     assert terms(batch, fecl_scope="both")["fecl"] != terms(changed, fecl_scope="both")["fecl"]
 
 
+def test_fecl_leaves_out_the_cells_that_a_labeled_patch_covers() -> None:
+    """Their embeddings in student and teacher are of two different patches."""
+    sure = {"fecl_scope": "pseudo", "cell_confidence": 0.51}
+    method = tiny_method("dycon", **sure)
+    mixing = tiny_method("dycon", **sure, mixing=1.0)
+    for each in (method, mixing):
+        with torch.no_grad():
+            each.pair.teacher.module.network.classifier.weight.mul_(100.0)
+        each(tiny_batch(), HALF)
+    plain, mixed = (float(m.diagnostics["cells_valid"]) for m in (method, mixing))
+    assert 0.0 < mixed < plain
+
+
 def test_the_teacher_never_decodes_labeled_patches(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded, embedded = [], []
     for settings in ({}, {"teacher_negatives": 0}, {"fecl_scope": "pseudo"}, {"use_fecl": False}):

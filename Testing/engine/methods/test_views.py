@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dycon_engine.losses.uncertainty import posterior
-from dycon_engine.methods.views import View, turned
+from dycon_engine.methods.views import UNKNOWN, View, mixed, turned
 
 SIZE = (28, 96, 44)
 
@@ -92,3 +92,63 @@ def test_outside_the_patch_the_student_is_left_alone() -> None:
 def test_a_view_without_a_turn_hands_patches_through() -> None:
     patches = torch.randn(1, 4, 2, 2, 2)
     assert View(patches).move_along(patches) is patches
+
+
+def test_a_mixture_holds_a_box_of_one_patch_and_the_rest_of_the_other() -> None:
+    """Image and known labels agree voxel by voxel on which of the two a voxel is of."""
+    torch.manual_seed(0)
+    count, size = 40, (12, 9, 6)
+    labeled = torch.stack([torch.full((1, *size), 100.0 + b) for b in range(3)])
+    label = torch.stack([torch.full(size, b) for b in range(3)])
+    view = mixed(View(torch.zeros(count, 1, *size)), labeled, label, 1.0)
+    assert view.known is not None
+    known = view.known != UNKNOWN
+    assert torch.equal(view.image[:, 0] == 0.0, ~known)
+    for patch in range(count):
+        assert (view.image[patch, 0][known[patch]] == 100.0 + patch % 3).all()
+        assert (view.known[patch][known[patch]] == patch % 3).all()
+    boxes = 8 * 6 * 4
+    counts = known.flatten(1).sum(1)
+    inside = counts == boxes
+    assert (inside | (counts == 12 * 9 * 6 - boxes)).all()
+    assert 8 <= inside.sum() <= 32
+    for patch in range(count):
+        box = known[patch] if inside[patch] else ~known[patch]
+        spans = [int(side.max() - side.min()) + 1 for side in box.nonzero().T]
+        assert spans == [8, 6, 4]
+    firsts = (view.image[:, 0] == 0.0).flatten(1).float().argmax(1)
+    assert len(firsts.unique()) > 4
+
+
+def test_a_share_of_the_patches_is_mixed() -> None:
+    torch.manual_seed(0)
+    patches, label = torch.zeros(200, 1, 6, 6, 6), torch.zeros(2, 6, 6, 6, dtype=torch.int64)
+    view = mixed(View(patches), torch.ones(2, 1, 6, 6, 6), label, 0.3)
+    assert view.known is not None
+    share = (view.known != UNKNOWN).flatten(1).any(1).float().mean()
+    assert 0.2 < share < 0.4
+    state = torch.get_rng_state()
+    assert mixed(View(patches), torch.ones(2, 1, 6, 6, 6), label, 0.0).image is patches
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_where_the_label_is_known_it_is_the_answer() -> None:
+    """Turned or not: the label stands in the student's frame, the teacher's answer around it."""
+    torch.manual_seed(2)
+    patches = torch.randn(2, 1, *SIZE)
+    labeled, label = torch.randn(1, 1, *SIZE), torch.randint(0, 3, (1, *SIZE))
+    teacher, student = posterior(torch.randn(2, 3, *SIZE)), posterior(torch.randn(2, 3, *SIZE))
+    for before in (View(patches), turned(patches, 1.0)):
+        view = mixed(before, labeled, label, 1.0)
+        assert view.known is not None
+        known = view.known != UNKNOWN
+        followed = view.follow(teacher, student)
+        alone = before.follow(teacher, student)
+        assert torch.equal(followed.p.argmax(1)[known], label.expand(2, *SIZE)[known])
+        assert followed.p.amax(1)[known].min() == 1.0
+        kept = ~known.unsqueeze(1).expand_as(alone.p)
+        assert torch.equal(followed.p[kept], alone.p[kept])
+        assert followed.log_p.isfinite().all()
+        even = view.unlabeled_only(followed.p)
+        assert torch.equal(even[kept], alone.p[kept])
+        assert (even[~kept] == 1.0 / 3.0).all()
