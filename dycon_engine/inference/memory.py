@@ -45,8 +45,8 @@ def needed_bytes(  # noqa: PLR0913 - plain values, keyword-only
     """Return an upper estimate of the memory of one prediction, in bytes.
 
     The scan and its prepared image, each with a copy in between; label and uncertainty map and the
-    search for regions; the probabilities where asked for; three sets of logits of a slab, with
-    pieces of it on the scan's grid; the `features` of one window, floats per voxel of it.
+    search for regions; the probabilities where asked for; three sets of margins of a slab, their
+    weights, and pieces of it on the scan's grid; the `features` of one window, floats per voxel.
     """
     source, network, patch = (math.prod(s) for s in (source_size, network_size, patch_size))
     slab = min(network * size // n for n, size in zip(network_size, patch_size, strict=True))
@@ -54,7 +54,8 @@ def needed_bytes(  # noqa: PLR0913 - plain values, keyword-only
         2 * channels * (source + network)
         + 4 * source
         + (classes * source if probabilities else 0)
-        + 3 * classes * (min(slab, network) + PIECE_VOXELS)
+        + (3 * (classes - 1) + 1) * min(slab, network)
+        + 3 * classes * PIECE_VOXELS
         + math.ceil(features * patch)
     )
     return FLOAT_BYTES * floats

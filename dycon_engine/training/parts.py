@@ -103,6 +103,20 @@ def make_method(plan: Plan) -> Method:
     )
 
 
+def make_trial(config: RunConfig) -> Method:
+    """Return the method as it would be for one channel and one structure.
+
+    Settings that fit no method or network are found with it before the scans are read.
+
+    Raises:
+        InputError: As `make_method`.
+    """
+    network = NetworkBuilder(config.network, channels=1, classes=2)
+    return build_method(
+        config.method.name, config.method.settings, network, spacing_mm=(1.0, 1.0, 1.0)
+    )
+
+
 def prepare(plan: Plan, cache: Path, reporter: Reporter) -> TrainingData:
     """Return the prepared training cases, kept in `cache`.
 

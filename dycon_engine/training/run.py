@@ -26,7 +26,14 @@ from dycon_engine.training.checkpoint import CheckpointStore
 from dycon_engine.training.distributed import Process, configure, start_process
 from dycon_engine.training.loop import Loop, Standing
 from dycon_engine.training.packaging import Packager
-from dycon_engine.training.parts import Plan, make_batches, make_method, make_plan, prepare
+from dycon_engine.training.parts import (
+    Plan,
+    make_batches,
+    make_method,
+    make_plan,
+    make_trial,
+    prepare,
+)
 from dycon_engine.training.preview import Previewer
 from dycon_engine.training.rundir import (
     RunDirectory,
@@ -79,6 +86,7 @@ def _run(request: Request, reporter: Reporter) -> Table:
         config = as_started(stored, config)
         require_same_config(stored, config)
     configure(config.training)
+    _require_patch(make_trial(config), config)
     with ExitStack() as stack:
         on_notice = partial(reporter.warn, "device")
         process = stack.enter_context(start_process(config.training, on_notice))
@@ -105,8 +113,7 @@ def _train(
 ) -> Table:
     config = plan.config
     packager = _packager(run, plan, reporter)
-    method = make_method(plan)  # before anything is written: settings are checked here
-    _require_patch(method, config)
+    method = make_method(plan)
     if request.resume:
         packager.started_from = run.started_from()
     else:

@@ -177,6 +177,21 @@ def test_a_patch_that_the_network_cannot_take_is_refused_before_a_run_is_there(
     assert small_run.run(data, run_dir, "training.steps=1") == 0
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("network.stem=2", "network 'vnet' has no stem"),
+        ("method.fecl_scope=oracle", "unlock it with method.unlock_oracle=true"),
+    ],
+)
+def test_settings_that_fit_nothing_are_refused_before_a_scan_is_read(
+    tmp_path, capsys, setting, words
+):
+    choice = ("network.name=vnet", "network.upsampling=transposed", "method.name=dycon")
+    assert small_run.run(tmp_path / "no data", tmp_path / "run", *choice, setting) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_a_place_that_cannot_be_written_is_refused_before_the_data_is_read(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert small_run.run(tmp_path / "no data", tmp_path / "file" / "run") == 2
