@@ -63,6 +63,16 @@ def naive_masked_supervision(
     return ce, sum(dice) / len(dice)
 
 
+def naive_masked_squared_error(logits: Tensor, label: Tensor, mask: list[bool]) -> float:
+    rows, truth = rows_of(logits), label.flatten().tolist()
+    errors = [
+        sum((value - (c == y)) ** 2 for c, value in enumerate(p)) / 2
+        for p, y, counts in zip(rows, truth, mask, strict=True)
+        if counts
+    ]
+    return sum(errors) / max(len(errors), 1)
+
+
 def naive_prototypes(features: Tensor, p: Tensor, sure: list[bool], temperature: float) -> float:
     columns = features.movedim(1, -1).flatten(0, 3).tolist()
     classes = [winner(row) for row in p.movedim(1, -1).flatten(0, 3).tolist()]

@@ -55,6 +55,16 @@ def masked_supervision(belief: Posterior, label: Tensor, mask: Tensor) -> Tensor
     return masked_cross_entropy(belief, label, mask) + dice
 
 
+def masked_squared_error(belief: Posterior, label: Tensor, mask: Tensor) -> Tensor:
+    """Return half the mean of sum_c (p_c - y_c)^2 over the voxels in `mask`; arguments as above.
+
+    For two classes the squared error of the foreground's probability.
+    """
+    truth = F.one_hot(label, belief.p.shape[1]).movedim(-1, 1)
+    squared = 0.5 * (belief.p - truth).square().sum(1)
+    return (squared * mask).sum() / mask.sum().clamp_min(1)
+
+
 @torch.no_grad()
 def low_entropy(one: Posterior, other: Posterior, share: float) -> Tensor:
     """Return the voxels that at least one network is sure of, (B, D, H, W) bool.

@@ -1,6 +1,6 @@
 """Two different networks that teach each other (Lu, Wu, Chaddad et al. 2025, arXiv 2509.13084).
 
-    sum over both of (CE + Dice) + .5 (CE + Dice) where they disagree surely          [lb]
+    sum over both of (CE + Dice) + .5 squared error where they disagree surely        [lb]
     + w(t) sum over both of ( mean[exp(-D) CE(p_r, argmax p_v)] + mean D              [ub] cross
                             + CE(p_v, argmax of the mean) where not both are unsure   [ub] filtered
                             + prototype contrast of the unsure voxels )               [ub]
@@ -32,6 +32,7 @@ from dycon_engine.losses.cross_supervision import (
     disagreement,
     low_entropy,
     masked_cross_entropy,
+    masked_squared_error,
     masked_supervision,
 )
 from dycon_engine.losses.prototypes import prototype_loss
@@ -59,7 +60,15 @@ class DualNetworkConfig(MethodConfig):
         choices=("mednext", "resunet3d", "unet3d", "vnet"),
     )
     disagreement_weight: float = setting(
-        0.5, "Weight of CE + Dice once more where the two disagree surely. Paper: 0.5.", low=0.0
+        0.5,
+        "Weight of the supervision once more where the two disagree surely. Paper: 0.5.",
+        low=0.0,
+    )
+    disagreement_loss: str = setting(
+        "squared",
+        "What it is there: squared (error of the probabilities, released code) or supervised "
+        "(CE + Dice, text; as means over few voxels they outweigh all else).",
+        choices=("squared", "supervised"),
     )
     confidence: float = setting(
         0.6, "Both are sure above this probability. Paper: 0.6.", low=0.0, high=1.0
@@ -189,7 +198,9 @@ class DualNetwork(Method):
         if config.disagreement_weight > 0.0:
             beliefs = [view.belief for view in views]
             mask = disagreement(beliefs[0], beliefs[1], config.confidence)
-            again = [masked_supervision(belief, label, mask) for belief in beliefs]
+            squared = config.disagreement_loss == "squared"
+            loss = masked_squared_error if squared else masked_supervision
+            again = [loss(belief, label, mask) for belief in beliefs]
             terms["disagreement"] = config.disagreement_weight * (again[0] + again[1])
         return terms
 

@@ -10,6 +10,7 @@ from dycon_engine.losses.cross_supervision import (
     disagreement,
     low_entropy,
     masked_cross_entropy,
+    masked_squared_error,
     masked_supervision,
 )
 from dycon_engine.losses.prototypes import prototype_loss
@@ -18,6 +19,7 @@ from Testing.reference.naive_cross_supervision import (
     naive_cross_pseudo,
     naive_disagreement,
     naive_low_entropy,
+    naive_masked_squared_error,
     naive_masked_supervision,
     naive_prototypes,
 )
@@ -78,6 +80,15 @@ def test_masked_supervision_equals_its_twin_and_is_zero_for_an_empty_mask(logits
     assert float(masked_cross_entropy(belief, label, mask)) == pytest.approx(ce, rel=1e-5)
     assert float(masked_supervision(belief, label, mask)) == pytest.approx(ce + dice, rel=1e-5)
     assert float(masked_supervision(belief, label, torch.zeros_like(mask))) == 0.0
+
+
+def test_the_masked_squared_error_equals_its_twin_and_is_zero_for_an_empty_mask(logits) -> None:
+    torch.manual_seed(1)
+    label, mask = torch.randint(0, 3, (2, 3, 2, 3)), torch.rand(2, 3, 2, 3) < 0.4
+    belief = posterior(logits[0])
+    expected = naive_masked_squared_error(logits[0], label, mask.flatten().tolist())
+    assert float(masked_squared_error(belief, label, mask)) == pytest.approx(expected, rel=1e-5)
+    assert float(masked_squared_error(belief, label, torch.zeros_like(mask))) == 0.0
 
 
 def test_prototypes_equal_their_twin() -> None:

@@ -38,6 +38,7 @@ def test_a_term_that_is_switched_off_is_absent(weight: str, term: str) -> None:
     ("settings", "changed"),
     [
         ({"confidence": 0.0}, {"disagreement"}),
+        ({"disagreement_loss": "supervised"}, {"disagreement"}),
         ({"kl_weighting": False}, {"cross_pseudo"}),
         ({"kept_end": 0.3}, {"filtered", "contrast"}),
         ({"temperature": 1.0}, {"contrast"}),
