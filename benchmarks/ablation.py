@@ -39,7 +39,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "turned views": TURNED,
     "mixing .5": ("method.mixing=0.5",),
     "mixing 1": ("method.mixing=1",),
-    "mixing .5, turned views": ("method.mixing=0.5", *TURNED),
+    "mixing 1, turned views": ("method.mixing=1", *TURNED),
+    "mixing 1, from the first step": ("method.mixing=1", "method.start=0", "method.rampup=0.5"),
     "boundary term .5": ("method.boundary_weight=0.5",),
     "deep supervision": ("method.deep_supervision=2",),
 }
