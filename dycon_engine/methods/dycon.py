@@ -72,7 +72,6 @@ class DyconConfig(LateConfig):
         "lambda_H, weight of the mean entropy in UnCL; none = beta(t) as in the paper, which can "
         "empty small foregrounds.",
         low=0.0,
-        main=True,
     )
     pseudo_label_weight: float = setting(
         0.0,

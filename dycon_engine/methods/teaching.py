@@ -94,6 +94,7 @@ class LateConfig(TeachingConfig):
         unit="share",
         low=0.0,
         high=1.0,
+        main=True,
     )
 
 
