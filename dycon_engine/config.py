@@ -299,7 +299,13 @@ PROFILES: dict[str, Table] = {
 # What a profile sets for one method, chosen by measurement: docs/decisions/0003-laptop-profile.md.
 RECIPES: dict[str, dict[str, Table]] = {
     "laptop": {
-        "dycon": {"fecl_scope": "none", "pseudo_label_weight": 1.0, "start": 0.1, "rampup": 0.4},
+        "dycon": {
+            "fecl_scope": "none",
+            "pseudo_label_weight": 1.0,
+            "start": 0.1,
+            "rampup": 0.4,
+            "mixing": 1.0,
+        },
     },
 }
 

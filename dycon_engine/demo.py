@@ -30,7 +30,7 @@ SETTINGS = (
     f"data.validation={VALIDATION}",
 )
 OWN_SETTINGS = {  # so short a run needs less of it; chosen on phantoms of other seeds than 0
-    "dycon": ("method.pseudo_label_weight=0.3", "method.mixing=1"),
+    "dycon": ("method.pseudo_label_weight=0.3",),
     "supervised": (),
 }
 LABEL_NAMES = "left atrium,left ventricle"
