@@ -5,23 +5,24 @@
 
 Scores the last iteration on the 8 cases of the protocol la-dev, validation cases of the published
 training list: the test cases are not touched. Stopped, the same command goes on run by run; writes
-results.md and what belongs to it into --out, with all variants whose runs are finished.
+results.md and what belongs to it into --out, with all variants whose runs are finished. A folder
+holds one budget and one recipe.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from dycon_engine.benchmarking.job import write_tables
+from dycon_engine.benchmarking.job import PLAN, require_same, write_tables
 from dycon_engine.benchmarking.launching import LAUNCHERS, Launch, Watch, launch
 from dycon_engine.benchmarking.page import Benchmark
 from dycon_engine.benchmarking.protocol import Protocol, load_protocol, write_manifest
-from dycon_engine.benchmarking.running import RunSpec
+from dycon_engine.benchmarking.running import RunSpec, finished_results
 from dycon_engine.benchmarking.tables import compare, summarize
 from dycon_engine.config import RECIPES, DataConfig
 from dycon_engine.data.layouts import find_cases
+from dycon_engine.jobs.files import write_json
 
 RECIPE = "recipe"
 TURNED = ("method.strong_geometry=1", "augmentation.unlabeled=false")
@@ -59,10 +60,13 @@ def main() -> None:
     protocol = load_protocol(f"la-dev-{options.labels}")
     dataset = find_cases(options.data, DataConfig())
     options.out.mkdir(parents=True, exist_ok=True)
+    common = (f"training.steps={options.steps}", "training.threads=1")
+    plan = {"protocol": protocol.name, "settings": list(common), RECIPE: RECIPES["laptop"]["dycon"]}
+    require_same(options.out / PLAN, plan)
+    write_json(options.out / PLAN, plan)
     manifest = options.out / "manifest.toml"
     write_manifest(manifest, protocol, dataset)
     test = tuple(dataset.case(name) for name in protocol.test)
-    common = (f"training.steps={options.steps}", "training.threads=1")
 
     def spec(variant: str, seed: int) -> RunSpec:
         name = "".join(c if c.isalnum() else "-" for c in variant)
@@ -88,11 +92,7 @@ def main() -> None:
 
 def tables(out: Path, protocol: Protocol, specs: list[RunSpec]) -> None:
     """Write the tables of all runs that are finished, also those of earlier calls."""
-    results = tuple(
-        json.loads(spec.result.read_text(encoding="utf-8"))
-        for spec in specs
-        if spec.result.exists()
-    )
+    results = finished_results(specs)
     if not results:
         return
     present = [str(result["method"]) for result in results]

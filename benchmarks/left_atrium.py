@@ -86,6 +86,7 @@ SETTINGS = (
     "method.rampup=0.03",
     "method.pseudo_label_weight=0.5",
     "method.fecl_scope=none",
+    "method.mixing=0",
 )
 COARSE = ("training.steps=1800", "method.start=0.85")  # on the profile's grid of 1.25 mm
 ON_1_MM = ("preprocessing.spacing_mm=[1.0,1.0,1.0]", "method.start=0.88")

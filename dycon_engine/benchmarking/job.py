@@ -11,7 +11,7 @@ from typing import Any
 from dycon_engine.benchmarking.launching import Launch, Watch, launch
 from dycon_engine.benchmarking.page import Benchmark, to_html, to_markdown
 from dycon_engine.benchmarking.protocol import Protocol, load_protocol, write_manifest
-from dycon_engine.benchmarking.running import MARK, RunSpec
+from dycon_engine.benchmarking.running import MARK, RunSpec, finished_results
 from dycon_engine.benchmarking.tables import compare, leak_share, summarize, to_csv
 from dycon_engine.config import DataConfig, resolve
 from dycon_engine.data.cases import Dataset
@@ -86,7 +86,7 @@ def benchmark(request: Request, reporter: Reporter) -> dict[str, Any]:
     dataset = find_cases(request.data, DataConfig())
     make_folder(request.out)
     plan = _plan(request, protocol)
-    _require_same(request.out / PLAN, plan)
+    require_same(request.out / PLAN, plan)
     specs = _specs(request, protocol, dataset)
     write_json(request.out / PLAN, plan)  # data that does not fit leaves no benchmark behind
     done = sum(spec.result.exists() for spec in specs)
@@ -171,7 +171,7 @@ def write_tables(out: Path, content: Benchmark) -> None:
 
 
 def _content(request: Request, protocol: Protocol, specs: Sequence[RunSpec]) -> Benchmark:
-    results = tuple(json.loads(spec.result.read_text(encoding="utf-8")) for spec in specs)
+    results = finished_results(specs)
     present = [str(result["method"]) for result in results]
     wanted = SCOPES["both"] if request.leak_audit else request.reference
     reference = wanted if wanted in present else present[0]
@@ -238,7 +238,7 @@ def _plan(request: Request, protocol: Protocol) -> Table:
     }
 
 
-def _require_same(path: Path, plan: Table) -> None:
+def require_same(path: Path, plan: Table) -> None:
     """Refuse to mix runs of another protocol, profile or setting with those that are there.
 
     Raises:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,15 @@ def run_one(spec: RunSpec) -> Path:
     }
     write_json(spec.result, content)
     return spec.result
+
+
+def finished_results(specs: Iterable[RunSpec]) -> tuple[Table, ...]:
+    """Return what `run_one` wrote of every run that is finished."""
+    return tuple(
+        json.loads(spec.result.read_text(encoding="utf-8"))
+        for spec in specs
+        if spec.result.exists()
+    )
 
 
 def marked(name: str, *, oracle: bool) -> str:

@@ -67,7 +67,7 @@ class DualNetworkConfig(MethodConfig):
     disagreement_loss: str = setting(
         "squared",
         "What it is there: squared (error of the probabilities, released code) or supervised "
-        "(CE + Dice, text; as means over few voxels they outweigh all else).",
+        "(CE + Dice, text; as means over few voxels most of the loss on LA).",
         choices=("squared", "supervised"),
     )
     confidence: float = setting(

@@ -12,6 +12,7 @@ from dycon_engine.config import RunConfig
 from dycon_engine.data.audit import Audit, audit
 from dycon_engine.data.cache import TrainingData, prepare_training
 from dycon_engine.data.cases import Dataset
+from dycon_engine.data.geometry import Spacing
 from dycon_engine.data.hidden import AuditBatchLoader, hidden_labels
 from dycon_engine.data.loader import BatchLoader
 from dycon_engine.data.splits import Split, split_cases
@@ -95,12 +96,8 @@ def make_method(plan: Plan) -> Method:
     """
     config, found = plan.config, plan.audit
     torch.manual_seed(config.training.seed)
-    return build_method(
-        config.method.name,
-        config.method.settings,
-        NetworkBuilder(config.network, len(found.channels), len(found.labels)),
-        spacing_mm=found.preprocessing(config).spacing_mm,
-    )
+    spacing_mm = found.preprocessing(config).spacing_mm
+    return _method(config, len(found.channels), len(found.labels), spacing_mm)
 
 
 def make_trial(config: RunConfig) -> Method:
@@ -111,10 +108,12 @@ def make_trial(config: RunConfig) -> Method:
     Raises:
         InputError: As `make_method`.
     """
-    network = NetworkBuilder(config.network, channels=1, classes=2)
-    return build_method(
-        config.method.name, config.method.settings, network, spacing_mm=(1.0, 1.0, 1.0)
-    )
+    return _method(config, 1, 2, (1.0, 1.0, 1.0))
+
+
+def _method(config: RunConfig, channels: int, classes: int, spacing_mm: Spacing) -> Method:
+    network = NetworkBuilder(config.network, channels, classes)
+    return build_method(config.method.name, config.method.settings, network, spacing_mm=spacing_mm)
 
 
 def prepare(plan: Plan, cache: Path, reporter: Reporter) -> TrainingData:
