@@ -132,7 +132,7 @@ class Predictor:
         result.exclude(prepared.blank_source)
         flags = domain_flags(scan_facts(image, prepared), info.seen)
         passes = self._passes(wishes)
-        slabs = self._slabs(prepared, passes, wishes.roi, watch)
+        slabs = self.slabs(prepared, passes, roi=wishes.roi, watch=watch)
         pieces = restored(
             slabs,
             image.geometry,
@@ -151,20 +151,20 @@ class Predictor:
             done, flags=(*done.flags, *volume_flags(done.volumes, info.seen))
         )
 
-    def _straightens(self, source: Geometry) -> bool:
-        return is_askew(turn_deg(source), self.package.info.seen)
-
-    def _passes(self, wishes: Wishes) -> kinds.Passes:
-        temperature = self.package.info.calibration.temperature
-        return kinds.passes(wishes.uncertainty, self.network, self.partner, temperature)
-
-    def _values(self) -> NDArray[Any]:
-        values = np.array([label.value for label in self.package.info.labels])
-        return values.astype(np.min_scalar_type(values.max()))
-
-    def _slabs(
-        self, prepared: Prepared, passes: kinds.Passes, roi: Box | None, watch: Watch | None
+    def slabs(
+        self,
+        prepared: Prepared,
+        passes: kinds.Passes,
+        *,
+        roi: Box | None = None,
+        watch: Watch | None = None,
     ) -> Iterator[Slab]:
+        """Yield `margins` (sets x (K - 1), D, H, W) on the network's grid, rows as they finish.
+
+        Raises:
+            CancelledError: `watch` said so.
+            OutOfMemoryError: Also the smallest way needs more than there is.
+        """
         outside = None
         if roi is not None:
             coarser = np.maximum(prepared.geometry.spacing_mm, prepared.source.spacing_mm)
@@ -184,3 +184,14 @@ class Predictor:
             device=self.device,
             watch=watch,
         )
+
+    def _straightens(self, source: Geometry) -> bool:
+        return is_askew(turn_deg(source), self.package.info.seen)
+
+    def _passes(self, wishes: Wishes) -> kinds.Passes:
+        temperature = self.package.info.calibration.temperature
+        return kinds.passes(wishes.uncertainty, self.network, self.partner, temperature)
+
+    def _values(self) -> NDArray[Any]:
+        values = np.array([label.value for label in self.package.info.labels])
+        return values.astype(np.min_scalar_type(values.max()))

@@ -63,7 +63,7 @@ def restored(
         restorer = restorer or Restorer(source, spacing_mm, axis=axis)
         for piece in restorer.chunks(rows):
             part = leads.narrow(axis + 1, piece.start - rows.start, piece.stop - piece.start)
-            finished = restorer.add(piece, _foreground(part, sets))
+            finished = restorer.add(piece, likelihoods(part, sets).cpu().numpy())
             if finished is not None:
                 place = functools.partial(restorer.place, rows=finished[0])
                 yield place, torch.from_numpy(finished[1])
@@ -75,7 +75,7 @@ def _turned_back(
     restorer: StraightRestorer | None = None
     for axis, rows, leads in slabs:
         restorer = restorer or StraightRestorer(source, straight, axis=axis)
-        restorer.add(rows, _foreground(leads, sets))
+        restorer.add(rows, likelihoods(leads, sets).cpu().numpy())
     if restorer is not None:
         for rows, values in restorer.finish():
             yield functools.partial(_rows_of, rows=rows), values
@@ -84,6 +84,24 @@ def _turned_back(
 def _rows_of(array: NDArray[Any], rows: slice) -> NDArray[Any]:
     """Return the view of some rows (z) of `array` (..., D, H, W)."""
     return array[..., rows, :, :]
+
+
+def likelihoods(leads: Tensor, sets: int = 1) -> Tensor:
+    """Return the probabilities (sets x (K - 1), ...) that follow from `margins` of the same shape.
+
+    Raises:
+        NonFiniteError: There is NaN or infinity among them.
+    """
+    if not bool(torch.isfinite(leads.sum())):
+        raise NonFiniteError(
+            "the network's output holds NaN or infinity; nothing was written, check the "
+            "scan's intensities and the package"
+        )
+    groups = leads.view(sets, -1, *leads.shape[1:])
+    if groups.shape[1] == 1:  # the same as softmax, in one third of the time
+        return torch.sigmoid(-leads)
+    nothing = torch.zeros_like(groups[:, :1])
+    return torch.cat((nothing, -groups), dim=1).softmax(1)[:, 1:].flatten(0, 1)
 
 
 def background(foreground: Tensor) -> Tensor:
@@ -111,18 +129,3 @@ def most_likely(foreground: Tensor) -> Tensor:
         labels.masked_fill_(likely > best, index)
         best = torch.maximum(best, likely)
     return labels
-
-
-def _foreground(leads: Tensor, sets: int) -> NDArray[np.float32]:
-    if not bool(torch.isfinite(leads.sum())):
-        raise NonFiniteError(
-            "the network's output holds NaN or infinity; nothing was written, check the "
-            "scan's intensities and the package"
-        )
-    groups = leads.view(sets, -1, *leads.shape[1:])
-    if groups.shape[1] == 1:  # the same as softmax, in one third of the time
-        likely = torch.sigmoid(-leads)
-    else:
-        nothing = torch.zeros_like(groups[:, :1])
-        likely = torch.cat((nothing, -groups), dim=1).softmax(1)[:, 1:].flatten(0, 1)
-    return likely.cpu().numpy()

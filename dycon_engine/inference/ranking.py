@@ -15,8 +15,8 @@ from dycon_engine.data.volume import Volume
 from dycon_engine.inference.blending import Slab, Watch
 from dycon_engine.inference.pictures import Scene, draw_thumbnail, label_colors
 from dycon_engine.inference.predictor import Predictor
-from dycon_engine.inference.sliding_window import slide_slabs
-from dycon_engine.inference.uncertainty import entropy
+from dycon_engine.inference.probabilities import background, complete, likelihoods, most_likely
+from dycon_engine.inference.uncertainty import Passes, entropy
 from dycon_engine.package import PackageInfo
 
 FOREGROUND = 0.05  # voxels at least so likely foreground are looked at
@@ -76,6 +76,7 @@ def impression(
 
     Raises:
         CancelledError: `watch` said so.
+        NonFiniteError: The network gave NaN or infinity.
         OutOfMemoryError: The scan does not fit.
     """
     info = predictor.package.info
@@ -85,37 +86,25 @@ def impression(
     def apply(patches: Tensor) -> Tensor:
         features = predictor.network(patches)
         pooled.append(features.embedding.float().mean((2, 3, 4)).sum(0).cpu())
-        return features.logits
+        return features.logits.float() / info.calibration.temperature
 
-    slabs = slide_slabs(
-        apply,
-        torch.from_numpy(prepared.array),
-        patch_size=info.patch_size,
-        classes=info.classes,
-        config=predictor.inference,
-        air=prepared.air,
-        blank=prepared.blank,
-        device=predictor.device,
-        watch=watch,
-    )
     looked_at = uncertain = found = 0
     total = 0.0
     scene = _empty_scene(prepared, info) if thumbnail else None
-    for slab in slabs:
-        probabilities = (slab.logits / info.calibration.temperature).softmax(0)
+    for slab in predictor.slabs(prepared, Passes(apply, sets=1), watch=watch):
+        likely = likelihoods(slab.logits).cpu()
         if prepared.blank is not None:
-            rows = torch.from_numpy(prepared.blank).to(probabilities.device)
+            rows = torch.from_numpy(prepared.blank)
             nothing = rows.narrow(slab.axis, slab.rows.start, slab.rows.stop - slab.rows.start)
-            probabilities[0].masked_fill_(nothing, 1.0)
-            probabilities[1:].masked_fill_(nothing, 0.0)
-        unsure = entropy(probabilities)
+            likely.masked_fill_(nothing, 0.0)
+        unsure, labels = entropy(complete(likely)), most_likely(likely)
         if scene is not None:
-            _fill(scene, slab, probabilities, unsure)
-        values = unsure[probabilities[0] <= 1.0 - FOREGROUND]
+            _fill(scene, slab, labels, unsure)
+        values = unsure[background(likely) <= 1.0 - FOREGROUND]
         looked_at += values.numel()
         uncertain += int((values >= UNCERTAIN).sum())
         total += float(values.sum(dtype=torch.float64))
-        found += int((probabilities.argmax(0) > 0).sum())
+        found += int(labels.count_nonzero())
     return Impression(
         name=name,
         mean_entropy=total / max(looked_at, 1),
@@ -141,12 +130,12 @@ def _empty_scene(prepared: Prepared, info: PackageInfo) -> Scene:
     )
 
 
-def _fill(scene: Scene, slab: Slab, probabilities: Tensor, unsure: Tensor) -> None:
+def _fill(scene: Scene, slab: Slab, labels: Tensor, unsure: Tensor) -> None:
     cut: list[Any] = [slice(None)] * 3
     cut[slab.axis] = slab.rows
-    scene.labels[tuple(cut)] = probabilities.argmax(0).cpu().numpy()
+    scene.labels[tuple(cut)] = labels.numpy()
     if scene.uncertainty is not None:
-        scene.uncertainty[tuple(cut)] = unsure.cpu().numpy()
+        scene.uncertainty[tuple(cut)] = unsure.numpy()
 
 
 def rank(impressions: Sequence[Impression]) -> tuple[Ranked, ...]:

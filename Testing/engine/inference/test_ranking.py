@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
+from dycon_engine.errors import NonFiniteError
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.ranking import Impression, impression, rank
 from dycon_engine.package import Calibration, load_package
@@ -71,3 +73,12 @@ def test_an_impression_of_a_real_network(tmp_path):
     assert np.array_equal(found.descriptor, again.descriptor)
     other = impression("y", tiny_package.scan(2), predictor)
     assert not np.array_equal(found.descriptor, other.descriptor)
+
+
+def test_a_network_that_is_not_finite_is_an_error_and_not_a_scan_without_structure(tmp_path):
+    tiny_package.save(tmp_path / "a.dycon")
+    predictor = Predictor(load_package(tmp_path / "a.dycon"))
+    with torch.no_grad():
+        next(predictor.network.parameters()).fill_(float("nan"))
+    with pytest.raises(NonFiniteError, match="NaN or infinity"):
+        impression("x", tiny_package.scan(1), predictor)
