@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dycon_engine.jobs.client import EventTail
+from dycon_engine.jobs.events import Event, Finished, Started, StepDone, Validated, Warned
 from dycon_engine.jobs.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,7 +41,7 @@ def write(run: Path, out: Path, stage: str = "") -> None:
     Raises:
         SystemExit: It is not small.
     """
-    events = read_events(run / "events.jsonl")
+    events = EventTail(run / "events.jsonl").read()
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     text = json.dumps(compact(events, config), indent=None, separators=(",", ":"), allow_nan=False)
     text = text.replace('{"step"', '\n{"step"').replace('{"first_step"', '\n{"first_step"') + "\n"
@@ -48,64 +50,58 @@ def write(run: Path, out: Path, stage: str = "") -> None:
     write_text(out / (NAME.replace(".", f"-{stage}.") if stage else NAME), text)
 
 
-def read_events(path: Path) -> list[dict[str, Any]]:
-    """Return the events of a run in order; a line that a kill cut short is left out."""
-    events = []
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            events.append(json.loads(line))
-        except ValueError:
-            continue
-    return events
-
-
-def compact(events: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> dict[str, Any]:
+def compact(events: Sequence[Event], config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the log as plain values."""
-    begun = events[0]["time_s"]
-    steps = {event["step"]: event for event in events if event["event"] == "step"}
+    begun = events[0].time_s
+    steps = {event.step: event for event in events if isinstance(event, StepDone)}
     ordered = [steps[number] for number in sorted(steps)]
     size = math.ceil(len(ordered) / BLOCKS) or 1
-    finished = [event["summary"] for event in events if event["event"] == "finished"]
-    devices = [e for e in events if e["event"] == "started" and e.get("device")]
+    starts = [event for event in events if isinstance(event, Started)]
+    finished = [event.summary for event in events if isinstance(event, Finished)]
+    computes = [event for event in starts if event.device]
     return {
         "engine": config["engine"],
-        "device": {name: devices[-1][name] for name in ("device", "device_name")},
-        "starts": sum(1 for e in events if e["event"] == "started" and not e.get("device")),
-        "training_seconds": round(math.fsum(step["step_s"] for step in ordered)),
+        "device": {"device": computes[-1].device, "device_name": computes[-1].device_name},
+        "starts": len(starts) - len(computes),
+        "training_seconds": round(math.fsum(step.step_s for step in ordered)),
         "summary": _rounded(finished[-1]) if finished else None,
         "settings": config["config"],
         "data": config["data"],
         "warnings": [
-            {"step_time_s": round(e["time_s"] - begun), "text": e.get("message", "")}
-            for e in events
-            if e["event"] == "warning"
+            {"step_time_s": round(event.time_s - begun), "text": event.message}
+            for event in events
+            if isinstance(event, Warned)
         ],
         "validation": [
             {
-                "step": event["step"],
-                "minutes": round((event["time_s"] - begun) / 60.0, 1),
-                "dice": round(event["dice"], DIGITS),
-                "student_dice": _rounded(event["student_dice"]),
+                "step": event.step,
+                "minutes": round((event.time_s - begun) / 60.0, 1),
+                "dice": round(event.dice, DIGITS),
+                "student_dice": _rounded(event.student_dice),
             }
             for event in events
-            if event["event"] == "validated"
+            if isinstance(event, Validated)
         ],
         "blocks": [block(ordered[i : i + size]) for i in range(0, len(ordered), size)],
     }
 
 
-def block(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def block(steps: Sequence[StepDone]) -> dict[str, Any]:
     """Return the means over some steps."""
-    figures: dict[str, Any] = {"first_step": steps[0]["step"], "last_step": steps[-1]["step"]}
-    for group in ("terms", "diagnostics"):
-        names = sorted({name for step in steps for name in step.get(group, {})})
-        figures[group] = {
-            name: _mean([step[group][name] for step in steps if name in step.get(group, {})])
-            for name in names
-        }
-    figures["learning_rate"] = _rounded(steps[-1]["learning_rate"])
-    figures["step_s"] = _mean([step["step_s"] for step in steps])
-    return figures
+    return {
+        "first_step": steps[0].step,
+        "last_step": steps[-1].step,
+        "terms": _means([step.terms for step in steps]),
+        "diagnostics": _means([step.diagnostics for step in steps]),
+        "learning_rate": _rounded(steps[-1].learning_rate),
+        "step_s": _mean([step.step_s for step in steps]),
+    }
+
+
+def _means(tables: Sequence[Mapping[str, float]]) -> dict[str, float | None]:
+    """Return the mean of every name over the steps that have it."""
+    names = sorted(set().union(*tables))
+    return {name: _mean([table[name] for table in tables if name in table]) for name in names}
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -17,6 +17,7 @@ from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.volume import Volume
 from dycon_engine.evaluation.calibration import reliability_of
+from dycon_engine.jobs.events import Finished, Started, StepDone, Validated, Warned
 from dycon_engine.methods import METHODS
 from dycon_engine.package import load_package
 from dycon_engine.settings import build
@@ -90,18 +91,19 @@ def test_known_failures_are_the_large_losses_worst_first():
 
 def test_a_step_done_twice_counts_once_and_means_are_over_blocks():
     def step(number, loss):
-        return {
-            "event": "step", "time_s": 100.0 + number, "step": number, "terms": {"dice": loss},
-            "diagnostics": {}, "learning_rate": 0.1, "step_s": 2.0,
-        }  # fmt: skip
+        return StepDone(
+            time_s=100.0 + number, step=number, total=240, loss=loss, terms={"dice": loss},
+            learning_rate=0.1, step_s=2.0,
+        )  # fmt: skip
 
     events = [
-        {"event": "started", "time_s": 100.0, "device": ""},
-        {"event": "started", "time_s": 100.5, "device": "cpu", "device_name": "x"},
+        Started(time_s=100.0, job="train", engine="0"),
+        Started(time_s=100.5, job="train", engine="0", device="cpu", device_name="x"),
+        Warned(time_s=101.0, topic="start", message="other spacing"),
         *(step(n, 1.0) for n in range(1, 201)),
         *(step(n, 3.0) for n in range(199, 241)),
-        {"event": "validated", "time_s": 160.0, "step": 240, "dice": 0.9, "student_dice": None},
-        {"event": "finished", "time_s": 161.0, "summary": {"dice": 0.9, "steps": 240}},
+        Validated(time_s=160.0, step=240, dice=0.9),
+        Finished(time_s=161.0, summary={"dice": 0.9, "steps": 240}),
     ]
     found = compact(events, {"engine": "0", "config": {}, "data": {}})
     assert found["training_seconds"] == 480
@@ -109,6 +111,8 @@ def test_a_step_done_twice_counts_once_and_means_are_over_blocks():
     assert [found["blocks"][i]["terms"]["dice"] for i in (98, 99)] == [1.0, 3.0]
     assert found["validation"][0]["minutes"] == 1.0
     assert found["summary"] == {"dice": 0.9, "steps": 240}
+    assert (found["starts"], found["device"]["device_name"]) == (1, "x")
+    assert found["warnings"] == [{"step_time_s": 1, "text": "other spacing"}]
 
 
 @pytest.mark.parametrize("stage", [COARSE, FINE, WIDE])
