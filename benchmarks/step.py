@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -34,7 +35,7 @@ from dycon_engine.methods.dycon import DyconConfig
 from dycon_engine.networks.base import Network
 from dycon_engine.networks.build import build_network
 from dycon_engine.schedules import Progress
-from dycon_engine.training.allocator import tune_allocator
+from dycon_engine.training.allocator import allocator_environment
 
 FILTERS = (16, 32, 64, 128, 256)
 NETWORKS = {
@@ -134,8 +135,6 @@ def seconds_of(step: Step, batch: Batch) -> float:
 
 def serve(name: str, side: str, options: argparse.Namespace) -> None:
     """Child process: do one step per line of input and print its seconds and the peak so far."""
-    if side == "ours":
-        tune_allocator()  # as `dycon train` does
     step, batch = SIDES[side](name, options), make_batch(options)
     on_cuda = batch.image.is_cuda
     if on_cuda:
@@ -155,8 +154,13 @@ class Side:
 
     def __init__(self, name: str, side: str) -> None:
         command = [sys.executable, __file__, *sys.argv[1:], "--serve", name, side]
+        added = allocator_environment() if side == "ours" else {}  # as `dycon train` does
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | added,
         )
 
     def step(self) -> tuple[float, float, float]:

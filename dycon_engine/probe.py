@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine.jobs.reporter import Reporter, run_job
+from dycon_engine.training.allocator import restart_tuned
 from dycon_engine.training.options import add_options, choose_config
 
 
@@ -33,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     options = parser().parse_args(argv)
+    restart_tuned()
     found: dict[str, Any] = {}
 
     def job(reporter: Reporter) -> dict[str, Any]:

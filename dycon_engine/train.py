@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from dycon_engine.jobs.reporter import Reporter, run_job
 from dycon_engine.settings import Table
+from dycon_engine.training.allocator import restart_tuned
 from dycon_engine.training.options import add_options, choose_config
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train and return the exit code: 0 done, 1 failed, 2 bad input, 3 cancelled."""
     arguments = _parser().parse_args(argv)
+    restart_tuned()
     if os.environ.get("RANK", "0") != "0":  # only the first of several processes reports
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
 

@@ -1,41 +1,66 @@
-"""How this process gets the memory of large tensors from the system (Linux with glibc).
+"""How a training process gets the memory of large tensors (Linux with glibc).
 
-By default glibc mixes small and large blocks in one heap, whose holes a training step, with its few
-sizes of very large tensors, fills badly: twice the memory that is in use. Here large blocks come
-straight from the system and go back to it, in huge pages so that fetching them costs little, and
-smaller ones stay in a heap that is not given back. `LARGE` was measured on steps of the V-Net
-(`benchmarks/results/step.md`): 4 MiB needs less memory and more time, 16 MiB the reverse.
+A training step takes and gives back the same few sizes of large tensors. As glibc comes, that goes
+badly both ways: blocks of the system are zeroed anew each time, and in the heap the slack that
+aligning a tensor leaves beside it goes to caches of small blocks and stays there, so that the hole
+of a tensor is too small for the next one of its size and the heap grows to twice of what is in use.
+Here everything comes from one heap of huge pages, small blocks have no caches, and holes fit again:
+less memory than with blocks of the system, and nothing to zero (`benchmarks/results/step.md`).
+
+glibc reads such settings only when a program starts. So a training job starts itself anew once, at
+its beginning: the same process with the same arguments.
 """
 
 from __future__ import annotations
 
-import ctypes
+import itertools
 import os
 import sys
+from pathlib import Path
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
-LARGE, KEPT, GROWTH = 13 << 19, 256 << 20, 16 << 20  # bytes
-HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # read by PyTorch when it allocates its first tensor
-CHOICES = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+TUNABLES = "GLIBC_TUNABLES"
+SETTINGS = {
+    "mmap_max": 0,  # no blocks straight from the system
+    "mxfast": 0,  # no caches of small blocks,
+    "tcache_count": 0,  # of the thread either
+    "hugetlb": 1,  # ask for huge pages
+    "trim_threshold": 256 << 20,  # bytes at the end of the heap that are kept
+    "top_pad": 16 << 20,  # bytes that it grows by at least
+}
+CHOICES = ("MALLOC_", TUNABLES, "LD_PRELOAD")  # the person's own
 
 
-def tune_allocator() -> bool:
-    """Set up the allocator once, early in the process; return whether it was possible.
+def allocator_environment() -> dict[str, str]:
+    """Return the variables that a training process should start with.
 
-    Leaves it alone where the person has chosen settings or another allocator by environment, and
-    on systems without glibc.
+    Empty where the person has chosen settings or another allocator by environment, and on systems
+    without glibc.
     """
-    if not sys.platform.startswith("linux") or _is_chosen():
-        return False
-    os.environ.setdefault(HUGE_PAGES, "1")
+    if not _has_glibc() or any(name.startswith(CHOICES) for name in os.environ):
+        return {}
+    return {TUNABLES: ":".join(f"glibc.malloc.{name}={n}" for name, n in SETTINGS.items())}
+
+
+def restart_tuned() -> None:
+    """Start this process anew with the `allocator_environment`; return where there is none.
+
+    Returns also where the process is not our command but a program that called it.
+    """
+    added = allocator_environment()
+    if added and _is_our_command():
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | added)  # noqa: S606 - itself
+
+
+def _has_glibc() -> bool:
     try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+        return "glibc" in (os.confstr("CS_GNU_LIBC_VERSION") or "")
+    except (AttributeError, ValueError, OSError):  # Windows; macOS and musl do not know the name
         return False
-    pairs = ((M_MMAP_THRESHOLD, LARGE), (M_TRIM_THRESHOLD, KEPT), (M_TOP_PAD, GROWTH))
-    done = [mallopt(what, value) == 1 for what, value in pairs]
-    return all(done)
 
 
-def _is_chosen() -> bool:
-    return any(name.startswith(CHOICES) for name in os.environ)
+def _is_our_command() -> bool:
+    """Whether the process was started as `python -m dycon_engine.VERB` or as `dycon VERB`."""
+    words = sys.orig_argv
+    if any(a == "-m" and b.split(".")[0] == "dycon_engine" for a, b in itertools.pairwise(words)):
+        return True
+    return sys.argv[0] in words and Path(sys.argv[0]).stem == "dycon"

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from dycon_engine.config import TrainingConfig
 from dycon_engine.errors import DyconError, InputError
 from dycon_engine.networks.devices import choose_device
-from dycon_engine.training.allocator import tune_allocator
 
 T = TypeVar("T")
 TIMEOUT = timedelta(hours=2)  # preparing and validating whole volumes is slow on small machines
@@ -140,8 +139,7 @@ def start_process(
 
 
 def configure(config: TrainingConfig) -> None:
-    """Set threads, memory and kernels of this process as the settings say."""
-    tune_allocator()
+    """Set threads and kernels of this process as the settings say."""
     if config.threads:
         torch.set_num_threads(config.threads)
     if config.deterministic:

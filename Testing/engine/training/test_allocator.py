@@ -1,4 +1,4 @@
-"""The allocator is set up where that is possible, and left alone where it was chosen."""
+"""A training command starts itself anew with settings of glibc under which holes fit again."""
 
 from __future__ import annotations
 
@@ -10,46 +10,105 @@ from pathlib import Path
 
 import pytest
 
-from dycon_engine.training.allocator import HUGE_PAGES, tune_allocator
+from dycon_engine.training.allocator import TUNABLES, allocator_environment
 
-
-def has_mallinfo() -> bool:
-    name, version = platform.libc_ver()
-    return name == "glibc" and tuple(map(int, version.split("."))) >= (2, 33)
-
-
+GLIBC = platform.libc_ver()[0] == "glibc"
 ROOT = Path(__file__).resolve().parents[3]
-RETURNED = """
-import ctypes, torch
-from dycon_engine.training.allocator import tune_allocator
-assert tune_allocator()
-info = ctypes.CDLL(None).mallinfo2
-names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
-fields = [(name, ctypes.c_size_t) for name in names]
-info.restype = type("Info", (ctypes.Structure,), {"_fields_": fields})
-before = info().hblkhd
-for _ in range(3):  # glibc alone would move its threshold at the first release
-    big = torch.zeros(8 << 18)
-    assert info().hblkhd - before >= 8 << 20
-    del big
-    assert info().hblkhd == before
+SPY = """
+import os
+with open({log!r}, "a") as stream:
+    stream.write(f"{{os.getpid()}} {{os.environ.get('GLIBC_TUNABLES', '')}}\\n")
+"""
+STEPS = """
+import resource, torch
+def grown():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+torch.zeros(1)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+kept = []
+for step in range(12):
+    blocks = []
+    for _ in range(40):
+        blocks.append(torch.ones(5 << 18))  # 5 MiB
+        kept += [torch.empty(n) for n in (4, 8, 16)]  # what lands in the slack beside it
+    while blocks:
+        blocks.pop(step % len(blocks))
+print(round(grown()))
 """
 
-
-@pytest.mark.skipif(not has_mallinfo(), reason="mallinfo2 needs glibc 2.33")
-def test_large_blocks_come_from_the_system_and_go_back():
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_", "LD_"))}
-    subprocess.run([sys.executable, "-c", RETURNED], check=True, cwd=ROOT, env=clean)
+pytestmark = pytest.mark.skipif(not GLIBC, reason="only glibc has these settings")
 
 
-@pytest.mark.parametrize("name", ["MALLOC_MMAP_THRESHOLD_", "LD_PRELOAD", "GLIBC_TUNABLES"])
-def test_a_choice_by_environment_is_respected(monkeypatch, name):
-    monkeypatch.setenv(name, "1")
-    monkeypatch.delenv(HUGE_PAGES, raising=False)
-    assert not tune_allocator()
-    assert HUGE_PAGES not in os.environ
+def clean_environment() -> dict[str, str]:
+    """The environment without anyone's choice of an allocator."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_", "LD_"))}
 
 
-def test_elsewhere_nothing_happens(monkeypatch):
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert not tune_allocator()
+@pytest.fixture
+def nobody_chose(monkeypatch):
+    for name in os.environ:
+        if name.startswith(("MALLOC_", "GLIBC_", "LD_PRELOAD")):
+            monkeypatch.delenv(name)
+
+
+def starts(tmp_path: Path, *command: str, **added: str) -> list[tuple[str, str]]:
+    """Run Python with the words of `command`; return process id and settings at every start."""
+    log = tmp_path / "starts"
+    (tmp_path / "sitecustomize.py").write_text(SPY.format(log=str(log)), encoding="utf-8")
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    environment = clean_environment() | {"PYTHONPATH": path} | added
+    done = subprocess.run(
+        [sys.executable, *command], env=environment, cwd=tmp_path, capture_output=True, check=False
+    )
+    assert done.returncode == 2, done.stderr  # there is no such data
+    return [tuple(line.split(" ")) for line in log.read_text(encoding="utf-8").splitlines()]
+
+
+TRAIN = ("--data", "missing", "--run-dir", "run")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-m", "dycon_engine.train", *TRAIN),
+        ("-u", "-X", "utf8", "-m", "dycon_engine", "train", *TRAIN),
+        ("-m", "dycon_engine.probe", "--data", "missing"),
+    ],
+)
+def test_a_training_command_starts_anew_once_in_the_same_process(tmp_path, command, nobody_chose):
+    (first, before), (second, after) = starts(tmp_path, *command)
+    assert first == second
+    assert (before, after) == ("", allocator_environment()[TUNABLES])
+
+
+def test_the_console_script_does_too(tmp_path, nobody_chose):
+    script = tmp_path / "bin" / "dycon"
+    script.parent.mkdir()
+    script.write_text("from dycon_engine.__main__ import main\nraise SystemExit(main())\n")
+    assert len(starts(tmp_path, str(script), "train", *TRAIN)) == 2
+
+
+@pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "LD_PRELOAD", TUNABLES])
+def test_a_choice_by_environment_is_respected(tmp_path, name):
+    value = {TUNABLES: "glibc.malloc.arena_max=1"}.get(name, "1")
+    found = starts(tmp_path, "-m", "dycon_engine.train", *TRAIN, **{name: value})
+    assert len(found) == 1
+
+
+def test_a_program_that_calls_train_is_not_started_anew(tmp_path):
+    code = f"import sys; from dycon_engine.train import main; sys.exit(main({list(TRAIN)}))"
+    assert len(starts(tmp_path, "-c", code)) == 1
+
+
+def test_holes_are_filled_again(nobody_chose):
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS], env=clean_environment() | allocator_environment(),
+        capture_output=True, check=True, text=True,
+    )  # fmt: skip
+    assert float(done.stdout) < 450, "200 MiB are in use; glibc 2.36 as it comes takes 1355"
+
+
+def test_elsewhere_nothing_happens(monkeypatch, nobody_chose):
+    assert allocator_environment()
+    monkeypatch.setattr(os, "confstr", lambda name: None)
+    assert allocator_environment() == {}
