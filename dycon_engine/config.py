@@ -214,7 +214,9 @@ class TrainingConfig:
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps.")
     threads: int = setting(0, "CPU threads; 0 = all cores.", low=0)
     workers: int = setting(0, "Data loading processes; 0 = in the training process.", low=0)
-    compile: bool = setting(False, "Compile the networks (needs a C++ compiler on CPU).")
+    compile: bool = setting(
+        False, "Compile the networks. On a CPU it needs a C++ compiler and was slower."
+    )
     deterministic: bool = setting(False, "Only bit-reproducible kernels.")
     seed: int = setting(0, "Seed of weights, patches and augmentation.", low=0)
     validate_every: int = setting(0, "Steps between validations; 0 = at the end only.", low=0)

@@ -16,7 +16,7 @@ FLAT_S = 180.0  # shorter than this is no plateau
 FLAT_SHARE = 0.3  # of the time trained so far
 BETTER_DICE = 0.005
 BETTER_LOSS = 0.03  # of the loss: late in a run small steps count
-COLLAPSED = 0.05  # as the engine's own watch
+COLLAPSED, FALLEN, SETTLING = 0.05, 0.33, 200  # as the engine's own watch
 RECENT = 50  # steps
 TRAIN = "train"  # a stage of the engine
 STAGES = {
@@ -74,12 +74,19 @@ def stage_text(history: History) -> str:
 
 def is_collapsing(history: History) -> bool:
     """Return whether the student sees ever less foreground on unlabeled patches."""
-    labels = history.curve("foreground of the labels").values[-RECENT:]
-    found = history.curve("foreground on unlabeled").values[-RECENT:]
-    warned = any(warning.topic == "collapse" for warning in history.warnings)
-    if len(found) < RECENT:
-        return warned
-    return _mean(found) < COLLAPSED * _mean(labels)
+    labels = history.curve("foreground of the labels").values
+    found = history.curve("foreground on unlabeled").values
+    last = len(found) - RECENT
+    if last < 0:
+        return any(warning.topic == "collapse" for warning in history.warnings)
+
+    def share(first: int) -> float:
+        """Return the foreground found in `RECENT` steps against that of the labels."""
+        of_labels = _mean(labels[first : first + RECENT])
+        return _mean(found[first : first + RECENT]) / of_labels if of_labels else 1.0
+
+    most = max(map(share, range(SETTLING, last, RECENT)), default=0.0)
+    return share(last) < max(COLLAPSED, FALLEN * most)
 
 
 def flat_s(curve: Curve, now_s: float, *, higher_is_better: bool) -> float:

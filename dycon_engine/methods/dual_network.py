@@ -97,8 +97,9 @@ class DualNetworkConfig(MethodConfig):
         1.0, "Share of w for the entropy-filtered supervision. Paper: 1.", low=0.0
     )
     contrast_weight: float = setting(
-        1.0,
-        "Share of w for the contrast with class prototypes. Released code: 1.",
+        0.1,
+        "Share of w for the contrast with class prototypes. Released code: 0.1, without a "
+        "gradient; at 1 the foreground collapsed on LA.",
         low=0.0,
         main=True,
     )

@@ -84,9 +84,9 @@ class Loop:
     on_step: Callable[[StepDone], None] = lambda _event: None
     preview: Callable[[int], None] = lambda _step: None
     speed: Speed = field(default_factory=Speed)
+    collapse: CollapseWatch = field(default_factory=CollapseWatch)
     _saved_at: float = 0.0
     _saved_step: int = -1
-    _collapse: CollapseWatch = field(default_factory=CollapseWatch)
 
     @property
     def config(self) -> TrainingConfig:
@@ -178,7 +178,7 @@ class Loop:
         self.reporter.advance(step)
         self.on_step(event)
         self.preview(step)
-        message = self._collapse.update(outcome.diagnostics)
+        message = self.collapse.update(outcome.diagnostics)
         if message is not None:
             self.reporter.warn("collapse", message)
 

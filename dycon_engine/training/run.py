@@ -20,6 +20,7 @@ from dycon_engine.jobs.files import make_folder
 from dycon_engine.jobs.lock import RunLock
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods.base import Method
+from dycon_engine.methods.collapse import CollapseWatch, cure
 from dycon_engine.networks.devices import device_name, peak_memory_mib
 from dycon_engine.settings import Table
 from dycon_engine.training.checkpoint import CheckpointStore
@@ -140,6 +141,7 @@ def _train(
         reporter=reporter,
         standing=packager.standing,
         validate=lambda: packager.validated(validator, trainer),
+        collapse=CollapseWatch(cure(method.config)),
     )
     previewer = _previewer(run, plan, process, reporter)
     if previewer is not None:

@@ -111,6 +111,10 @@ def test_foreground_that_vanishes():
     assert judged(made, now, entropy=0.0).text.endswith("lower the weights of the unlabeled terms")
     made, now = trained([0.5] * 100, foreground=lambda n: 0.05)
     assert "collapsing" not in judged(made, now).text
+    made, now = trained([0.5] * 500, foreground=lambda n: 0.09 if n < 400 else 0.02)
+    assert "collapsing" in judged(made, now).text, "it fell to a quarter of what it was"
+    made, now = trained([0.5] * 500, foreground=lambda n: 0.5 if n < 100 else 0.02)
+    assert "collapsing" not in judged(made, now).text, "a new network marks anything"
     made = history(folders.TRAINING, *folders.steps(1, 3), folders.COLLAPSE)
     assert "collapsing" in judged(made, 2000.0).text
 
