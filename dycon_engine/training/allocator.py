@@ -13,6 +13,7 @@ its beginning: the same process with the same arguments.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -47,8 +48,10 @@ def restart_tuned() -> None:
     Returns also where the process is not our command but a program that called it.
     """
     added = allocator_environment()
-    if added and _is_our_command():
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | added)  # noqa: S606 - itself
+    if added and sys.executable and _is_our_command():
+        again = [sys.executable, *sys.orig_argv[1:]]
+        with contextlib.suppress(OSError):  # then as we are
+            os.execve(sys.executable, again, os.environ | added)  # noqa: S606 - itself
 
 
 def _has_glibc() -> bool:
