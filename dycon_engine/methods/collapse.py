@@ -53,7 +53,7 @@ class CollapseWatch:
         Args:
             cure: What to lower.
             share: Of the labels' foreground; less is a collapse.
-            fallen: Of the most that it was against the labels; less is a collapse. Over 26 runs on
+            fallen: Of the most that it was against the labels; less is a collapse. Over 20 runs on
                 the left atrium healthy ones never fell below .64.
             settling: Steps before that most is looked for; a new network marks anything.
             patience: So many steps in a row must be below before it is told.

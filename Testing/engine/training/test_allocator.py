@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dycon_engine.training.allocator import TUNABLES, allocator_environment
+from dycon_engine.training.allocator import CHOICES, TUNABLES, allocator_environment
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 ROOT = Path(__file__).resolve().parents[3]
@@ -39,15 +39,10 @@ print(round(grown()))
 pytestmark = pytest.mark.skipif(not GLIBC, reason="only glibc has these settings")
 
 
-def clean_environment() -> dict[str, str]:
-    """The environment without anyone's choice of an allocator."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_", "LD_"))}
-
-
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def nobody_chose(monkeypatch):
     for name in os.environ:
-        if name.startswith(("MALLOC_", "GLIBC_", "LD_PRELOAD")):
+        if name.startswith(CHOICES):
             monkeypatch.delenv(name)
 
 
@@ -56,7 +51,7 @@ def starts(tmp_path: Path, *command: str, **added: str) -> list[tuple[str, str]]
     log = tmp_path / "starts"
     (tmp_path / "sitecustomize.py").write_text(SPY.format(log=str(log)), encoding="utf-8")
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
-    environment = clean_environment() | {"PYTHONPATH": path} | added
+    environment = os.environ | {"PYTHONPATH": path} | added
     done = subprocess.run(
         [sys.executable, *command], env=environment, cwd=tmp_path, capture_output=True, check=False
     )
@@ -75,13 +70,13 @@ TRAIN = ("--data", "missing", "--run-dir", "run")
         ("-m", "dycon_engine.probe", "--data", "missing"),
     ],
 )
-def test_a_training_command_starts_anew_once_in_the_same_process(tmp_path, command, nobody_chose):
+def test_a_training_command_starts_anew_once_in_the_same_process(tmp_path, command):
     (first, before), (second, after) = starts(tmp_path, *command)
     assert first == second
     assert (before, after) == ("", allocator_environment()[TUNABLES])
 
 
-def test_the_console_script_does_too(tmp_path, nobody_chose):
+def test_the_console_script_does_too(tmp_path):
     script = tmp_path / "bin" / "dycon"
     script.parent.mkdir()
     script.write_text("from dycon_engine.__main__ import main\nraise SystemExit(main())\n")
@@ -100,15 +95,15 @@ def test_a_program_that_calls_train_is_not_started_anew(tmp_path):
     assert len(starts(tmp_path, "-c", code)) == 1
 
 
-def test_holes_are_filled_again(nobody_chose):
+def test_holes_are_filled_again():
     done = subprocess.run(
-        [sys.executable, "-c", STEPS], env=clean_environment() | allocator_environment(),
+        [sys.executable, "-c", STEPS], env=os.environ | allocator_environment(),
         capture_output=True, check=True, text=True,
     )  # fmt: skip
     assert float(done.stdout) < 450, "200 MiB are in use; glibc 2.36 as it comes takes 1355"
 
 
-def test_elsewhere_nothing_happens(monkeypatch, nobody_chose):
+def test_elsewhere_nothing_happens(monkeypatch):
     assert allocator_environment()
     monkeypatch.setattr(os, "confstr", lambda name: None)
     assert allocator_environment() == {}
