@@ -5,7 +5,8 @@
 Each side in a process of its own, alternating; CPU seconds (user and system) of the call, and peak
 resident memory above that before it. Two networks: the convolutions of the laptop profile, whose
 activations then count, and one that only copies its input, which leaves the blending. Two results:
-`logits`, the whole map of mean logits; `labels`, the label map of it, which ours takes from slabs
+`whole`, what all probabilities follow from, at once: ours the margins that validation keeps, one
+channel less than MONAI's logits; `labels`, the label map of it, which ours takes from slabs
 of margins as they are finished, as `predict` does, and MONAI from its whole map. `predict`: a scan
 of twice as many voxels per axis in memory, to label map and entropy on its own grid; ours as the
 command does it, MONAI's window with the same preparation, softmax and restoring of the whole map
@@ -74,12 +75,17 @@ def monai(kind: str, scan: torch.Tensor) -> torch.Tensor:
         )[0]
 
 
+def our_whole(kind: str, scan: torch.Tensor) -> torch.Tensor:
+    apply = network(kind)
+    return slide(lambda x: margins(apply(x)), scan, **(OPTIONS | {"classes": CLASSES - 1}))
+
+
 def our_labels(kind: str, scan: torch.Tensor) -> torch.Tensor:
     labels = torch.empty(scan.shape[1:], dtype=torch.uint8)
     apply = network(kind)
     options = OPTIONS | {"classes": CLASSES - 1}
-    for axis, rows, leads in slide_slabs(lambda x: margins(apply(x)), scan, **options):
-        labels.narrow(axis, rows.start, rows.stop - rows.start).copy_(leads[0] < 0)
+    for slab in slide_slabs(lambda x: margins(apply(x)), scan, **options):
+        labels[slab.where] = slab.logits[0] < 0
     return labels
 
 
@@ -131,7 +137,7 @@ def monai_predict(kind: str, scan: Volume) -> object:
 
 
 RESULTS = {
-    "logits": (lambda kind, scan: slide(network(kind), scan, **OPTIONS), monai, image),
+    "whole": (our_whole, monai, image),
     "labels": (our_labels, monai_labels, image),
     "predict": (our_predict, monai_predict, volume),
 }

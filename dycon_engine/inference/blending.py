@@ -58,6 +58,12 @@ class Slab(NamedTuple):
     rows: slice
     logits: Tensor
 
+    @property
+    def where(self) -> tuple[slice, slice, slice]:
+        """Where the rows lie in a volume (D, H, W)."""
+        z, y, x = (self.rows if axis == self.axis else slice(None) for axis in range(3))
+        return z, y, x
+
 
 class Ground(NamedTuple):
     """What a volume, at least as large as the patch, holds.

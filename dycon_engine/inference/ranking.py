@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dycon_engine.data.preprocessing import Prepared
 from dycon_engine.data.volume import Volume
-from dycon_engine.inference.blending import Slab, Watch
+from dycon_engine.inference.blending import Watch
 from dycon_engine.inference.pictures import Scene, draw_thumbnail, label_colors
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.probabilities import background, complete, likelihoods, most_likely
@@ -94,12 +94,11 @@ def impression(
     for slab in predictor.slabs(prepared, Passes(apply, sets=1), watch=watch):
         likely = likelihoods(slab.logits).cpu()
         if prepared.blank is not None:
-            rows = torch.from_numpy(prepared.blank)
-            nothing = rows.narrow(slab.axis, slab.rows.start, slab.rows.stop - slab.rows.start)
-            likely.masked_fill_(nothing, 0.0)
+            likely.masked_fill_(torch.from_numpy(prepared.blank[slab.where]), 0.0)
         unsure, labels = entropy(complete(likely)), most_likely(likely)
-        if scene is not None:
-            _fill(scene, slab, labels, unsure)
+        if scene is not None and scene.uncertainty is not None:
+            scene.labels[slab.where] = labels.numpy()
+            scene.uncertainty[slab.where] = unsure.numpy()
         values = unsure[background(likely) <= 1.0 - FOREGROUND]
         looked_at += values.numel()
         uncertain += int((values >= UNCERTAIN).sum())
@@ -128,14 +127,6 @@ def _empty_scene(prepared: Prepared, info: PackageInfo) -> Scene:
         geometry=prepared.geometry,
         colors=dict(enumerate(colors, start=1)),
     )
-
-
-def _fill(scene: Scene, slab: Slab, labels: Tensor, unsure: Tensor) -> None:
-    cut: list[Any] = [slice(None)] * 3
-    cut[slab.axis] = slab.rows
-    scene.labels[tuple(cut)] = labels.numpy()
-    if scene.uncertainty is not None:
-        scene.uncertainty[tuple(cut)] = unsure.numpy()
 
 
 def rank(impressions: Sequence[Impression]) -> tuple[Ranked, ...]:

@@ -42,8 +42,8 @@ class Options(TypedDict, total=False):
 def slide(network: Apply, image: Tensor, **options: Unpack[Options]) -> Tensor:
     """Return all mean logits (K, D, H, W) at once, float32 on the CPU; else as `slide_slabs`."""
     result = torch.empty((options["classes"], *image.shape[1:]))
-    for axis, rows, logits in slide_slabs(network, image, **options):
-        result.narrow(axis + 1, rows.start, rows.stop - rows.start).copy_(logits)
+    for slab in slide_slabs(network, image, **options):
+        result[:, *slab.where] = slab.logits
     return result
 
 

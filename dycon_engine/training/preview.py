@@ -21,10 +21,12 @@ from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.data.preprocessing import Prepared, Preprocessing
 from dycon_engine.errors import CancelledError, DyconError
 from dycon_engine.inference.blending import Watch
-from dycon_engine.inference.sliding_window import slide
+from dycon_engine.inference.probabilities import complete, likelihoods, most_likely
+from dycon_engine.inference.sliding_window import slide_slabs
 from dycon_engine.inference.uncertainty import entropy
 from dycon_engine.jobs.events import Saved
 from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.training.whole_scans import leading, over_scan
 
 MOST_PREVIEWS = 40
 LEVELS = 250  # of the stored uncertainty, so that its files compress
@@ -77,20 +79,17 @@ class Previewer:
 
     def _write(self, step: int, predictor: nn.Module) -> None:
         prepared = self._prepared = self._prepared or self._prepare()
-        logits = slide(
-            predictor.eval(),
-            torch.from_numpy(prepared.array),
-            patch_size=self.config.training.patch_size,
-            classes=len(self.labels),
-            config=self.config.inference,
-            air=prepared.air,
-            blank=prepared.blank,
-            device=self.device,
-            watch=Watch(cancelled=self.reporter.cancelled),
-        )
         values = np.array([label.value for label in self.labels])
-        found = values[logits.argmax(0).numpy()]
-        unsure = (entropy(logits.softmax(0)) * LEVELS).round().numpy() / np.float32(LEVELS)
+        found = np.zeros(prepared.geometry.size_zyx, dtype=values.dtype)
+        unsure = np.zeros(prepared.geometry.size_zyx, dtype=np.float32)
+        options = over_scan(
+            prepared, self.config, len(values), self.device, Watch(self.reporter.cancelled)
+        )
+        scan = torch.from_numpy(prepared.array)
+        for slab in slide_slabs(leading(predictor.eval()), scan, **options):
+            likely = likelihoods(slab.logits).cpu()
+            found[slab.where] = values[most_likely(likely).numpy()]
+            unsure[slab.where] = (entropy(complete(likely)) * LEVELS).round().numpy() / LEVELS
         if prepared.blank is not None:
             found[prepared.blank], unsure[prepared.blank] = 0, 0.0
         for what, array, write in (

@@ -23,11 +23,12 @@ from dycon_engine.evaluation.calibration import (
 )
 from dycon_engine.evaluation.metrics import Scores, dice_per_class, score
 from dycon_engine.inference.blending import Slab, Watch
-from dycon_engine.inference.probabilities import margins, most_likely, restored
-from dycon_engine.inference.sliding_window import slide
+from dycon_engine.inference.probabilities import most_likely, restored
+from dycon_engine.inference.sliding_window import Options, slide, slide_slabs
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.package import Calibration
 from dycon_engine.training.distributed import Process
+from dycon_engine.training.whole_scans import leading, over_scan
 
 BAND_VOXELS = 3.0  # calibration looks this far around the boundaries of prediction and reference
 SAMPLES_PER_CASE = 20_000
@@ -112,11 +113,13 @@ class Validator:
         case, classes = self.cases[index], range(1, len(self.labels))
         reference = read_case_label(case, self.labels, self.config.data)
         prepared = self.preprocessing.prepare(read_case_image(case, self.config.data))
-        logits = self._logits(predictor, prepared, case)
-        found = self._label_map(logits, prepared)
+        scan, options = torch.from_numpy(prepared.array), self._options(prepared)
+        leads = slide(leading(predictor), scan, **options)
+        found = self._label_map((Slab(0, slice(0, leads.shape[1]), leads),), prepared, case)
         student_dice = None
         if student is not None:
-            second = self._label_map(self._logits(student, prepared, case), prepared)
+            slabs = slide_slabs(leading(student), scan, **options)
+            second = self._label_map(slabs, prepared, case)
             student_dice = dice_per_class(second, reference.array, classes=classes)
         target = self.preprocessing.prepare_label(reference, len(self.labels))
         spacing = reference.geometry.spacing_mm
@@ -127,42 +130,35 @@ class Validator:
             scores=score(found, reference.array, classes=classes, spacing_mm=spacing)
             if surfaces
             else (),
-            sample=sample_voxels(logits, target, self.preprocessing.spacing_mm),
+            sample=sample_voxels(leads.numpy(), target, self.preprocessing.spacing_mm),
         )
 
-    def _logits(self, network: nn.Module, prepared: Prepared, case: Case) -> NDArray[np.float32]:
-        """Return the logits (K, D, H, W) on the network's grid."""
+    def _options(self, prepared: Prepared) -> Options:
         alone = self.process.world == 1  # a rank that stops by itself would leave others waiting
         watch = Watch(
             cancelled=self.reporter.cancelled if alone else lambda: False,
             on_notice=lambda text: self.reporter.warn("memory", text),
         )
-        logits = slide(
-            network,
-            torch.from_numpy(prepared.array),
-            patch_size=self.config.training.patch_size,
-            classes=len(self.labels),
-            config=self.config.inference,
-            air=prepared.air,
-            blank=prepared.blank,
-            device=self.process.device,
-            watch=watch,
-        )
-        if not bool(torch.isfinite(logits).all()):
+        return over_scan(prepared, self.config, len(self.labels), self.process.device, watch)
+
+    def _label_map(
+        self, slabs: Iterable[Slab], prepared: Prepared, case: Case
+    ) -> NDArray[np.uint8]:
+        """Return the class indices (D, H, W) on the scan's own grid, as `predict` gives them.
+
+        Raises:
+            NonFiniteError: The network gave NaN or infinity.
+        """
+        source = prepared.source
+        labels = np.empty(source.size_zyx, dtype=np.uint8)
+        try:
+            for place, foreground in restored(slabs, source, self.preprocessing.spacing_mm):
+                place(labels)[:] = most_likely(foreground).numpy()
+        except NonFiniteError:
             raise NonFiniteError(
                 f"case '{case.name}': the network's output is not finite; nothing of it is used; "
                 "resume from the checkpoint with a lower training.learning_rate in a new run"
-            )
-        return logits.numpy()
-
-    def _label_map(self, logits: NDArray[np.float32], prepared: Prepared) -> NDArray[np.uint8]:
-        """Return the class indices (D, H, W) on the scan's own grid, as `predict` gives them."""
-        source = prepared.source
-        leads = margins(torch.from_numpy(logits)[None])[0]
-        whole = Slab(0, slice(0, logits.shape[1]), leads)
-        labels = np.empty(source.size_zyx, dtype=np.uint8)
-        for place, foreground in restored((whole,), source, self.preprocessing.spacing_mm):
-            place(labels)[:] = most_likely(foreground).numpy()
+            ) from None
         if prepared.blank_source is not None:
             labels[prepared.blank_source] = 0
         return labels
@@ -184,23 +180,24 @@ def summarize(results: Sequence[CaseResult], labels: Sequence[Label]) -> Validat
 
 
 def sample_voxels(
-    logits: NDArray[np.float32], target: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
+    leads: NDArray[np.float32], target: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
 ) -> Sample | None:
     """Return evenly taken voxels near a boundary of prediction or reference; None without any.
 
     Args:
-        logits: (K, D, H, W).
+        leads: By how much the background leads every other class (K - 1, D, H, W).
         target: (D, H, W) class indices on the same grid.
         spacing_mm: Voxel size (z, y, x).
     """
-    found = logits.argmax(axis=0).astype(np.uint8)
+    found = np.where(leads.min(axis=0) < 0, leads.argmin(axis=0) + 1, 0).astype(np.uint8)
     band_mm = BAND_VOXELS * max(spacing_mm)
     near = np.flatnonzero(near_boundary(found, target, spacing_mm=spacing_mm, band_mm=band_mm))
     if not near.size:
         return None
     chosen = near[:: max(1, -(-near.size // SAMPLES_PER_CASE))]
-    rows = logits.reshape(len(logits), -1)[:, chosen].T
-    return Sample(np.ascontiguousarray(rows), target.reshape(-1)[chosen])
+    rows = np.zeros((chosen.size, len(leads) + 1), dtype=np.float32)  # the background's logit: 0
+    rows[:, 1:] = -leads.reshape(len(leads), -1)[:, chosen].T
+    return Sample(rows, target.reshape(-1)[chosen])
 
 
 def calibrate(samples: Iterable[Sample]) -> Calibration:

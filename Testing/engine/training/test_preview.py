@@ -123,14 +123,14 @@ def test_cancelling_in_a_preview_leaves_a_checkpoint_and_resume_is_exact(
 ):
     assert small_run.run(data, tmp_path / "whole", *EVERY) == 0
     run_dir = tmp_path / "run"
-    plain = preview.slide
+    plain = preview.slide_slabs
     with monkeypatch.context() as patch:
 
         def cancelling(*arguments, **options):
             (run_dir / "cancel").touch()
             return plain(*arguments, **options)
 
-        patch.setattr(preview, "slide", cancelling)
+        patch.setattr(preview, "slide_slabs", cancelling)
         assert small_run.run(data, run_dir, *EVERY) == 3
     assert (run_dir / "checkpoints" / "step-00000002.ckpt").exists()
     assert small_run.run(data, run_dir, *EVERY, resume=True) == 0

@@ -96,13 +96,23 @@ def test_samples_lie_near_boundaries_with_their_own_logits():
     target = np.zeros((24, 24, 24), dtype=np.uint8)
     target[10:14, 10:14, 10:14] = 1
     number = np.arange(1.0, target.size + 1).reshape(target.shape)  # each logit names its voxel
-    logits = np.stack([np.zeros(target.shape), np.where(target, number, -number)])
-    sample = sample_voxels(logits.astype(np.float32), target, (1.0, 1.0, 1.0))
+    leads = np.where(target, -number, number)[None].astype(np.float32)
+    sample = sample_voxels(leads, target, (1.0, 1.0, 1.0))
     where = np.unravel_index(np.abs(sample.logits[:, 1]).astype(int) - 1, target.shape)
     assert (target[where] == sample.targets).all()
+    assert ((sample.logits[:, 1] > sample.logits[:, 0]) == sample.targets).all()
     assert {int(axis.min()) for axis in where} == {7}
     assert {int(axis.max()) for axis in where} == {16}
-    assert sample_voxels(-np.abs(logits).astype(np.float32), target * 0, (1.0, 1.0, 1.0)) is None
+    assert sample_voxels(np.abs(leads), target * 0, (1.0, 1.0, 1.0)) is None
+
+
+def test_samples_keep_the_order_of_several_classes():
+    random = np.random.default_rng(1)
+    logits = random.normal(size=(3, 6, 6, 6)).astype(np.float32)
+    target = logits.argmax(axis=0).astype(np.uint8)
+    sample = sample_voxels(logits[:1] - logits[1:], target, (1.0, 1.0, 1.0))
+    assert (sample.logits.argmax(axis=1) == target.reshape(-1)).all()
+    assert np.allclose(sample.logits, (logits - logits[:1]).reshape(3, -1).T)
 
 
 def test_overconfident_logits_are_cooled():
