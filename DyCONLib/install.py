@@ -10,8 +10,10 @@ import importlib
 import importlib.metadata
 import importlib.util
 import os
+import platform
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,6 +35,7 @@ NEEDED = {  # distribution: lowest version; as pyproject.toml, a test compares
 BUNDLED = ("numpy", "SimpleITK")  # Slicer's own builds
 TORCH_BELOW = {"nt": "2.13"}  # torch 2.13 does not load in fresh Slicer 5.12 installs on Windows
 TITLE = "DyCON: install packages"
+INSTALLING = "Packages are being installed. This takes some minutes; 3D Slicer may answer slowly."
 _NUMBER = re.compile(r"\d+")
 
 Confirm = Callable[[str, str], bool]
@@ -50,17 +53,34 @@ def has_old_torch() -> bool:
     return version is not None and not _at_least(version, NEEDED["torch"])
 
 
+def hindrance() -> str:
+    """Return why this Slicer can never have the engine's PyTorch; empty where it can."""
+    if sys.platform != "darwin" or platform.machine() != "x86_64" or _is_there("torch"):
+        return ""
+    return (
+        "this 3D Slicer for macOS runs code for Intel processors, for which PyTorch ended with "
+        f"version 2.2, and the engine needs {NEEDED['torch']}. Use a 3D Slicer made for Apple "
+        "Silicon, or one on Windows or Linux; or the engine by itself, in a terminal of this "
+        "computer: its README says how"
+    )
+
+
 class Installer:
     """Asks once, then installs what is missing; call it from a button, on the main thread."""
+
+    _running = False  # one for all panels: Slicer goes on with its events while pip works
 
     def __init__(self, confirm: Confirm | None = None) -> None:
         """Ask with `confirm` (text, title) -> agreed; without it with Slicer's own question."""
         self._confirm = confirm or _ask
 
-    def ensure(self) -> bool:
+    def ensure(self, begun: Callable[[], None] = lambda: None) -> bool:
         """Install what is missing; return whether the engine can run now.
 
         False only in Slicer's testing mode, where nothing is ever installed.
+
+        Args:
+            begun: Called when the person has agreed.
 
         Raises:
             CancelledError: The person does not want it.
@@ -71,14 +91,23 @@ class Installer:
             return True
         if _testing():
             return False
+        if hindrance():
+            raise DyconError(hindrance())
         if has_old_torch():
             raise DyconError(
                 f"PyTorch {_version('torch')} is installed, the engine needs {NEEDED['torch']} or "
                 "newer; uninstall it in the module PyTorch Utils, restart Slicer and come back"
             )
-        if not self._confirm(question(missing), TITLE):
-            raise CancelledError("nothing was installed")
-        self._install(missing)
+        if Installer._running:
+            raise DyconError("packages are being installed already; wait until that is done")
+        Installer._running = True
+        try:
+            if not self._confirm(question(missing), TITLE):
+                raise CancelledError("nothing was installed")
+            begun()
+            self._install(missing)
+        finally:
+            Installer._running = False
         left = missing_packages()
         if left:
             raise DyconError(
@@ -101,7 +130,9 @@ class Installer:
                 _install_torch(torch[0].removeprefix("torch"))
             if others:
                 _pip_install(others)
-        except (subprocess.SubprocessError, OSError, RuntimeError) as error:
+        except DyconError:
+            raise
+        except Exception as error:  # noqa: BLE001 - pip and another extension raise all kinds
             raise DyconError(
                 f"{', '.join(missing)}: could not be installed ({_reason(error)}); check the "
                 "network and the free disk space, then try again"

@@ -7,7 +7,6 @@ same way, by `Job.attach`.
 
 from __future__ import annotations
 
-import platform
 import subprocess
 import time
 from collections import deque
@@ -19,7 +18,7 @@ from dycon_engine.jobs import client
 from dycon_engine.jobs.client import EventTail, RunState, run_state
 from dycon_engine.jobs.events import TERMINAL, Cancelled, Event, Failed, Finished, StepDone
 from dycon_engine.jobs.events import Advanced as Progress
-from dycon_engine.jobs.lock import holder
+from dycon_engine.jobs.lock import holder, is_certain
 from DyCONLib import lifeline, processes
 from DyCONLib.support_log import last_words, read_tail, support_log
 
@@ -28,6 +27,7 @@ KILL_S = 1.0
 LINGER_S = 10.0
 MOST_EVENTS = 500
 STDERR = "stderr.txt"
+ABNORMAL = "exit abnormally"  # CTK's launcher, which PythonSlicer is, of a process that was killed
 
 
 class Job:
@@ -169,18 +169,18 @@ class Job:
             )
         if self._state is RunState.DEAD:
             return (
-                "the engine was ended from outside before it was done, as a system does when "
-                "memory runs out; close other programs and start or resume it"
+                "the engine crashed or was ended from outside before it was done, as a system does "
+                "when memory runs out; close other programs and start or resume it"
             )
         return ""
 
     @property
     def pid(self) -> int | None:
-        """The head of the living process tree on this machine; None where there is none."""
+        """The head of the living process tree on this machine; None where none is certain."""
         if self._process is not None:
             return self._process.pid if self._process.returncode is None else None
         other = holder(self.run_dir / "lock")
-        return other.pid if other is not None and other.host == platform.node() else None
+        return other.pid if other is not None and is_certain(other) else None
 
     def log(self) -> str:
         """Return what happened as text for a bug report, without names, paths or scans."""
@@ -212,8 +212,9 @@ class Job:
                 return state
         if code == CancelledError.exit_code:
             return RunState.CANCELLED
-        orderly = code in (DyconError.exit_code, InputError.exit_code)
-        said = orderly and (self._last is None or "DyCON: " in read_tail(self.run_dir / STDERR))
+        words = read_tail(self.run_dir / STDERR)
+        orderly = code in (DyconError.exit_code, InputError.exit_code) and not _crashed(words)
+        said = orderly and (self._last is None or "DyCON: " in words)
         return RunState.FAILED if said else RunState.DEAD
 
     def _press(self) -> None:
@@ -231,6 +232,11 @@ class Job:
         elif waited >= self._grace_s and not self._terminated:
             self._terminated = True
             processes.terminate_tree(pid)
+
+
+def _crashed(stderr: str) -> bool:
+    """Return whether Slicer's launcher, which ends in order itself, says that Python did not."""
+    return ABNORMAL in stderr.rstrip().rpartition("\n")[2]
 
 
 def _absolute(argument: str | Path) -> str | Path:

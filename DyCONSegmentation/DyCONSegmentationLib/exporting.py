@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,10 @@ from dycon_engine.jobs.files import atomic_write, write_text
 from DyCONLib import mrml
 from DyCONSegmentationLib.results import PAGE, Result
 from DyCONSegmentationLib.writing import Steps
+
+
+_NO_NAME = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
+_ENDING = re.compile(r"\*(\.[.\w]+)")
 
 
 class Export(NamedTuple):
@@ -34,8 +39,16 @@ class Export(NamedTuple):
     is_dicom: bool = False
 
     def file_name(self, result: Result) -> str:
-        """Return the suggested name; the scan's name is in it, as in Slicer's own dialogs."""
-        return f"{result.segmentation.GetName()}{self.suffix}"
+        """Return the suggested name; the scan's name is in it, as in Slicer's own dialogs.
+
+        Scans from DICOM are called `6: CT Thorax`, which is no file name on Windows.
+        """
+        return f"{_NO_NAME.sub('_', result.segmentation.GetName())}{self.suffix}"
+
+    def with_ending(self, chosen: str) -> Path:
+        """Return the chosen file with an ending of `pattern`, which not every dialog adds."""
+        endings = tuple(_ENDING.findall(self.pattern))
+        return Path(chosen if chosen.lower().endswith(endings) else chosen + endings[0])
 
 
 def write_uncertainty(result: Result, path: Path) -> None:

@@ -160,11 +160,20 @@ class ResultSection:
             if result is None:
                 return
             name = export.file_name(result)
-            path = qt.QFileDialog.getSaveFileName(
+            chosen = qt.QFileDialog.getSaveFileName(
                 slicer.util.mainWindow(), export.title, name, export.pattern
             )
-            if path:
+            if not chosen:
+                return
+            path = export.with_ending(chosen)
+            if path == Path(chosen) or not path.exists() or _may_replace(path):
                 write = functools.partial(export.write, result)
-                self._attempt(lambda: self._writing.start(write, Path(path)))
+                self._attempt(lambda: self._writing.start(write, path))
 
         return run
+
+
+def _may_replace(path: Path) -> bool:
+    """Ask as the file dialog does, which saw the name without its ending."""
+    words = f"'{path.name}' is there already. Replace it?"
+    return bool(slicer.util.confirmOkCancelDisplay(words, windowTitle="Export"))

@@ -60,6 +60,7 @@ class Session:
         self.run = run
         self._surroundings = surroundings
         self._found: list[Model | Broken] = []
+        self._last_model = ""
         self.run.finished.connect(self._take)
         self.find_models()
 
@@ -77,6 +78,7 @@ class Session:
         if new != old:
             write_parameters(parameter_node(), new)
             if new.model != old.model:
+                self._last_model = new.model
                 self.preselect(anew=True)
             self.changed.emit()
 
@@ -111,8 +113,10 @@ class Session:
             self.choose(volumes=tuple(node.GetID() if node else "" for node in chosen))
 
     def scene_changed(self) -> None:
-        """Say that nodes came, went or were replaced."""
+        """Say that nodes came, went or were replaced; a closed scene took the choices with it."""
         editing.leave_lost_mask()
+        if not self.parameters.model:
+            self._choose_model()
         self.preselect()
         self.changed.emit()
 
@@ -135,10 +139,16 @@ class Session:
     def find_models(self) -> None:
         """Look into the model folders again; choose the first model where none is chosen."""
         self._found = find_models(self._surroundings.model_folders)
-        if self.model is None and self.models:
-            self.choose(model=self.models[0].path.name)
+        if self.model is None:
+            self._choose_model()
         self.preselect()
         self.changed.emit()
+
+    def _choose_model(self) -> None:
+        """Choose the model that was chosen last, else the first."""
+        names = [model.path.name for model in self.models]
+        if names:
+            self.choose(model=self._last_model if self._last_model in names else names[0])
 
     @property
     def models(self) -> tuple[Model, ...]:

@@ -13,8 +13,8 @@ from DyCONLib.signal import Signal
 class InstallerLike(Protocol):
     """What is used of `DyCONLib.install.Installer`."""
 
-    def ensure(self) -> bool:
-        """Install what is missing once the person has agreed."""
+    def ensure(self, begun: Callable[[], None]) -> bool:
+        """Install what is missing once the person has agreed, which `begun` is told."""
 
 
 class PreflightLike(Protocol):
@@ -33,6 +33,7 @@ class Setup:
     Attributes:
         changed: Emitted without arguments when something below changed.
         missing: Packages that the engine needs and this Python lacks.
+        installing: Whether they are being installed.
         machine: What the last check found; None before one.
         trouble: Why the last check failed; '' where it did not.
     """
@@ -52,6 +53,7 @@ class Setup:
         )
         self._asked: PreflightLike | None = None
         self.missing = missing_packages()
+        self.installing = False
         self.machine: Machine | None = None
         self.trouble = ""
 
@@ -67,12 +69,17 @@ class Setup:
             DyconError: It could not be installed.
         """
         try:
-            self._installer.ensure()
+            self._installer.ensure(self._begun)
         except CancelledError:
             return
         finally:
+            self.installing = False
             self.missing = self._missing_packages()
             self.changed.emit()
+
+    def _begun(self) -> None:
+        self.installing = True
+        self.changed.emit()
 
     def check(self) -> None:
         """Start asking the engine what this computer can do."""

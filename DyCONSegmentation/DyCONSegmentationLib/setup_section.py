@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from DyCONLib.install import hindrance
 from DyCONSegmentationLib import texts
 from DyCONSegmentationLib.setup import Setup
 
@@ -27,7 +28,9 @@ class SetupSection:
         """Show the setup."""
         ui, setup = self._ui, self._setup
         ui.setupFrame.visible = bool(setup.missing)
-        ui.setupLabel.text = texts.setup_text(setup.missing)
+        ui.setupLabel.text = texts.setup_text(setup.missing, installing=setup.installing)
+        ui.installButton.visible = not hindrance()
+        ui.installButton.enabled = not setup.installing
         ui.checkButton.enabled = not setup.checking and not setup.missing
         if setup.checking:
             ui.computerLabel.text = "Checking; the first time can take a minute..."

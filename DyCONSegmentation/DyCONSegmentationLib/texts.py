@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from DyCONLib.install import INSTALLING, hindrance
 from DyCONLib.models import Model
 from DyCONLib.preflight import Device, Machine
 from DyCONSegmentationLib.report import Region, Report, StructureVolume
@@ -184,14 +185,19 @@ def page_address(model: Model) -> str:
     return page if page.startswith("https://") else ""
 
 
-def setup_text(missing: Sequence[str]) -> str:
+def setup_text(missing: Sequence[str], *, installing: bool = False) -> str:
     """Return what must be installed before anything can be segmented; '' where nothing.
 
     Args:
         missing: Packages as pip calls them, e.g. `torch>=2.6`.
+        installing: Whether that goes on.
     """
     if not missing:
         return ""
+    if installing:
+        return INSTALLING
+    if hindrance():
+        return f"Segmenting is not possible here: {hindrance()}."
     names = [_VERSION.split(name)[0] for name in missing]
     parts = ["PyTorch"] if "torch" in names else []
     others = [name for name in names if name != "torch"]

@@ -68,6 +68,7 @@ class Panel:
             self._batch,
         )
         self._observed: list[int] = []
+        self._polling = False
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
         self._timer.connect("timeout()", self.poll)
@@ -103,10 +104,14 @@ class Panel:
 
     def poll(self) -> None:
         """Look at whatever runs."""
-        self.session.run.poll()
-        self.batch.poll()
-        self.setup.poll()
-        self.writing.poll()
+        if self._polling:  # a dialog of the poll before is open, and timers go on
+            return
+        self._polling = True
+        try:
+            for part in (self.session.run, self.batch, self.setup, self.writing):
+                part.poll()
+        finally:
+            self._polling = False
 
     def enter(self) -> None:
         """Show the scene as it is now: nobody told us while the panel was hidden."""

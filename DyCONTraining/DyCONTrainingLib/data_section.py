@@ -162,6 +162,8 @@ class DataSection:
             self._open(path)
 
     def _open_typed(self) -> None:
+        if not self._line.modified:  # Qt says it again when a dialog takes the focus
+            return
         self._line.modified = False
         self._open(self._ui.folderPath.currentPath)
 

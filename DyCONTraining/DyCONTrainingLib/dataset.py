@@ -10,7 +10,7 @@ from pathlib import Path
 from dycon_engine.errors import DyconError, InputError
 from DyCONLib.signal import Signal
 from DyCONTrainingLib import audit, cases, checks, scene_facts, scene_rows
-from DyCONTrainingLib.cases import FromFile, Role, Row
+from DyCONTrainingLib.cases import FromFile, FromScene, Role, Row, Source
 from DyCONTrainingLib.draft import Draft, Finding, Fix, Level, warning
 from DyCONTrainingLib.folder import Folder, open_folder
 from DyCONTrainingLib.labels import LabelMapping, preview, proposed
@@ -241,6 +241,22 @@ class DatasetLogic:
         self._adding = None
         self.changed.emit()
 
+    def leave_scene(self) -> None:
+        """Take out what comes from the scene, which is being closed; what lies in files stays."""
+        self._stop()
+        saved = self.folder.content.rows if self.folder is not None else ()
+        there = {row.alias: row for row in saved}
+        rows = []
+        for row in self.draft.rows:
+            kept = replace(row, origin=tuple(s for s in row.origin if not _in_scene(s)))
+            if not any(map(_in_scene, (*row.images, row.label))):
+                rows.append(kept)
+            elif row.alias in there:  # saved, then labeled in the scene
+                rows.append(replace(there[row.alias], title=row.title, patient=row.patient))
+            elif not any(map(_in_scene, row.images)):
+                rows.append(replace(kept, label=None, role=Role.UNLABELED))
+        self.edit(self.draft.with_rows(tuple(rows)))
+
     def close(self) -> None:
         """End every process and forget the draft; files stay."""
         self._stop()
@@ -321,6 +337,10 @@ def _essence(draft: Draft) -> object:
     """Return what of a draft is written; two drafts with equal ones make the same data set."""
     rows = tuple(replace(row, title="") for row in draft.rows)
     return (rows, draft.mapping.classes, draft.channels)
+
+
+def _in_scene(source: Source | None) -> bool:
+    return isinstance(source, FromScene)
 
 
 def _names_stay(names: Sequence[str]) -> Finding:

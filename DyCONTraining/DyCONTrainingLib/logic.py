@@ -234,8 +234,13 @@ class TrainingLogic:
         if self.catalog.poll():
             self.choose()
 
+    def leave_scene(self) -> None:
+        """Let go of the scene, which is being closed; data set and runs lie in files and stay."""
+        self.labels.close()
+        self.dataset.leave_scene()
+
     def close(self) -> None:
-        """End what belongs to this scene; training goes on."""
+        """End what belongs to this panel; training goes on."""
         self.stop()
         self.catalog.close()
         self.labels.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,7 +19,7 @@ from dycon_engine.jobs.events import (
     from_line,
 )
 from dycon_engine.jobs.files import is_alive
-from dycon_engine.jobs.lock import holder, start_time
+from dycon_engine.jobs.lock import holder, is_here, start_time
 from DyCONTrainingLib.request import REQUEST, TrainRequest, read_request
 
 TAIL_BYTES = 1 << 18
@@ -186,7 +185,7 @@ def _has_spoken(run_dir: Path) -> bool:
 def _sentence(run_dir: Path, standing: Standing, events: Sequence[Event]) -> str:
     name, last = run_dir.name, events[-1] if events else None
     other = holder(run_dir / "lock")
-    if other is not None and other.host != platform.node():
+    if other is not None and not is_here(other):
         return (
             f"run '{name}': is being trained on '{other.host}'; watch it here, cancel it there, or "
             "delete its file 'lock' if that process is gone"

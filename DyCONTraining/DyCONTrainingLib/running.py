@@ -40,6 +40,7 @@ class RunLogic:
         self._launcher, self._models, self._ask, self._clock = launcher, models, ask, clock
         self._runs: Runs | None = None
         self._looked_at = 0.0
+        self._trouble = ""
         self._export: transfer.Export | None = None
         self._handed: set[Path] = set()
         self.cards: list[RunCard] = []
@@ -241,8 +242,11 @@ class RunLogic:
             self.cards = self._runs.cards()
             if self._runs.start_queued() is not None:
                 self.cards = self._runs.cards()
+            self._trouble = ""
         except DyconError as error:
-            self.failed.emit(str(error))
+            before, self._trouble = self._trouble, str(error)
+            if self._trouble != before:  # once, not every two seconds while a drive is away
+                self.failed.emit(self._trouble)
         for card in self.cards:
             if card.standing is Standing.FINISHED and card.path not in self._handed:
                 self._publish(card)

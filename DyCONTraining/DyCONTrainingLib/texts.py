@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from DyCONLib.install import INSTALLING, hindrance
 from DyCONTrainingLib.advice import Mood
 from DyCONTrainingLib.cases import FromFile, FromScene, Row, Table, counts
 from DyCONTrainingLib.draft import Finding, Level
@@ -102,8 +103,12 @@ def run_tip(card: RunCard) -> str:
     return "\n".join([*lines, card.sentence] if card.sentence else lines)
 
 
-def setup_text(missing: list[str]) -> str:
-    """Return what is missing for the engine."""
+def setup_text(missing: list[str], *, installing: bool) -> str:
+    """Return what is missing for the engine, and whether it is being installed."""
+    if installing:
+        return INSTALLING
+    if hindrance():
+        return f"Training is not possible here: {hindrance()}."
     return (
         "Training needs Python packages that are not installed yet: " + ", ".join(missing) + ". "
         "They go into the Python of 3D Slicer; nothing is downloaded before you agree."

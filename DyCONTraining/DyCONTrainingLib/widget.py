@@ -11,7 +11,7 @@ import qt
 import slicer
 
 from dycon_engine.errors import CancelledError, DyconError
-from DyCONLib.install import Installer, missing_packages
+from DyCONLib.install import Installer, hindrance, missing_packages
 from DyCONLib.models import models_folder
 from DyCONTrainingLib import parameters, texts
 from DyCONTrainingLib.data_section import DataSection
@@ -47,6 +47,7 @@ class Panel:
         engine = engine or Engine(environment=slicer.util.startupEnvironment())
         self.logic = TrainingLogic(engine, places(), ask)
         self._installer, self._missing = Installer(), missing_packages()
+        self._installing = False
         self._sections = (
             DataSection(ui, self.logic, attempt),
             MappingSection(ui, self.logic),
@@ -62,7 +63,7 @@ class Panel:
         ui.taskCancelButton.connect("clicked()", self.logic.stop)
         self.logic.failed.connect(tell)
         self.logic.changed.connect(self._on_changed)
-        self._stale = True
+        self._stale, self._polling = True, False
         self._observed: list[int] = []
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
@@ -87,10 +88,16 @@ class Panel:
 
     def poll(self) -> None:
         """Go on with what is being done, and show what changed."""
-        self.logic.poll()
-        if self._stale:
-            self._stale = False
-            self.refresh()
+        if self._polling:  # a dialog of the poll before is open, and timers go on
+            return
+        self._polling = True
+        try:
+            self.logic.poll()
+            if self._stale:
+                self._stale = False
+                self.refresh()
+        finally:
+            self._polling = False
 
     def refresh(self) -> None:
         """Show what is."""
@@ -98,7 +105,9 @@ class Panel:
         for section in self._sections:
             section.refresh()
         ui.setupFrame.visible = bool(self._missing)
-        ui.setupLabel.text = texts.setup_text(self._missing)
+        ui.setupLabel.text = texts.setup_text(self._missing, installing=self._installing)
+        ui.installButton.visible = not hindrance()
+        ui.installButton.enabled = not self._installing
         ui.taskFrame.visible = bool(words)
         ui.taskLabel.text = f"{words} ..."
         ui.taskProgressBar.maximum = RESOLUTION if share >= 0 else 0
@@ -134,19 +143,24 @@ class Panel:
 
     def _install(self) -> None:
         try:
-            self._installer.ensure()
+            self._installer.ensure(self._begun)
         except CancelledError:
             return
         finally:
+            self._installing = False
             self._missing = missing_packages()
             self._stale = True
         self.enter()
 
+    def _begun(self) -> None:
+        self._installing = True
+        self.refresh()
+
     def _watch_scene(self) -> None:
         scene = slicer.mrmlScene
         for event, action in (
-            (scene.StartCloseEvent, self.logic.close),
-            (scene.EndCloseEvent, self._restore),
+            (scene.StartCloseEvent, self.logic.leave_scene),
+            (scene.EndCloseEvent, self._on_changed),  # the choices, into the empty scene
             (scene.EndImportEvent, self._restore),
         ):
             self._observed.append(scene.AddObserver(event, _observer(action)))

@@ -64,6 +64,15 @@ def workers(reporter: Reporter) -> dict[str, object]:
     return {}
 
 
+def killed_after_a_bad_case(reporter: Reporter) -> dict[str, object]:
+    """Tell people of one case, then die as when memory runs out."""
+    reporter.stage("segmenting", 2)
+    sys.stderr.write("DyCON: case 'a': no image\n")
+    sys.stderr.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
 def lingering(reporter: Reporter) -> dict[str, object]:
     """Be done, but do not end."""
     atexit.register(time.sleep, LIMIT_S)
@@ -108,6 +117,7 @@ WAYS = {
     "bad-input": failing(InputError("input 'x.nii': not there; check the path")),
     "bug": failing(ZeroDivisionError("oh no")),
     "garbage": garbage,
+    "killed": killed_after_a_bad_case,
     "lingering": lingering,
     "locked": locked,
     "memory": failing(OutOfMemoryError("needs 9 GiB, 2 GiB are free; close other programs")),

@@ -173,6 +173,7 @@ def test_in_testing_mode_nobody_is_asked_and_nothing_is_installed(computer, monk
     [
         (subprocess.CalledProcessError(1, "pip"), "pip ended with code 1"),
         (OSError(28, "No space left on device"), "No space left"),
+        (ImportError("light-the-torch: not found"), "light-the-torch: not found"),
         (RuntimeError("network is down\nmore"), r"\(network is down\); check the network"),
     ],
 )
@@ -181,6 +182,37 @@ def test_a_failure_is_one_sentence(computer, error, said):
     with pytest.raises(DyconError, match=said) as no:
         asked()[0].ensure()
     assert "\n" not in str(no.value)
+
+
+def test_two_panels_never_install_at_once(computer, monkeypatch):
+    """Slicer goes on with its events while pip works, so a second click gets through."""
+    second, questions = asked()
+    refusals = []
+
+    def add(requirements):
+        with pytest.raises(DyconError, match="are being installed already") as no:
+            second.ensure()
+        refusals.append(no)
+
+    monkeypatch.setattr(computer, "add", add)
+    with pytest.raises(DyconError, match="still missing"):
+        asked()[0].ensure()
+    assert refusals
+    assert questions == []
+
+
+@pytest.mark.parametrize("torch", [None, "2.2.2"])
+def test_slicer_for_intel_macs_is_told_that_pytorch_has_ended(computer, monkeypatch, torch):
+    if torch:
+        computer.versions["torch"] = torch
+    monkeypatch.setattr(install.sys, "platform", "darwin")
+    monkeypatch.setattr(install.platform, "machine", lambda: "x86_64")
+    installer, questions = asked()
+    with pytest.raises(DyconError, match=r"Intel.*PyTorch ended with version 2\.2"):
+        installer.ensure()
+    assert questions == []
+    monkeypatch.setattr(install.platform, "machine", lambda: "arm64")
+    assert not install.hindrance()
 
 
 def test_an_old_torch_is_not_replaced_under_a_running_slicer(computer):

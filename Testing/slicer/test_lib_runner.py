@@ -123,6 +123,38 @@ def test_a_failure_is_told_in_the_engines_own_words(start, way, said):
     assert "Traceback" not in job.error
 
 
+@pytest.fixture
+def launcher(tmp_path):
+    """Return a stand-in for PythonSlicer: a launcher that ends in order where Python did not."""
+    script = tmp_path / "launcher"
+    script.write_text(
+        f"""#!/bin/sh
+"{sys.executable}" "$@"
+code=$?
+[ $code -le 128 ] && exit $code
+echo "error: [/opt/Slicer/bin/python-real] exit abnormally - Report the problem." >&2
+exit 1
+"""
+    )
+    script.chmod(0o755)
+    return script
+
+
+@pytest.mark.parametrize("way", ["killed", "workers"])
+def test_the_launcher_does_not_hide_that_the_engine_was_killed(start, launcher, way):
+    job = start(way, python=launcher)
+    follow(job)
+    assert job.state is RunState.DEAD
+    assert "ended from outside" in job.error
+
+
+def test_through_the_launcher_a_failure_keeps_its_words(start, launcher):
+    job = start("bad-data", python=launcher)
+    follow(job)
+    assert job.state is RunState.FAILED
+    assert "case 'a': no image" in job.error
+
+
 def test_a_killed_engine_is_dead_with_one_sentence_and_leaves_no_worker(start):
     job = start("workers")
     child = child_of(job)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import platform
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -20,12 +22,21 @@ from dycon_engine.jobs.files import is_alive
 
 @dataclass(frozen=True)
 class Holder:
-    """The process that holds a lock; `started` tells it from a later one with the same id."""
+    """The process that holds a lock.
+
+    Attributes:
+        pid: Its id, in the machine it runs on.
+        started: When it began; tells it from a later process with the same id.
+        host: Name of the machine, which on a laptop may change with the network.
+        since: When it took the lock.
+        machine: The machine by `machine_id`; "" where that is unknown.
+    """
 
     pid: int
     started: str
     host: str
     since: str
+    machine: str = ""
 
 
 class RunLock:
@@ -78,7 +89,7 @@ def holder(path: Path) -> Holder | None:
 
 def may_live(found: Holder) -> bool:
     """Return False where the holder is certainly gone; another machine's cannot be asked."""
-    if found.host != platform.node():
+    if not is_here(found):
         return True
     if not is_alive(found.pid):
         return False
@@ -86,40 +97,79 @@ def may_live(found: Holder) -> bool:
     return started is None or not found.started or started == found.started
 
 
+def is_here(found: Holder) -> bool:
+    """Return whether the holder runs, or ran, on this machine."""
+    same = bool(found.machine) and found.machine == machine_id()
+    return same or found.host == platform.node()
+
+
+def is_certain(found: Holder) -> bool:
+    """Return whether the holder surely runs here: nothing less may be sent a signal."""
+    return is_here(found) and bool(found.started) and start_time(found.pid) == found.started
+
+
+def machine_id() -> str:
+    """Return what tells this machine, and its process ids, from any other; "" where unknown."""
+    if sys.platform == "linux":  # containers of one machine count their processes separately
+        with contextlib.suppress(OSError):
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+            return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
+    if sys.platform == "darwin":
+        with contextlib.suppress(OSError, AttributeError):
+            found = (ctypes.c_ubyte * 16)()
+            wait = (ctypes.c_long * 2)()  # seconds and nanoseconds: not at all
+            if ctypes.CDLL(None).gethostuuid(found, wait) == 0:
+                return bytes(found).hex()
+    return ""
+
+
 def start_time(pid: int) -> str | None:
     """Return when a process began, in the system's own words; None where that is unknown.
 
     A process that ended but was not collected by its parent counts as gone: "ended".
     """
+    if os.name == "nt":
+        return _start_time_windows(pid)
     stat = Path(f"/proc/{pid}/stat")
     if stat.exists():
         with contextlib.suppress(OSError, IndexError):
             fields = stat.read_text().rpartition(")")[2].split()
             return "ended" if fields[0] in "ZX" else fields[19]
-    if os.name == "posix":
-        with contextlib.suppress(OSError, subprocess.SubprocessError):
-            words = ["ps", "-o", "lstart=", "-p", str(pid)]
-            found = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True)
-            return found.stdout.strip() or None
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        words = ["ps", "-o", "lstart=", "-p", str(pid)]
+        found = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True)
+        return found.stdout.strip() or None
     return None
+
+
+def _start_time_windows(pid: int) -> str | None:
+    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 - absent elsewhere
+    handle = kernel.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
+    if not handle:
+        return None
+    created, *others = ((ctypes.c_ulong * 2)() for _ in range(4))  # each low and high 32 bits
+    known = kernel.GetProcessTimes(handle, created, *others)
+    kernel.CloseHandle(handle)
+    return str(created[1] << 32 | created[0]) if known else None
 
 
 def _self() -> Holder:
     pid = os.getpid()
     since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
-    return Holder(pid, start_time(pid) or "", platform.node(), since)
+    return Holder(pid, start_time(pid) or "", platform.node(), since, machine_id())
 
 
 def _parse(content: bytes) -> Holder | None:
     try:
         table = json.loads(content)
-        return Holder(int(table["pid"]), *(str(table[n]) for n in ("started", "host", "since")))
+        words = (str(table[name]) for name in ("started", "host", "since"))
+        return Holder(int(table["pid"]), *words, machine=str(table.get("machine", "")))
     except (ValueError, TypeError, KeyError):
         return None
 
 
 def _refusal(path: Path, other: Holder) -> str:
-    where = "" if other.host == platform.node() else f" on '{other.host}'"
+    where = "" if is_here(other) else f" on '{other.host}'"
     hint = f"or delete '{path}' if that process is gone" if where else "or choose another folder"
     return (
         f"'{path.parent}': process {other.pid}{where} works in this folder since {other.since}; "

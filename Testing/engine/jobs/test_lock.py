@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import pytest
 
 from dycon_engine.errors import InputError
-from dycon_engine.jobs.lock import RunLock, holder
+from dycon_engine.jobs.lock import RunLock, holder, is_certain, is_here
 
 
 def dead_pid():
@@ -60,9 +61,42 @@ def test_another_machine_is_named_and_not_overruled(tmp_path):
     path = tmp_path / "lock"
     with RunLock(path):
         content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"pid": dead_pid(), "host": "gpu-box"}))
+    other = {"pid": dead_pid(), "host": "gpu-box", "machine": "its own"}
+    path.write_text(json.dumps(content | other))
     with pytest.raises(InputError, match=r"on 'gpu-box'.*delete"):
         RunLock(path).__enter__()
+
+
+def test_this_machine_under_another_name_is_still_this_one(tmp_path):
+    """A laptop's host name may follow the network."""
+    path = tmp_path / "lock"
+    with RunLock(path):
+        content = json.loads(path.read_text()) | {"host": "name-at-home"}
+        path.write_text(json.dumps(content))
+        with pytest.raises(InputError, match=r"works in this folder.*choose another folder"):
+            RunLock(path).__enter__()
+    path.write_text(json.dumps(content | {"pid": dead_pid()}))
+    assert holder(path) is None
+
+
+def test_a_lock_of_an_earlier_version_says_no_machine(tmp_path):
+    path = tmp_path / "lock"
+    with RunLock(path):
+        content = json.loads(path.read_text())
+        del content["machine"]
+        path.write_text(json.dumps(content))
+        assert holder(path).pid == os.getpid()
+        path.write_text(json.dumps(content | {"host": "gpu-box"}))
+        assert not is_here(holder(path))
+
+
+def test_only_a_holder_with_a_known_start_is_certain(tmp_path):
+    path = tmp_path / "lock"
+    with RunLock(path):
+        found = holder(path)
+    assert is_certain(found)
+    assert not is_certain(dataclasses.replace(found, started=""))
+    assert not is_certain(dataclasses.replace(found, started="long ago"))
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', "\x00\x00"])

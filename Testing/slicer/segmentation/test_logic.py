@@ -204,8 +204,8 @@ def test_segmentation_and_map_lie_voxel_for_voxel_on_the_scan(desk, run, grid, m
     ("way", "words"),
     [
         ("failed", "'Doe^Jane': needs 9 GiB, 2 GiB are free; close other programs"),
-        ("killed", "the engine was ended from outside before it was done"),
-        ("silent", "the engine was ended from outside"),
+        ("killed", "ended from outside before it was done"),
+        ("silent", "ended from outside"),
         ("garbage", "no readable report"),
         ("unwritten", "the engine wrote no readable report"),
         ("no_report", "'volumes' is missing"),

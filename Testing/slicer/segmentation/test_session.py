@@ -135,6 +135,17 @@ def test_an_imported_model_is_copied_and_chosen(desk, package, tmp_path):
     assert desk.session.model.path == desk.own / "new.dycon"
 
 
+def test_closing_the_scene_keeps_the_model(desk):
+    import slicer
+
+    desk.session.choose(model=desk.session.models[-1].path.name)
+    chosen = desk.session.model
+    slicer.mrmlScene.Clear(0)
+    desk.session.scene_changed()
+    assert desk.session.model == chosen
+    assert len(desk.session.models) > 1
+
+
 def test_a_model_that_is_gone_is_no_model(desk):
     (desk.own / "tiny.dycon").unlink()
     desk.session.find_models()

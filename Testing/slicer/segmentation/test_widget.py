@@ -210,8 +210,9 @@ def test_missing_packages_show_one_explanation_and_one_button(desk, monkeypatch)
     left, asked = ["torch>=2.6", "nibabel>=5.2"], []
 
     class Installer:
-        def ensure(self):
-            asked.append(True)
+        def ensure(self, begun):
+            begun()
+            asked.append((ui.installButton.enabled, "being installed" in ui.setupLabel.text))
             left.clear()
             return True
 
@@ -225,7 +226,8 @@ def test_missing_packages_show_one_explanation_and_one_button(desk, monkeypatch)
     assert not ui.segmentButton.enabled
     assert asked == []  # nothing happens without a click
     ui.installButton.click()
-    assert asked == [True]
+    assert asked == [(False, True)]  # shown, and no second click, while Slicer's events go on
+    assert ui.installButton.enabled
     assert not ui.setupFrame.isVisibleTo(desk.module.parent)
     assert ui.segmentButton.enabled
 
@@ -238,7 +240,7 @@ def test_a_no_to_installing_changes_nothing_and_a_failure_is_told(desk, monkeypa
     answers = [CancelledError("nothing was installed"), DyconError("no network; try again")]
 
     class Installer:
-        def ensure(self):
+        def ensure(self, begun):
             raise answers.pop(0)
 
     monkeypatch.setattr(widget, "missing_packages", lambda: ["torch>=2.6"])
@@ -249,6 +251,17 @@ def test_a_no_to_installing_changes_nothing_and_a_failure_is_told(desk, monkeypa
     ui.installButton.click()
     assert told(desk) == ["no network; try again"]
     assert ui.setupFrame.isVisibleTo(desk.module.parent)
+
+
+def test_where_pytorch_cannot_come_the_person_is_told_and_not_asked(desk, monkeypatch):
+    from DyCONSegmentationLib import setup_section, texts, widget
+
+    monkeypatch.setattr(widget, "missing_packages", lambda: ["torch>=2.6"])
+    for module in (setup_section, texts):
+        monkeypatch.setattr(module, "hindrance", lambda: "this Mac cannot")
+    ui = desk.open()
+    assert ui.setupLabel.text == "Segmenting is not possible here: this Mac cannot."
+    assert not ui.installButton.isVisibleTo(ui.setupFrame)
 
 
 def test_the_check_of_the_computer_is_asked_for_and_shown(desk, monkeypatch):
@@ -426,6 +439,7 @@ def test_what_is_chosen_is_kept_with_the_scene(desk, tmp_path):
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     desk.scene.Clear(0)
     slicer.app.processEvents()
+    assert desk.session.model is not None
     assert (ui.kindSelector.currentIndex, ui.overlapBox.value) == (0, -10)
     slicer.util.loadScene(str(tmp_path / "scene.mrb"))
     slicer.app.processEvents()
@@ -508,6 +522,22 @@ def test_the_export_menu_writes_what_it_says(desk, tmp_path):
     actions["Uncertainty as file..."].trigger()
     assert "cannot be written" in told(desk)[-1]
     assert ui.exportLabel.text == "'r.html' is written"
+
+
+def test_exported_files_get_names_that_every_system_takes(desk, tmp_path):
+    ui = run_once(desk)
+    desk.session.result.segmentation.SetName("6: CT Thorax T1/T2")
+    actions = {action.text: action for action in ui.exportButton.menu().actions()}
+    report = actions["Report for people..."]
+    desk.qt.dialogs.answer(str(tmp_path / "mine"))  # as dialogs on Linux give it
+    report.trigger()
+    assert desk.qt.dialogs.shown[-1].text == "6_ CT Thorax T1_T2 report.html"
+    assert [path.name for path in tmp_path.glob("mine*")] == ["mine.html"]
+    (tmp_path / "mine.html").write_text("older")
+    desk.qt.dialogs.answer(str(tmp_path / "mine"), False)
+    report.trigger()
+    assert told(desk)[-1] == "'mine.html' is there already. Replace it?"
+    assert (tmp_path / "mine.html").read_text() == "older"
 
 
 def test_a_file_that_takes_its_time_blocks_nothing_and_can_be_cancelled(desk, tmp_path):

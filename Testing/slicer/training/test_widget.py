@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -74,6 +75,12 @@ def press(desk, button):
     assert button.enabled
     button.click()
     desk.panel.refresh()
+
+
+def parameters_of_scene():
+    from DyCONTrainingLib.parameters import parameter_node, read_parameters
+
+    return read_parameters(parameter_node())
 
 
 def build(desk, labeled=2, unlabeled=1):
@@ -227,6 +234,49 @@ def test_a_folder_that_is_no_data_set_is_told_and_nothing_changes(desk):
     (sentence,) = told(desk)
     assert "is not empty and no data set" in sentence
     assert ui.folderPath.currentPath == ""
+
+
+def test_a_drive_that_is_away_is_said_once(desk, monkeypatch):
+    """Not in one dialog over the other every two seconds."""
+    from DyCONTrainingLib.runs import Runs
+
+    from dycon_engine.errors import DyconError
+
+    build(desk)
+    desk.logic.open(desk.path / "set")
+    away = True
+
+    def cards(_runs):
+        if away:
+            raise DyconError("folder 'set': the network drive is away")
+        return []
+
+    monkeypatch.setattr(Runs, "cards", cards)
+    desk.qt.dialogs.clear()
+    for _ in range(3):
+        desk.logic.running.look()
+    assert told(desk) == ["folder 'set': the network drive is away"]
+    away = False
+    desk.logic.running.look()
+    away = True
+    desk.logic.running.look()
+    assert len(told(desk)) == 2
+
+
+def test_a_dialog_of_a_poll_keeps_the_next_poll_waiting(desk, monkeypatch):
+    """While a dialog is open Slicer goes on with its timers."""
+    desk.open()
+    depth = []
+
+    def poll():
+        depth.append(len(depth))
+        desk.panel.poll()
+
+    monkeypatch.setattr(desk.logic, "poll", poll)
+    desk.panel.poll()
+    assert depth == [0]
+    desk.panel.poll()
+    assert depth == [0, 1]
 
 
 def test_a_path_that_is_typed_is_opened_when_it_is_done(desk):
@@ -500,15 +550,73 @@ def test_choices_come_back_with_the_scene(desk):
     assert cells(ui.casesTable)[0][0] == "scan 0"
 
 
-def test_closing_the_scene_and_the_panel_leaves_nothing(desk):
+def test_closing_the_scene_keeps_what_lies_in_files(desk):
+    """A person closes the scene to look at the next patient while a training goes on."""
+    import slicer
+
+    ui = build(desk)
+    runs(desk, ("01-dycon", [*folders.steps(1, 40), folders.SCORED]))
+    desk.logic.choose(method="ua_mt")
+    scenes.scans(0, 1, first=7)
+    press(desk, ui.addSceneButton)
+    assert not desk.logic.dataset.is_saved
+    slicer.mrmlScene.Clear(0)
+    desk.panel.poll()
+    assert desk.logic.dataset.is_saved  # the scan of the scene went with it
+    assert ui.casesTable.rowCount == 3
+    assert desk.logic.running.watched.name == "01-dycon"
+    assert desk.logic.chosen.method == "ua_mt"
+    stored = parameters_of_scene()
+    assert (stored.method, stored.dataset) == ("ua_mt", str(desk.path / "set"))
+
+
+def test_a_scan_of_the_next_scene_is_not_taken_for_one_of_the_last(desk):
+    """Slicer counts its nodes anew."""
+    import slicer
+
+    ui = build(desk)
+    before = [node.GetID() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")]
+    slicer.mrmlScene.Clear(0)
+    scenes.scans(0, 1, first=7)
+    (node,) = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    assert node.GetID() in before
+    press(desk, ui.addSceneButton)
+    assert cells(ui.casesTable)[3][0] == "scan 7"
+
+
+def test_a_correction_that_was_not_saved_goes_with_the_scene(desk):
+    import slicer
+    from DyCONTrainingLib.cases import FromScene, Role
+
+    build(desk)
+    draft = desk.logic.dataset.draft
+    index = next(i for i, row in enumerate(draft.rows) if row.role is Role.UNLABELED)
+    rows = list(draft.rows)
+    rows[index] = replace(rows[index], label=FromScene("vtkMRMLSegmentationNode1"), role=Role.LABELED)
+    desk.logic.dataset.edit(draft.with_rows(tuple(rows)))
+    assert not desk.logic.dataset.is_saved
+    slicer.mrmlScene.Clear(0)
+    assert desk.logic.dataset.draft.rows[index].role is Role.UNLABELED
+    assert desk.logic.dataset.is_saved
+
+
+def test_a_scene_with_choices_of_its_own_brings_them(desk, tmp_path):
     import slicer
 
     build(desk)
-    runs(desk, ("01-dycon", [*folders.steps(1, 40), folders.SCORED]))
-    slicer.mrmlScene.Clear(0)
-    assert desk.logic.dataset.folder is None
-    assert desk.logic.running.cards == []
+    desk.logic.choose(method="ua_mt", minutes=7)
     desk.panel.poll()
+    scene = str(tmp_path / "scene.mrml")
+    slicer.mrmlScene.SetURL(scene)
+    assert slicer.mrmlScene.Commit(scene)
+    desk.logic.choose(method="dycon", minutes=9)
+    slicer.mrmlScene.Connect()
+    assert (desk.logic.chosen.method, desk.logic.chosen.minutes) == ("ua_mt", 7)
+
+
+def test_closing_the_panel_leaves_nothing(desk):
+    build(desk)
+    runs(desk, ("01-dycon", [*folders.steps(1, 40), folders.SCORED]))
     desk.module.cleanup()
     assert not desk.panel._timer.active
     assert desk.panel._observed == []
