@@ -298,16 +298,39 @@ PROFILES: dict[str, Table] = {
 }
 
 
-# What a profile sets for one method, chosen by measurement: docs/decisions/0003-laptop-profile.md.
+# Chosen by measurement with the laptop profile: docs/decisions/0003-laptop-profile.md.
+_MEASURED: Table = {
+    "fecl_scope": "none",
+    "pseudo_label_weight": 1.0,
+    "start": 0.1,
+    "rampup": 0.4,
+    "mixing": 1.0,
+}
+_PUBLISHED_TEACHER: Table = {
+    "rampup": 1.0,
+    "teacher_noise": 0.1,
+    "strong_intensity": 0.0,
+    "predict_with": "student",
+}
+# What a profile sets for one method.
 RECIPES: dict[str, dict[str, Table]] = {
-    "laptop": {
+    "gpu": {"dycon": _MEASURED},
+    "laptop": {"dycon": _MEASURED},
+    "paper": {
+        "mean_teacher": _PUBLISHED_TEACHER,
+        "ua_mt": _PUBLISHED_TEACHER,
+        "ug_mcl": _PUBLISHED_TEACHER,
         "dycon": {
-            "fecl_scope": "none",
-            "pseudo_label_weight": 1.0,
-            "start": 0.1,
-            "rampup": 0.4,
-            "mixing": 1.0,
+            **_PUBLISHED_TEACHER,
+            "contrast_rampup": False,
+            "entropy_coefficient": None,
+            "detach_weights": False,
+            "aspp": True,
+            "hidden_features": 512,
+            "embedding_features": 256,
         },
+        "dec_seg": {"rampup": 0.0, "generator_features": 16},
+        "dual_network": {"rampup": 1.0},
     },
 }
 

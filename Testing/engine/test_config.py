@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import pytest
 
@@ -43,10 +44,27 @@ def test_a_profile_brings_settings_of_the_method_that_is_chosen():
     assert resolve("laptop").method.settings == recipe
     assert resolve("laptop", [], ["method.name=supervised"]).method.settings == {}
     assert resolve("laptop", [{"method": {"name": "ua_mt"}}]).method.settings == {}
-    assert resolve("gpu").method.settings == {}
+    assert resolve("gpu").method.settings == recipe
     assert resolve().method.settings == {}
     changed = resolve("laptop", [{"method": {"tau": 0.2}}], ["method.rampup=0.25"])
     assert changed.method.settings == recipe | {"tau": 0.2, "rampup": 0.25}
+
+
+def test_the_paper_profile_takes_what_the_help_calls_the_papers_values():
+    """`Paper: X.` in the help of a setting is what `--profile paper` sets, where it differs."""
+    open_ = {"start", "strong_geometry", "mixing", "beta_max", "distance_weight"}
+    for name, method in METHODS.items():
+        config = build(method.Config, resolve("paper", [], [f"method.name={name}"]).method.settings)
+        for field in dataclasses.fields(config):
+            said = re.search(r"Paper: ([\w.]+?)[.,;]?(?: |$)", field.metadata["help"])
+            if said is None or field.name in open_ or not re.match(r"[\d.]+$|true|false", said[1]):
+                continue
+            value = (
+                {"true": True, "false": False}.get(said[1])
+                if said[1][0] in "tf"
+                else float(said[1])
+            )
+            assert getattr(config, field.name) == value, (name, field.name)
 
 
 @pytest.mark.parametrize(("profile", "name"), [(p, m) for p, made in RECIPES.items() for m in made])

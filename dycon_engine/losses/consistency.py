@@ -1,7 +1,7 @@
 """Agreement of two predictions of the same voxels.
 
-|p_s - p_t|^2 is averaged over the classes, as the released codes do, so that the papers' weights
-hold; for two classes this is half the squared distance of the probability vectors.
+|p_s - p_t|^2 is averaged over the classes, as Mean Teacher's and UA-MT's released codes do; for two
+classes this is half the squared distance of the probability vectors. (DyCON's code sums in UnCL.)
 """
 
 from __future__ import annotations

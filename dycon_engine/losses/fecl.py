@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TINY = 1e-30
+STEEPEST = 1e-4  # base of a focal weight whose slope has no end at 0
 FOLD = 16  # columns compared at once in search of the largest
 
 
@@ -217,8 +218,8 @@ def _chunk(
     pulled = pulls / total * factor
     gradient = terms.mul_(pulled)
     gradient[:, anchors.own].addcmul_(pull, factor, value=-1.0)
-    if settings.focal and not settings.detach_weights:
-        slope = half * settings.gamma
+    slope = half * settings.gamma
+    if settings.focal and not settings.detach_weights and slope > 0.0:
         d_pull = _power(own, -half, settings.gamma - 1.0).mul_(log_d - own).mul_(-slope * factor)
         d_pull.diagonal(anchors.rows.start - anchors.own.start).zero_()
         gradient[:, anchors.own].add_(d_pull)
@@ -232,4 +233,6 @@ def _chunk(
 def _power(similarity: Tensor, slope: float, power: float) -> Tensor:
     """Return (1/2 + slope S)^power, a focal weight or a factor of its derivative."""
     base = torch.add(similarity.new_tensor(0.5), similarity, alpha=slope)
-    return base.square_() if power == 2.0 else base.clamp_min_(0.0).pow_(power)  # noqa: PLR2004
+    if power == 2.0:  # noqa: PLR2004
+        return base.square_()
+    return base.clamp_min_(0.0 if power >= 0.0 else STEEPEST).pow_(power)

@@ -35,9 +35,17 @@ def entropy(belief: Posterior) -> Tensor:
     return -(belief.p * belief.log_p).sum(1)
 
 
-def foreground_fraction(p: Tensor) -> Tensor:
-    """Return the share of voxels whose likeliest class is not background; p (B, K, D, H, W)."""
-    return (p[:, 1:].amax(1) > p[:, 0]).float().mean()
+def foreground_fraction(p: Tensor, where: Tensor | None = None) -> Tensor:
+    """Return the share of voxels whose likeliest class is not background.
+
+    Args:
+        p: (B, K, D, H, W).
+        where: (B, D, H, W) bool, the voxels that count; None = all. 0 where none counts.
+    """
+    found = (p[:, 1:].amax(1) > p[:, 0]).float()
+    if where is None:
+        return found.mean()
+    return (found * where).sum() / where.sum().clamp_min(1)
 
 
 def gambling_entropy(p: Tensor, *, temperature: float = 1.0) -> Tensor:

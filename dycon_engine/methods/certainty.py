@@ -37,7 +37,7 @@ class CertaintyConfig(TeachingConfig):
         low=0.0,
     )
     threshold_end: float = setting(
-        1.0, "The same at the end of the ramp. Paper: 1.", unit="share", low=0.0
+        1.0, "The same at the last step. Paper: 1.", unit="share", low=0.0
     )
 
 
@@ -61,11 +61,11 @@ def certainty(
     Args:
         teacher: Image -> a named tuple with `logits`.
         image: (B, C, D, H, W).
-        config: T, noise, h at the start and at the end of the ramp.
+        config: T, noise, h at the first and at the last step.
         progress: Where training stands.
     """
     entropy, classes = mean_entropy(teacher, image, config)
-    ramp = sigmoid_rampup(progress.fraction / config.rampup) if config.rampup > 0.0 else 1.0
+    ramp = sigmoid_rampup(progress.fraction)  # over all steps, as in the released codes
     share = config.threshold_start + (config.threshold_end - config.threshold_start) * ramp
     return Certainty(entropy < share * math.log(classes), entropy)
 

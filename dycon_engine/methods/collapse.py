@@ -16,11 +16,14 @@ WEIGHTS = "the weights of the unlabeled terms (method.*_weight), the largest fir
 
 
 @torch.no_grad()
-def foregrounds(batch: Batch, p: Tensor) -> dict[str, Tensor | float]:
-    """Return the foreground of the labels and of p (U, K, D, H, W) on the unlabeled patches."""
+def foregrounds(batch: Batch, p: Tensor, where: Tensor | None = None) -> dict[str, Tensor | float]:
+    """Return the foreground of the labels and of p (U, K, D, H, W) on the unlabeled patches.
+
+    `where` (U, D, H, W) bool leaves out what labeled patches were mixed in; None = all.
+    """
     return {
         "foreground_labeled": (batch.label > 0).float().mean(),
-        "foreground_unlabeled": foreground_fraction(p),
+        "foreground_unlabeled": foreground_fraction(p, where),
     }
 
 

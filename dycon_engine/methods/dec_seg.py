@@ -83,7 +83,7 @@ class DecSegConfig(MethodConfig):
         True, "DCF, dual-scale complementary fusion, and its decoder; off: the full scale predicts."
     )
     generator_features: int = setting(
-        8, "Features of the first level of G. Released code: 64.", low=1
+        8, "Features of the first level of G. Released code: 16.", low=1
     )
 
 

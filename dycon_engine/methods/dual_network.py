@@ -10,11 +10,12 @@ mean of the two predicts.
 
 Adaptations: r is our U-Net with nnU-Net's residual blocks (paper: ResNet-34 encoder); the text is
 implemented where the released code detaches a term (contrast) or takes the entropy of logits (so
-that its percentiles are not a number); each network gets every term (code: only the worse one gets
-contrast and KL); filtered pseudo labels are those of the mean (code: the union of the two
-foregrounds); the share of voxels that counts grows linearly from `kept_start` to `kept_end`; the
-terms on unlabeled patches share one ramped weight (code: 1 from the start, .1 ramped for the
-contrast); no cosine consistency, which the code adds and the text does not have.
+that its percentiles are not a number); each network gets every term (code: only r learns from the
+cross pseudo supervision and KL, only the worse one gets the contrast); filtered pseudo labels are
+those of the mean (code: the union of the two foregrounds); the share of voxels that counts grows
+linearly from `kept_start` to `kept_end`; the terms on unlabeled patches share one ramped weight
+(code: 1 from the start, .1 ramped for the contrast); no cosine consistency, which the code adds and
+the text does not have.
 """
 
 from __future__ import annotations

@@ -179,6 +179,7 @@ class Dycon(TeacherMethod):
 
     def __init__(self, build_network: BuildNetwork, config: DyconConfig) -> None:
         _require_unlocked(config)
+        _require_betas(config)
         super().__init__(build_network, config)
 
     def build_student(self, network: Network) -> Embedder:
@@ -202,7 +203,7 @@ class Dycon(TeacherMethod):
         ramp = ramped(1.0, config.rampup, progress, start=config.start)
         weight = ramp * config.consistency_weight
         terms["consistency"] = weight * mean_squared(student.p, teacher.p)
-        self.diagnostics = watch(batch, student, teacher) | {"consistency_weight": weight}
+        self.diagnostics = watch(batch, student, teacher, view) | {"consistency_weight": weight}
         contrast = config.contrast_weight * (ramp if config.contrast_rampup else 1.0)
         beta = exponential_interpolation(config.beta_max, config.beta_min, progress.fraction)
         if config.pseudo_label_weight > 0.0:
@@ -301,6 +302,14 @@ def _teaches_labeled(config: DyconConfig) -> bool:
         and config.teacher_negatives > 0
         and config.fecl_scope in {"labeled", "both", "oracle"}
     )
+
+
+def _require_betas(config: DyconConfig) -> None:
+    if (config.beta_max == 0.0) != (config.beta_min == 0.0):
+        raise InputError(
+            f"method.beta_max {config.beta_max:g} and beta_min {config.beta_min:g}: beta(t) goes "
+            "from one to the other exponentially; set both above 0, or both 0 for none"
+        )
 
 
 def _require_unlocked(config: DyconConfig) -> None:

@@ -34,10 +34,10 @@ class MeanTeacher(TeacherMethod):
         if progress.fraction < config.start:
             self.diagnostics = {}
             return supervised_step(self, batch)
-        terms, student, teacher = pass_both(self, batch, lambda: changed_view(batch, config))
+        terms, student, teacher, view = pass_both(self, batch, lambda: changed_view(batch, config))
         weight = ramped(config.consistency_weight, config.rampup, progress, start=config.start)
         terms["consistency"] = weight * mean_squared(student.p, teacher.p)
-        self.diagnostics = watch(batch, student, teacher) | {"consistency_weight": weight}
+        self.diagnostics = watch(batch, student, teacher, view) | {"consistency_weight": weight}
         return terms
 
     def after_step(self, progress: Progress) -> None:

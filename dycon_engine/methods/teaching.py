@@ -154,11 +154,17 @@ def changed_view(batch: Batch, config: LateConfig) -> View:
     return view._replace(image=student_view(view.image, config))
 
 
-def watch(batch: Batch, student: Posterior, teacher: Posterior) -> dict[str, Tensor | float]:
-    """Return the foreground fractions that tell a collapse; detached scalars."""
+def watch(
+    batch: Batch, student: Posterior, teacher: Posterior, view: View | None = None
+) -> dict[str, Tensor | float]:
+    """Return the foreground fractions that tell a collapse; detached scalars.
+
+    What the `view` mixed in is left out: the student knows the labeled patches by heart.
+    """
+    where = view.unknown if view is not None else None
     with torch.no_grad():
-        return foregrounds(batch, student.p) | {
-            "foreground_teacher": foreground_fraction(teacher.p)
+        return foregrounds(batch, student.p, where) | {
+            "foreground_teacher": foreground_fraction(teacher.p, where)
         }
 
 
@@ -169,11 +175,13 @@ class Passes(NamedTuple):
         terms: The supervised terms.
         student: Probabilities (U, K, D, H, W) on the student's view of the unlabeled patches.
         teacher: The same shape, of the teacher on its own view.
+        view: What the student saw.
     """
 
     terms: dict[str, Tensor]
     student: Posterior
     teacher: Posterior
+    view: View
 
 
 def pass_both(
@@ -193,4 +201,4 @@ def pass_both(
     terms = method.supervision.terms([known], batch.label)
     taught = pair.teacher(add_noise(batch.unlabeled, config.teacher_noise))
     student = posterior(unlabeled.logits)
-    return Passes(terms, student, seen.follow(posterior(taught.logits), student))
+    return Passes(terms, student, seen.follow(posterior(taught.logits), student), seen)

@@ -22,7 +22,7 @@ class UaMt(TeacherMethod):
         """Return the terms cross_entropy, dice and consistency."""
         require_unlabeled(batch.unlabeled, "ua_mt")
         config = self.config
-        terms, student, teacher = pass_both(self, batch)
+        terms, student, teacher, _ = pass_both(self, batch)
         sure = certainty(self.pair.teacher, batch.unlabeled, config, progress)
         weight = ramped(config.consistency_weight, config.rampup, progress)
         terms["consistency"] = weight * masked_mean_squared(student.p, teacher.p, sure.mask)

@@ -9,8 +9,9 @@ Adaptations: the second head is a 1x1x1 convolution on the last decoder features
 the network has a strided stem; d_gt is computed from the patch's label on the training device
 (`losses.signed_distance`: never 0, so T^-1(d_gt) is the label); the student's unlabeled patches get
 the intensity changes of all our methods, `strong_intensity` = 0 turns them off. With
-`distance_head` = false, `distance_weight` = 0 and `mask_cross_task` = false it is the released
-code: d = tanh of the segmentation's own logits, no regression, no mask.
+`distance_head` = false, `distance_weight` = 0 and `mask_cross_task` = false d is the tanh of the
+segmentation's own logits, without regression and mask, as in the released code, whose cross-task
+term takes the background's channel too.
 """
 
 from __future__ import annotations

@@ -36,6 +36,11 @@ class View(NamedTuple):
     theta: Tensor | None = None
     known: Tensor | None = None
 
+    @property
+    def unknown(self) -> Tensor | None:
+        """(U, D, H, W) bool, where no label is known; None = nowhere is one."""
+        return None if self.known is None else self.known == UNKNOWN
+
     def move_along(self, patches: Tensor) -> Tensor:
         """Return what lies at the view's places in `patches` (U, F, d, h, w), else the nearest.
 

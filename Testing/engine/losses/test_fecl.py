@@ -179,3 +179,12 @@ def test_teacher_negatives_are_found_among_many_cells() -> None:
     """More than 16 x K cells: the search for the nearest works on folded rows, with a remainder."""
     c = cells(n=101)
     assert float(loss(c, chunk=64)) == pytest.approx(naive_fecl(*c.values()), rel=1e-9)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5])
+def test_identical_cells_have_a_gradient_that_is_a_number(gamma: float) -> None:
+    """Blank patches give them; the weight 0 of equal cells has a steep slope there."""
+    c = cells()
+    c["embedding"] = torch.ones_like(c["embedding"]).requires_grad_()
+    loss(c, gamma=gamma, detach_weights=False).backward()
+    assert torch.isfinite(c["embedding"].grad).all()

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
+import dataclasses
 
+import pytest
+import torch
+
+from dycon_engine.losses.uncertainty import posterior
 from dycon_engine.methods.collapse import ENTROPY, MESSAGE, WEIGHTS, CollapseWatch, cure
 from dycon_engine.methods.dual_network import DualNetworkConfig
 from dycon_engine.methods.dycon import DyconConfig
+from dycon_engine.methods.teaching import watch as watched
+from dycon_engine.methods.views import View, mixed
+from dycon_engine.schedules import Progress
+from Testing.engine.methods.tiny import tiny_batch, tiny_method
 
 
 def feed(watch: CollapseWatch, unlabeled: float, steps: int) -> list[str]:
@@ -62,3 +70,28 @@ def test_the_cure_is_a_setting_that_the_method_has(config, said) -> None:
 def test_methods_without_unlabeled_patches_are_not_watched() -> None:
     watch = CollapseWatch(patience=1)
     assert watch.update({"foreground_labeled": 0.2}) is None
+
+
+def test_what_was_mixed_in_does_not_hide_a_collapse() -> None:
+    """A student knows the labeled patches by heart, which are half of a mixture."""
+    batch = tiny_batch()
+    batch = dataclasses.replace(batch, label=torch.ones_like(batch.label))
+    view = mixed(View(batch.unlabeled), batch.image, batch.label, 1.0)
+    p = torch.zeros(len(view.image), 2, *view.image.shape[2:])
+    p[:, 1] = (~view.unknown).float() * 20.0 - 10.0  # foreground where it is known only
+    seen = watched(batch, posterior(p), posterior(p), view)
+    assert float(seen["foreground_unlabeled"]) == float(seen["foreground_teacher"]) == 0.0
+    assert float(watched(batch, posterior(p), posterior(p))["foreground_unlabeled"]) > 0.2
+
+
+@pytest.mark.parametrize("name", ["dycon", "mean_teacher"])
+def test_the_methods_that_mix_watch_what_is_unlabeled(name: str, monkeypatch) -> None:
+    views = []
+
+    def spy(batch, student, teacher, view=None):
+        views.append(view)
+        return watched(batch, student, teacher, view)
+
+    monkeypatch.setattr(f"dycon_engine.methods.{name}.watch", spy)
+    tiny_method(name, mixing=1.0)(tiny_batch(), Progress(5, 10))
+    assert views[0].unknown is not None

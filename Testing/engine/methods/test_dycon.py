@@ -183,3 +183,9 @@ def test_weights_can_carry_gradient() -> None:
         return method.pair.student.network.classifier.weight.grad.clone()
 
     assert not torch.allclose(gradient(True), gradient(False))
+
+
+def test_a_beta_that_cannot_fall_exponentially_is_refused() -> None:
+    with pytest.raises(InputError, match=r"beta_max 0 and beta_min 0\.1.*both 0"):
+        tiny_method("dycon", beta_max=0.0)
+    assert terms(beta_max=0.0, beta_min=0.0)["uncl"] > 0.0
