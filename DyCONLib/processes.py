@@ -13,6 +13,7 @@ from pathlib import Path
 
 from dycon_engine.errors import DyconError, InputError
 from dycon_engine.jobs.client import Command
+from DyCONLib.launched import as_launched
 
 REAP_S = 2.0
 
@@ -51,6 +52,7 @@ def start(
     Raises:
         DyconError: It cannot be started.
     """
+    argv, environment = as_launched(tuple(argv), environment)
     try:
         with stderr.open("wb") as errors, stdout.open("wb") as output:
             return subprocess.Popen(

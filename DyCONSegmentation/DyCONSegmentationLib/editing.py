@@ -56,6 +56,7 @@ def edit_uncertain(result: Result, threshold: float, open_editor: Callable[[], A
         )
     _edit(result, result.uncertainty, open_editor)
     node = editor_node()
+    node.RemoveAttribute(MASKED)
     node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
     node.SetSourceVolumeIntensityMaskRange(threshold, max(1.0, highest))  # as what is colored
     node.SetSourceVolumeIntensityMask(True)
@@ -75,6 +76,41 @@ def leave_mask() -> None:
     if node is not None and is_masked(node):
         node.SetSourceVolumeIntensityMask(False)
         node.RemoveAttribute(MASKED)
+
+
+class EditorWatch:
+    """Takes our mask away as soon as the editor works on another volume.
+
+    Slicer changes the editor's source by itself where another segmentation is chosen, and leaves
+    the mask on: with a range of ours, from 0 to 1, nothing of a CT could be painted any more.
+    """
+
+    def __init__(self) -> None:
+        """Watch nothing yet."""
+        self._node: Any = None
+        self._tag = 0
+
+    def look(self) -> None:
+        """Watch the editor's node of the scene, which comes and goes."""
+        node = slicer.mrmlScene.GetSingletonNode(EDITOR, "vtkMRMLSegmentEditorNode")
+        if node is not self._node:
+            self.close()
+            self._node = node
+            if node is not None:
+                self._tag = node.AddObserver("ModifiedEvent", lambda *_: _leave_other_source(node))
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        if self._node is not None:
+            self._node.RemoveObserver(self._tag)
+        self._node = None
+
+
+def _leave_other_source(node: Any) -> None:
+    ours, source = node.GetAttribute(MASKED), node.GetSourceVolumeNode()
+    if ours and source is not None and source.GetID() != ours:
+        node.RemoveAttribute(MASKED)
+        node.SetSourceVolumeIntensityMask(False)
 
 
 def leave_lost_mask() -> None:

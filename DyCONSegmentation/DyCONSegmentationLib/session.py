@@ -61,6 +61,7 @@ class Session:
         self._surroundings = surroundings
         self._found: list[Model | Broken] = []
         self._last_model = ""
+        self._editor = editing.EditorWatch()
         self.run.finished.connect(self._take)
         self.find_models()
 
@@ -115,10 +116,15 @@ class Session:
     def scene_changed(self) -> None:
         """Say that nodes came, went or were replaced; a closed scene took the choices with it."""
         editing.leave_lost_mask()
+        self._editor.look()
         if not self.parameters.model:
             self._choose_model()
         self.preselect()
         self.changed.emit()
+
+    def close(self) -> None:
+        """Let go of the scene."""
+        self._editor.close()
 
     def load_sample(self) -> None:
         """Load the sample scan and choose it with the model that fits it.

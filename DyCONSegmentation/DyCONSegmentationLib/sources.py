@@ -149,18 +149,21 @@ class _Frames:
             slicer.mrmlScene.RemoveNode(frame)
 
     def _add(self, role: str, node: Any, case: str) -> None:
-        if role not in self._sequences:
+        is_new = role not in self._sequences
+        if is_new:
             name = f"{self._source.GetName()} - DyCON{role}"
             made = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
             made.SetIndexName(self._source.GetIndexName())
             made.SetIndexUnit(self._source.GetIndexUnit())
             made.SetIndexType(self._source.GetIndexType())
             self._sequences[role] = made
-            for browser in _browsers(self._source):
-                browser.AddSynchronizedSequenceNode(made)
-        value = self._source.GetNthIndexValue(self._index[case])
-        self._sequences[role].SetDataNodeAtValue(node, value)
+        made = self._sequences[role]
+        made.SetDataNodeAtValue(node, self._source.GetNthIndexValue(self._index[case]))
         slicer.mrmlScene.RemoveNode(node)
+        for browser in _browsers(self._source) if is_new else ():
+            browser.AddSynchronizedSequenceNode(made)
+            browser.SetMissingItemMode(made, browser.MissingItemSetToDefault)  # none if failed
+            browser.SetSaveChanges(made, not role)  # corrections of a frame stay with it
 
 
 def _browsers(sequence: Any) -> Iterable[Any]:

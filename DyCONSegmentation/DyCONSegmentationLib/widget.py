@@ -126,6 +126,7 @@ class Panel:
         self._observed.clear()
         self.session.changed.disconnect()
         self.session.run.close()
+        self.session.close()
         self.batch.close()
         self.setup.close()
         self.writing.cancel()

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -16,7 +17,7 @@ import pytest
 from dycon_engine.errors import DyconError
 from dycon_engine.jobs.client import RunState
 from dycon_engine.jobs.events import Finished, Stage, Started
-from DyCONLib import processes, runner
+from DyCONLib import launched, processes, runner
 from DyCONLib.runner import Job
 from Testing.slicer import engine_jobs
 
@@ -121,6 +122,30 @@ def test_a_failure_is_told_in_the_engines_own_words(start, way, said):
     assert job.state is RunState.FAILED
     assert said in job.error
     assert "Traceback" not in job.error
+
+
+def test_letters_beyond_ascii_arrive_through_a_launcher_that_spoils_them(
+    start, tmp_path, monkeypatch
+):
+    """On Windows with Slicer before 5.12; the launcher here loses them as that one does."""
+    script = tmp_path / "launcher"
+    script.write_text(
+        f"""#!{sys.executable}
+import os, sys
+words = [word.encode("ascii", "replace").decode() for word in sys.argv[1:]]
+os.execv({sys.executable!r}, [{sys.executable!r}, *words])
+"""
+    )
+    script.chmod(0o755)
+    run_dir = tmp_path / "Jörg" / "日本 run"
+    spoiled = start("quick", python=script, run_dir=run_dir)
+    follow(spoiled)
+    assert not (run_dir / "events.jsonl").exists()
+    monkeypatch.setattr(launched, "os", SimpleNamespace(name="nt"))
+    job = start("quick", python=script, run_dir=run_dir)
+    follow(job)
+    assert job.state is RunState.FINISHED
+    assert (run_dir / "events.jsonl").exists()
 
 
 @pytest.fixture

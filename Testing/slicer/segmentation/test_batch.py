@@ -191,6 +191,30 @@ def test_a_sequence_becomes_sequences_that_play_with_it(desk):
         assert [node.GetName() for node in left if not browser.IsProxyNodeID(node.GetID())] == []
 
 
+def test_what_is_corrected_in_one_frame_stays_there(desk):
+    import slicer
+    from DyCONSegmentationLib.sources import sequence_plan
+
+    sequence, browser = add_sequence([scan_array(seed) for seed in range(3)])
+    run(desk, sequence_plan(sequence, desk.model), FAIL="scan0003")
+    made = slicer.util.getNodesByClass("vtkMRMLSequenceNode")[1]
+    logic = slicer.vtkSlicerSequencesLogic()
+    logic.SetMRMLScene(slicer.mrmlScene)
+    browser.SetSelectedItemNumber(0)
+    logic.UpdateAllProxyNodes()
+    proxy = browser.GetProxyNode(made)
+    proxy.GetSegmentation().GetNthSegment(0).SetName("corrected")
+    logic.UpdateSequencesFromProxyNodes(browser, proxy)
+    for frame, name in ((1, "ball"), (0, "corrected")):
+        browser.SetSelectedItemNumber(frame)
+        logic.UpdateProxyNodesFromSequences(browser)
+        assert proxy.GetSegmentation().GetNthSegment(0).GetName() == name
+    browser.SetSelectedItemNumber(2)  # which failed: nothing, and no copy of another frame
+    logic.UpdateProxyNodesFromSequences(browser)
+    assert proxy.GetSegmentation().GetNumberOfSegments() == 0
+    assert made.GetNumberOfDataNodes() == 2
+
+
 def test_what_is_done_stays_when_a_batch_is_cancelled(desk):
     from DyCONSegmentationLib.sources import disk_plan
 

@@ -128,6 +128,23 @@ def test_leaving_the_mask_touches_only_a_mask_of_ours(case):
     assert editor_node().GetSourceVolumeIntensityMask()
 
 
+def test_another_segmentation_in_the_editor_leaves_the_mask(case):
+    """Slicer changes the source volume with it and leaves the mask on."""
+    from DyCONSegmentationLib.editing import EditorWatch, edit_uncertain, editor_node
+
+    editor_node()
+    watch = EditorWatch()
+    watch.look()
+    edit_uncertain(case.result, THRESHOLD, lambda: None)
+    edit_uncertain(case.result, THRESHOLD, lambda: None)
+    assert editor_node().GetSourceVolumeIntensityMask()
+    editor_node().SetAndObserveSourceVolumeNode(case.scan)
+    assert not editor_node().GetSourceVolumeIntensityMask()
+    editor_node().SetSourceVolumeIntensityMask(True)  # somebody's own, on the scan
+    assert editor_node().GetSourceVolumeIntensityMask()
+    watch.close()
+
+
 def test_a_mask_whose_uncertainty_was_removed_goes_with_it(case):
     from DyCONSegmentationLib.editing import edit_uncertain, editor_node, leave_lost_mask
 

@@ -592,7 +592,9 @@ def test_a_correction_that_was_not_saved_goes_with_the_scene(desk):
     draft = desk.logic.dataset.draft
     index = next(i for i, row in enumerate(draft.rows) if row.role is Role.UNLABELED)
     rows = list(draft.rows)
-    rows[index] = replace(rows[index], label=FromScene("vtkMRMLSegmentationNode1"), role=Role.LABELED)
+    rows[index] = replace(
+        rows[index], label=FromScene("vtkMRMLSegmentationNode1"), role=Role.LABELED
+    )
     desk.logic.dataset.edit(draft.with_rows(tuple(rows)))
     assert not desk.logic.dataset.is_saved
     slicer.mrmlScene.Clear(0)
