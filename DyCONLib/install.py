@@ -132,7 +132,7 @@ class Installer:
                 _pip_install(others)
         except DyconError:
             raise
-        except Exception as error:  # noqa: BLE001 - pip and another extension raise all kinds
+        except Exception as error:
             raise DyconError(
                 f"{', '.join(missing)}: could not be installed ({_reason(error)}); check the "
                 "network and the free disk space, then try again"

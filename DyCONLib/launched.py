@@ -1,7 +1,7 @@
-"""Runs an engine job whose arguments came in the environment: `-m DyCONLib.launched MODULE`.
+r"""Runs an engine job whose arguments came in the environment: `-m DyCONLib.launched MODULE`.
 
 On Windows, PythonSlicer of Slicer before 5.12 takes its command line for UTF-8, which it is not: a
-path with a letter beyond ASCII, as below C:\\Users of many people, would not arrive as it is.
+path with a letter beyond ASCII, as below C:\Users of many people, would not arrive as it is.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from DyCONLib import mrml
 from DyCONSegmentationLib.results import PAGE, Result
 from DyCONSegmentationLib.writing import Steps
 
-
 _NO_NAME = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 _ENDING = re.compile(r"\*(\.[.\w]+)")
 
