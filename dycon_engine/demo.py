@@ -95,9 +95,9 @@ def run_demo(plan: Plan, reporter: Reporter) -> dict[str, Any]:
         raise InputError(f"--steps {plan.steps}: expected 1 or more")
     began = time.monotonic()
     data, test = make_data(plan, reporter)
+    reporter.tell(f"Training side by side, {plan.steps} steps each: {', '.join(METHODS)}")
+    train(plan, data, reporter)
     for name, method in METHODS.items():
-        reporter.tell(f"Training: {name}, {plan.steps} steps")
-        train(plan, method, data, reporter)
         reporter.tell(f"Segmenting {TEST} unseen scans with uncertainty: {name}")
         predict(plan, method, test, reporter)
     reporter.tell("Evaluating")
@@ -133,13 +133,16 @@ def make_data(plan: Plan, reporter: Reporter) -> tuple[Path, Path]:
     return data, test
 
 
-def train(plan: Plan, method: str, data: Path, reporter: Reporter) -> None:
-    """Train `method` on `data` for the plan's steps."""
-    run = (f"training.steps={plan.steps}", f"training.seed={plan.seed}")
-    settings = (*SETTINGS, *OWN_SETTINGS[method], *run)
-    chosen = [text for setting in settings for text in ("--set", setting)]
-    where = ["--data", str(data), "--run-dir", str(plan.output / method)]
-    _run("train", [*where, "--profile", "laptop", "--method", method, *chosen], reporter)
+def train(plan: Plan, data: Path, reporter: Reporter) -> None:
+    """Train both methods on `data` for the plan's steps, each with one thread, at once."""
+    lines = []
+    for method in METHODS.values():
+        run = (f"training.steps={plan.steps}", f"training.seed={plan.seed}")
+        settings = (*SETTINGS, *OWN_SETTINGS[method], *run)
+        chosen = [text for setting in settings for text in ("--set", setting)]
+        where = ["--data", str(data), "--run-dir", str(plan.output / method)]
+        lines.append([*where, "--profile", "laptop", "--method", method, *chosen])
+    _run("train", lines, reporter)
 
 
 def predict(plan: Plan, method: str, test: Path, reporter: Reporter) -> None:
@@ -153,7 +156,7 @@ def predict(plan: Plan, method: str, test: Path, reporter: Reporter) -> None:
     }
     chosen = [text for option, path in targets.items() for text in (option, str(path))]
     package = ["--package", str(run / "package" / "last.dycon"), "--input", str(test / "images")]
-    _run("predict", [*package, *chosen], reporter)
+    _run("predict", [[*package, *chosen]], reporter)
 
 
 def evaluate(plan: Plan, test: Path, reporter: Reporter) -> Path:
@@ -174,29 +177,41 @@ def evaluate(plan: Plan, test: Path, reporter: Reporter) -> Path:
     texts = ["--labels", LABEL_NAMES, "--title", "Demo: DyCON against supervised only"]
     for note in (data, caution):
         texts += ["--note", note]
-    _run("evaluate", [*chosen, *where, "--output", str(output), *texts], reporter)
+    _run("evaluate", [[*chosen, *where, "--output", str(output), *texts]], reporter)
     return output / "report.html"
 
 
-def _run(verb: str, arguments: Sequence[str], reporter: Reporter) -> None:
-    """Run a command as a child process; its words for people go where ours go."""
+def _run(verb: str, lines: Sequence[Sequence[str]], reporter: Reporter) -> None:
+    """Run a command once per line of arguments, all at once, as child processes.
+
+    What the first one says for people goes where ours goes. Where one fails the others are ended.
+    """
     reporter.check_cancelled()
-    command = [sys.executable, "-m", f"dycon_engine.{verb}", *arguments]
     at_terminal = sys.stdout is not None and sys.stdout.isatty()
-    child = subprocess.Popen(command, stdout=None if at_terminal else subprocess.DEVNULL)
+    children: list[subprocess.Popen[bytes]] = []
     try:
-        while child.poll() is None:
+        for arguments in lines:
+            shown = at_terminal and not children
+            command = [sys.executable, "-m", f"dycon_engine.{verb}", *arguments]
+            output = None if shown else subprocess.DEVNULL
+            children.append(subprocess.Popen(command, stdout=output))
+        while any(child.poll() is None for child in children):
             if reporter.cancelled():
-                child.terminate()
+                for child in children:
+                    child.terminate()
+            if any(child.returncode for child in children):
+                break
             time.sleep(0.1)
+        codes = [child.returncode for child in children if child.returncode]
     finally:
-        if child.poll() is None:
-            child.kill()
-            child.wait()
-    if child.returncode == CancelledError.exit_code:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+    if codes and (CancelledError.exit_code in codes or reporter.cancelled()):
         raise CancelledError("stopped as asked")
-    if child.returncode:
-        raise DyconError(f"demo: {verb} ended with exit code {child.returncode}; see above")
+    if codes:
+        raise DyconError(f"demo: {verb} ended with exit code {codes[0]}; see above")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from dycon_engine import demo
+from dycon_engine.errors import DyconError
+from dycon_engine.jobs.reporter import Reporter
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +64,33 @@ def test_a_failing_command_ends_the_demo_with_its_name(tmp_path, monkeypatch, ca
     code = demo.main(["--output", str(tmp_path / "x"), "--steps", "1", "--size", "16"])
     assert code == 1
     assert "demo: train ended with exit code 2" in capsys.readouterr().err
+
+
+def test_both_trainings_run_at_once_and_one_that_fails_ends_the_other(tmp_path, monkeypatch):
+    """A child that waits for its sibling never ends where they run one after the other."""
+    script = tmp_path / "meet.py"
+    script.write_text(
+        """
+import sys, time
+from pathlib import Path
+own, other, code = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+own.touch()
+while not other.exists():
+    time.sleep(0.01)
+time.sleep(60 * (code == 9))
+sys.exit(code)
+"""
+    )
+    popen = subprocess.Popen
+
+    def start(command, **options):
+        return popen([command[0], str(script), *command[3:]], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    demo._run("train", [[a, b, "0"], [b, a, "0"]], Reporter("demo"))
+    with pytest.raises(DyconError, match="train ended with exit code 2"):
+        demo._run("train", [[a, b, "9"], [b, a, "2"]], Reporter("demo"))
 
 
 @pytest.mark.slow
