@@ -46,8 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, required=True, metavar="FOLDER", help="where the report goes")
     add("--name", action="append", default=[], help="of a --prediction, in the same order")
     add(
-        "--probabilities", type=Path, action="append", default=[], metavar="FOLDER",
-        help="probability maps, for calibration; once per --prediction",
+        "--probabilities", type=Path, action="append", default=[], metavar="FILE|FOLDER",
+        help="probability maps, for calibration; once per --prediction; their channels are those "
+        "of the label values in rising order",
     )  # fmt: skip
     add("--images", type=Path, metavar="FILE|FOLDER", help="the scans, for the pictures")
     add("--labels", default="", metavar="NAMES", help="e.g. 'left atrium,left ventricle'")

@@ -4,13 +4,38 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dycon_engine.jobs.reporter import Reporter, run_job
 
 KINDS = ("entropy", "disagreement", "mc-dropout", "tta")
+
+
+class Place(NamedTuple):
+    """Which part of the scans this process segments, as torchrun says; `ignored` says why not."""
+
+    rank: int = 0
+    world: int = 1
+    local_rank: int = 0
+    ignored: str = ""
+
+
+def place_among(environment: Mapping[str, str]) -> Place:
+    """Return RANK, WORLD_SIZE and LOCAL_RANK; alone where the first two do not go together."""
+    given = [environment.get(name, "").strip() for name in ("RANK", "WORLD_SIZE")]
+    if given == ["", ""]:
+        return Place()
+    if all(text.isdecimal() for text in given):
+        rank, world = map(int, given)
+        local = environment.get("LOCAL_RANK", "").strip()
+        if rank < world:
+            return Place(rank, world, int(local) if local.isdecimal() else 0)
+    return Place(
+        ignored=f"RANK is '{given[0]}' and WORLD_SIZE '{given[1]}' in the environment; expected "
+        "0 <= RANK < WORLD_SIZE; both are ignored, all scans are segmented here"
+    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,24 +68,34 @@ def parser() -> argparse.ArgumentParser:
         metavar=("XMIN", "XMAX", "YMIN", "YMAX", "ZMIN", "ZMAX"),
         help="look only inside this box, LPS millimeters; the rest becomes background",
     )
+    add(
+        "--spacing", type=float, nargs=3, metavar=("Z", "Y", "X"),
+        help="voxel size in mm of scans that carry none (HDF5)",
+    )  # fmt: skip
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--overlap", type=float, help="overlap of the windows, 0 to 0.9")
     add("--largest-component", action="store_true", help="keep the largest piece of every label")
     add("--minimum-volume-mm3", type=float, default=0.0, help="remove smaller pieces")
     add("--overwrite", action="store_true", help="replace results that are there")
-    add("--run-dir", type=Path, help="folder for events, log and the cancel file")
+    add(
+        "--run-dir", type=Path,
+        help="folder for events, log and the cancel file; rank R > 0 of several uses rank-R in it",
+    )  # fmt: skip
     return line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     options = parser().parse_args(argv)
+    place = place_among(os.environ)
 
     def job(reporter: Reporter) -> dict[str, Any]:
         from dycon_engine.data.geometry import Box  # noqa: PLC0415 - after --help
         from dycon_engine.inference.inputs import Targets  # noqa: PLC0415
         from dycon_engine.inference.job import Request, predict_all  # noqa: PLC0415
 
+        if place.ignored:
+            reporter.warn("rank", place.ignored)
         roi = options.roi
         request = Request(
             package=options.package,
@@ -80,13 +115,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             largest_component=options.largest_component,
             minimum_mm3=options.minimum_volume_mm3,
             overwrite=options.overwrite,
-            rank=int(os.environ.get("RANK", "0")),
-            world=int(os.environ.get("WORLD_SIZE", "1")),
-            local_rank=int(os.environ.get("LOCAL_RANK", "0")),
+            spacing_mm=None if options.spacing is None else tuple(options.spacing),
+            rank=place.rank,
+            world=place.world,
+            local_rank=place.local_rank,
         )
         return predict_all(request, reporter)
 
-    return run_job("predict", job, run_dir=options.run_dir)
+    run_dir = options.run_dir
+    if run_dir is not None and place.rank > 0:
+        run_dir = run_dir / f"rank-{place.rank}"  # each has its own events and cancel file
+    return run_job("predict", job, run_dir=run_dir)
 
 
 if __name__ == "__main__":

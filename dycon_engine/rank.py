@@ -22,6 +22,10 @@ def parser() -> argparse.ArgumentParser:
     add("--output", type=Path, required=True, help=".csv, .json, or a folder for both")
     add("--thumbnails", type=Path, help="folder for a picture of each case: 001.png, 002.png...")
     add("--all", action="store_true", help="also cases that have a label")
+    add(
+        "--spacing", type=float, nargs=3, metavar=("Z", "Y", "X"),
+        help="voxel size in mm of scans that carry none (HDF5)",
+    )  # fmt: skip
     add("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     add("--overwrite", action="store_true", help="replace results that are there")
     add("--run-dir", type=Path, help="folder for events, log and the cancel file")
@@ -41,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             output=options.output,
             thumbnails=options.thumbnails,
             all_cases=options.all,
+            spacing_mm=None if options.spacing is None else tuple(options.spacing),
             device=options.device,
             overwrite=options.overwrite,
         )

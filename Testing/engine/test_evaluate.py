@@ -7,9 +7,13 @@ import json
 import numpy as np
 import pytest
 
+from dycon_engine.data.formats.readers import read_image, read_label
 from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.evaluate import main
+from dycon_engine.evaluation import job
+from dycon_engine.evaluation.voxels import channel_values
+from dycon_engine.pictures.slices import Picture
 
 GRID = Geometry.from_parts((8, 10, 12), (2.0, 1.0, 1.0))
 
@@ -122,3 +126,113 @@ def test_probabilities_that_do_not_sum_to_one_are_refused(folders, capsys):
     write_scalar(folders / "probabilities" / "a.nii.gz", maps, GRID, overwrite=True)
     assert main(arguments(folders, probabilities=folders / "probabilities")) == 2
     assert "case 'a': the probability map sums to 1.5" in last_event(capsys)["message"]
+
+
+def renamed(folders, values):
+    """Give the label maps other values; the channels of the probability maps stay."""
+    for path in [*(folders / "reference").iterdir(), *(folders / "predicted").iterdir()]:
+        found = read_label(path).array
+        write_label(path, np.asarray(values)[found], GRID, overwrite=True)
+
+
+def calibration_of(folders):
+    return json.loads((folders / "report" / "report.json").read_text())["calibration"]
+
+
+@pytest.mark.parametrize("values", [(0, 2, 3), (0, 100, 255), (0, 255, 100)])
+def test_channels_belong_to_label_values_and_not_to_indices(folders, values):
+    more = {"probabilities": folders / "probabilities"}
+    assert main(arguments(folders, **more)) == 0
+    expected = calibration_of(folders)
+    renamed(folders, values)
+    if values[1] > values[2]:  # channels rise with the values
+        for path in (folders / "probabilities").iterdir():
+            write_scalar(path, read_image(path).array[[0, 2, 1]], GRID, overwrite=True)
+    assert main([*arguments(folders, **more), "--overwrite"]) == 0
+    assert calibration_of(folders) == expected
+
+
+def test_two_values_of_a_mask(folders):
+    renamed(folders, (0, 255, 0))
+    for path in (folders / "probabilities").iterdir():
+        whole = read_image(path).array
+        merged = np.stack([whole[0] + whole[2], whole[1]])
+        write_scalar(path, merged, GRID, overwrite=True)
+    assert main(arguments(folders, probabilities=folders / "probabilities")) == 0
+    assert calibration_of(folders)["prediction"]["cases"] == 3
+
+
+@pytest.mark.parametrize(
+    ("channels", "references", "predictions", "values"),
+    [
+        (3, {2, 3}, {2, 3}, (0, 2, 3)),
+        (2, {255}, {255}, (0, 255)),
+        (3, {2}, {2, 3}, (0, 2, 3)),  # one class is in no reference
+        (4, {1}, {1, 3}, (0, 1, 2, 3)),
+        (3, {255}, {255}, None),
+        (2, {1, 2}, {1}, None),
+    ],
+)
+def test_the_values_of_the_channels(channels, references, predictions, values):
+    assert channel_values(channels, references, predictions) == values
+
+
+def test_a_map_of_unknown_channels_is_left_out_and_said(folders):
+    renamed(folders, (0, 1, 9))
+    maps = np.full((4, *GRID.size_zyx), 0.25, np.float32)
+    write_scalar(folders / "probabilities" / "b.nii.gz", maps, GRID, overwrite=True)
+    assert main(arguments(folders, probabilities=folders / "probabilities")) == 0
+    assert calibration_of(folders)["prediction"]["cases"] == 2
+    content = json.loads((folders / "report" / "report.json").read_text())
+    assert "case 'b': its probability map has 4 channels" in content["warnings"][-1]
+
+
+def test_a_bad_background_costs_the_background_only(folders):
+    scan = folders / "images" / "a_0000.nii.gz"
+    scan.write_bytes(scan.read_bytes()[:500])
+    moved = Geometry.from_parts(GRID.size_zyx, GRID.spacing_mm, (9, 0, 0))
+    image = np.zeros(GRID.size_zyx, np.float32)
+    write_scalar(folders / "images" / "b_0000.nii.gz", image, moved, overwrite=True)
+    assert main(arguments(folders, images=folders / "images")) == 0
+    content = json.loads((folders / "report" / "report.json").read_text())
+    said = [line for line in content["warnings"] if "drawn without the scan" in line]
+    assert len(said) == 2
+    assert "case 'b': image and reference grids lie" in said[1]
+    assert "Best: case a" in (folders / "report" / "report.html").read_text()
+
+
+def test_one_scan_belongs_to_the_case_of_its_name(folders, monkeypatch):
+    drawn = {}
+
+    def overlay(title, *_, image):
+        drawn[title.split(",")[0]] = image is not None
+        return Picture(title, title, b"")
+
+    monkeypatch.setattr(job, "draw_overlay", overlay)
+    assert main(arguments(folders, images=folders / "images" / "c_0000.nii.gz")) == 0
+    assert drawn == {"Best: case a": False, "Median: case b": False, "Worst: case c": True}
+
+
+def test_files_given_one_by_one_belong_together(folders):
+    line = arguments(
+        folders,
+        prediction=folders / "predicted" / "a.nii.gz",
+        reference=folders / "reference" / "b.nii.gz",
+        probabilities=folders / "probabilities" / "c.nii.gz",
+    )
+    assert main(line) == 0
+    assert calibration_of(folders)["prediction"]["cases"] == 1
+
+
+def test_cases_without_a_map_are_said_and_a_folder_of_foreign_ones_is_refused(folders, capsys):
+    (folders / "probabilities" / "b.nii.gz").unlink()
+    more = {"probabilities": folders / "probabilities"}
+    assert main(arguments(folders, **more)) == 0
+    content = json.loads((folders / "report" / "report.json").read_text())
+    assert content["warnings"][-1] == "prediction: no probability map for b"
+    for name in "ac":
+        (folders / "probabilities" / f"{name}.nii.gz").rename(
+            folders / "probabilities" / f"{name}_p.nii.gz"
+        )
+    assert main([*arguments(folders, **more), "--overwrite"]) == 2
+    assert "hold no map of the cases of 'prediction'" in last_event(capsys)["message"]

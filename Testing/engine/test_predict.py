@@ -7,12 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
-from dycon_engine.data.formats.readers import read_header, read_image, read_label
+from dycon_engine.data.formats.readers import read_header, read_image, read_label, read_segments
 from dycon_engine.data.formats.writers import write_scalar
-from dycon_engine.inference import job
+from dycon_engine.errors import InputError
+from dycon_engine.inference import inputs, job
 from dycon_engine.inference.uncertainty import KINDS
 from dycon_engine.jobs import progress
 from dycon_engine.jobs.events import (
@@ -25,7 +27,7 @@ from dycon_engine.jobs.events import (
     from_line,
 )
 from dycon_engine.predict import KINDS as OFFERED
-from dycon_engine.predict import main
+from dycon_engine.predict import Place, main, place_among
 from Testing import tiny_package
 
 
@@ -242,6 +244,17 @@ def test_nothing_is_overwritten_unasked(predict, tmp_path):
         (["--input", "none.nii.gz", "--output", "o.nii.gz"], "not there"),
         (["--input", ".", "--output", "out"], "would both become"),
         (["--input", "empty", "--output", "out"], "no scans found"),
+        (["--input", "folder", "--output", "mask.nii.gz"], "named like one file"),
+        (["--input", "folder", "--output", "o", "--report", "r.json"], "named like one file"),
+        (
+            ["--input", "a.nii.gz", "--output", "o.nii.gz", "--uncertainty", "u.seg.nrrd"],
+            ".seg.nrrd holds label maps only",
+        ),
+        (["--input", "x.h5", "--output", "o.nii.gz"], "give it with --spacing Z Y X"),
+        (
+            ["--input", "x.h5", "--output", "o.nii.gz", "--spacing", 0, 1, 1],
+            "--spacing 0 1 1: expected three numbers above 0",
+        ),
         (["--input", "a.nii.gz", "--output", "o.nii.gz", "--overlap", "0.99"], "at most 0.9"),
         (["--input", "a.nii.gz", "--output", "o.nii.gz", "--minimum-volume-mm3", "nan"], "number"),
         (["--input", "a.nii.gz", "--output", "o.nii.gz", "--device", "abacus"], "abacus"),
@@ -264,6 +277,8 @@ def test_bad_usage_is_one_line_and_writes_nothing(predict, tmp_path, monkeypatch
     write(tmp_path / "a.nii.gz")
     write(tmp_path / "A.nrrd")
     (tmp_path / "empty").mkdir()
+    write(tmp_path / "folder" / "b.nii.gz")
+    (tmp_path / "x.h5").write_bytes(b"")
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     code, _, err = predict(*arguments)
@@ -292,6 +307,112 @@ def test_ranks_share_a_folder(predict, tmp_path, monkeypatch):
         assert code == 0
         done.append([event.case for event in events if isinstance(event, CaseDone)])
     assert done == [["a", "c", "e"], ["b", "d"]]
+
+
+def test_every_rank_says_its_share_and_leaves_the_others_cancel_file(
+    predict, tmp_path, monkeypatch
+):
+    for name in "abc":
+        write(tmp_path / "in" / f"{name}.nii.gz", size=(8, 8, 8))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "cancel").touch()
+    code, _, err = predict("--input", tmp_path / "in", "--output", tmp_path / "o", "--run-dir", run)
+    assert code == 0
+    assert "Rank 1 of 2: 1 of 3 scans" in err
+    assert (run / "cancel").exists()
+    assert (run / "rank-1" / "events.jsonl").exists()
+    assert not (run / "events.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "place"),
+    [
+        ({}, Place()),
+        ({"LOCAL_RANK": "3"}, Place()),
+        ({"RANK": "", "WORLD_SIZE": ""}, Place()),
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1"}, Place(1, 2, 1)),
+        ({"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "x"}, Place(1, 2, 0)),
+    ],
+)
+def test_the_share_of_a_process_is_what_torchrun_says(environment, place):
+    assert place_among(environment) == place
+
+
+@pytest.mark.parametrize(
+    ("rank", "world"), [("1", ""), ("", "2"), ("2", "2"), ("-1", "2"), ("a", "2")]
+)
+def test_half_of_a_share_is_ignored_aloud(rank, world):
+    place = place_among({"RANK": rank, "WORLD_SIZE": world})
+    assert place[:3] == (0, 1, 0)
+    assert f"RANK is '{rank}' and WORLD_SIZE '{world}'" in place.ignored
+
+
+def test_a_useless_rank_segments_all_scans_and_says_so(predict, tmp_path, monkeypatch):
+    scan = write(tmp_path / "a.nii.gz", size=(8, 8, 8))
+    monkeypatch.setenv("RANK", "7")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    code, _, err = predict("--input", scan, "--output", tmp_path / "o.nii.gz")
+    assert code == 0
+    assert "RANK is '7'" in err
+    assert (tmp_path / "o.nii.gz").exists()
+
+
+def test_hdf5_is_read_at_the_spacing_that_is_said(predict, tmp_path):
+    image = tiny_package.scan(1)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["image"] = image.array[0].transpose(2, 1, 0)
+    for scan, more in (
+        (tmp_path / "a.h5", ["--spacing", 2.0, 1.5, 1.5]),
+        (write(tmp_path / "b.nii.gz"), []),
+    ):
+        out = tmp_path / f"{scan.suffix}.nii.gz"
+        assert predict("--input", scan, "--output", out, *more)[0] == 0
+    one, other = (read_label(tmp_path / f"{suffix}.nii.gz") for suffix in (".h5", ".gz"))
+    assert one.geometry.spacing_mm == pytest.approx((2.0, 1.5, 1.5))
+    assert np.array_equal(one.array, other.array)
+
+
+def test_the_label_map_is_there_where_the_probabilities_cannot_be_written(
+    predict, tmp_path, monkeypatch
+):
+    def full(path, array, *_, **__):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("dycon_engine.inference.writing.write_scalar", full)
+    scan, out = write(tmp_path / "a.nii.gz"), tmp_path / "o.nii.gz"
+    more = ["--probabilities", tmp_path / "p.nii.gz", "--report", tmp_path / "r.json"]
+    assert predict("--input", scan, "--output", out, *more)[0] == 1
+    assert read_label(out).array.shape == (16, 24, 20)
+    assert (tmp_path / "r.json").exists()
+
+
+def test_a_segmentation_has_the_names_and_colors_of_the_package(predict, tmp_path):
+    scan, out = write(tmp_path / "a.nii.gz"), tmp_path / "o.seg.nrrd"
+    assert predict("--input", scan, "--output", out)[0] == 0
+    assert read_segments(out) == ((3, "ball", (200, 30, 30)),)
+    assert set(np.unique(read_label(out).array)) <= {0, 3}
+
+
+def test_the_folder_one_is_in_has_its_name(tmp_path, monkeypatch):
+    folder = tmp_path / "MR7"
+    (folder / "deeper").mkdir(parents=True)
+    monkeypatch.setattr(inputs, "is_readable_image", lambda _: True)  # as a DICOM series
+    monkeypatch.chdir(folder)
+    assert inputs.find_inputs((Path(),), 1)[0].name == "MR7"
+    monkeypatch.chdir(folder / "deeper")
+    assert inputs.find_inputs((Path(".."),), 1)[0].name == "MR7"
+    (folder / ".nii.gz").touch()
+    with pytest.raises(InputError, match="has no name"):
+        inputs.find_inputs((folder / ".nii.gz",), 1)
+
+
+def test_a_list_from_a_windows_editor(tmp_path):
+    write(tmp_path / "a.nii.gz")
+    (tmp_path / "list.txt").write_text("a.nii.gz\n", encoding="utf-8-sig")
+    assert [case.name for case in inputs.find_inputs((tmp_path / "list.txt",), 1)] == ["a"]
 
 
 def test_cancel_by_file_leaves_nothing(package, tmp_path):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.jobs import progress
-from dycon_engine.jobs.events import Advanced, Saved, Stage, from_line
+from dycon_engine.jobs.events import Advanced, Saved, Stage, Warned, from_line
 from dycon_engine.rank import main
 from Testing import tiny_package
 
@@ -72,9 +73,11 @@ def test_a_picture_of_every_ranked_case_named_by_its_rank(package, data, tmp_pat
         assert min(pixels.shape[:2]) > 100
         assert pixels.std() > 10
     (folder / "004.png").write_bytes(b"of an earlier ranking")
-    (folder / "mine.png").write_bytes(b"mine")
+    mine = ["001_patient.png", "2024-11-02.png", "mine.png"]
+    for name in mine:
+        (folder / name).write_bytes(b"mine")
     assert run(package, data, tmp_path / "out", *line) == 0
-    assert pictures_in(folder) == ["001.png", "002.png", "003.png", "mine.png"]
+    assert pictures_in(folder) == sorted(["001.png", "002.png", "003.png", *mine])
     capsys.readouterr()
     assert run(package, data, tmp_path / "new.csv", "--thumbnails", folder) == 2
     assert "already there" in capsys.readouterr().err
@@ -133,3 +136,46 @@ def test_nothing_to_label(package, data, tmp_path, capsys):
         (data / f"images/s{seed}.nii.gz").unlink()
     assert run(package, data, tmp_path / "o.csv") == 2
     assert "add --all" in capsys.readouterr().err
+
+
+def test_where_every_case_fails_an_earlier_ranking_stays_as_it_is(package, data, tmp_path):
+    folder = tmp_path / "pictures"
+    line = ["--thumbnails", folder, "--overwrite"]
+    assert run(package, data, tmp_path / "out", *line) == 0
+    before = {p: p.read_bytes() for d in (folder, tmp_path / "out") for p in d.iterdir()}
+    for scan in (data / "images").iterdir():
+        scan.write_bytes(scan.read_bytes()[:500])
+    assert run(package, data, tmp_path / "out", *line) == 1
+    assert {p: p.read_bytes() for d in (folder, tmp_path / "out") for p in d.iterdir()} == before
+    assert run(package, data, tmp_path / "other", "--thumbnails", tmp_path / "new") == 1
+    assert not (tmp_path / "other").exists()
+    assert not (tmp_path / "new").exists()
+
+
+def test_hdf5_needs_a_voxel_size(package, tmp_path, capsys):
+    image = tiny_package.scan(1, size=(8, 12, 10))
+    (tmp_path / "data").mkdir()
+    with h5py.File(tmp_path / "data" / "a.h5", "w") as file:
+        file["image"] = image.array[0].transpose(2, 1, 0)
+    assert run(package, tmp_path / "data", tmp_path / "o.csv") == 2
+    assert "HDF5 files carry no voxel size; give it with --spacing Z Y X" in capsys.readouterr().err
+    out = tmp_path / "o.json"
+    assert run(package, tmp_path / "data", out, "--spacing", 2.0, 1.5, 1.5) == 0
+    scores = json.loads(out.read_text())["label_next"]
+    scan = tmp_path / "same" / "a.nii.gz"
+    scan.parent.mkdir()
+    write_scalar(scan, image.array[0], image.geometry, overwrite=False)
+    assert run(package, tmp_path / "same", tmp_path / "p.json") == 0
+    expected = json.loads((tmp_path / "p.json").read_text())["label_next"]
+    assert scores[0]["mean_entropy"] == pytest.approx(expected[0]["mean_entropy"], abs=1e-5)
+    assert scores[0]["foreground_ml"] == pytest.approx(expected[0]["foreground_ml"])
+
+
+def test_a_scan_unlike_the_training_scans_is_said_as_predict_says_it(package, tmp_path, capsys):
+    image = tiny_package.scan(1, size=(8, 12, 10), spacing_mm=(7.0, 1.5, 1.5))
+    (tmp_path / "data").mkdir()
+    write_scalar(tmp_path / "data/a.nii.gz", image.array[0], image.geometry, overwrite=False)
+    assert run(package, tmp_path / "data", tmp_path / "o.csv") == 0
+    events = [from_line(line) for line in capsys.readouterr().out.splitlines()]
+    said = [e.message for e in events if isinstance(e, Warned) and e.topic == "spacing"]
+    assert said == ["case 'a': voxel size along z is 7 mm; training scans had 2 to 2 mm"]

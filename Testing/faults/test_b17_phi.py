@@ -65,7 +65,8 @@ def job(tmp_path_factory):
         lines.append(
             ["predict", *package, "--input", str(scan), "--output", f"{out}.nrrd",
              "--uncertainty", f"{out}-u.nii.gz", "--probabilities", f"{out}-p.mha",
-             "--report", f"{out}.json", "--run-dir", str(root / f"run{number}")]
+             "--report", f"{out}.json", "--run-dir", str(root / f"run{number}"),
+             "--spacing", "1", "1", "1"]
         )  # fmt: skip
     second = whole_job.run(lines, **who)
     assert second.returncode == 0, second.stderr

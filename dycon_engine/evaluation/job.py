@@ -10,12 +10,13 @@ from typing import Any
 
 from dycon_engine import __version__
 from dycon_engine.data.formats.readers import read_image
-from dycon_engine.errors import InputError
+from dycon_engine.data.volume import Volume
+from dycon_engine.errors import DyconError, InputError
 from dycon_engine.evaluation import cases as scoring
 from dycon_engine.evaluation import report
 from dycon_engine.evaluation.overlays import draw_overlay
-from dycon_engine.evaluation.summaries import PredictionSet
-from dycon_engine.evaluation.voxels import VoxelSample
+from dycon_engine.evaluation.summaries import Calibration, PredictionSet
+from dycon_engine.evaluation.voxels import VoxelSample, channel_values
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.pictures.slices import Picture
 
@@ -60,11 +61,13 @@ def evaluate(request: Request, reporter: Reporter) -> dict[str, Any]:
     report.check_free(request.output, overwrite=request.overwrite)
     matchings = [scoring.match_cases(path, request.reference) for path in request.predictions]
     _check_same_cases(request, matchings)
-    warnings = _unmatched(request, matchings)
-    for line in warnings:
-        reporter.warn("cases", line)
-    sets, names = _score_sets(request, matchings, reporter)
-    overlays = _overlays(request, matchings, sets, reporter)
+    warnings = _Warnings(reporter)
+    for line in _unmatched(request, matchings):
+        warnings.add("cases", line)
+    maps = _maps(request, matchings, warnings)
+    images = _companions(request.images, "images", matchings[0])
+    sets, names = _score_sets(request, matchings, maps, reporter, warnings)
+    overlays = _overlays(request, matchings, sets, images, reporter, warnings)
     content = report.Report(
         title=request.title or f"Segmentation report: {report.prediction_names(sets)}",
         created=_now(),
@@ -72,7 +75,7 @@ def evaluate(request: Request, reporter: Reporter) -> dict[str, Any]:
         names=names,
         sets=sets,
         overlays=overlays,
-        warnings=warnings,
+        warnings=tuple(warnings.lines),
         notes=request.notes,
     )
     paths = report.write_report(request.output, content, overwrite=request.overwrite)
@@ -83,6 +86,53 @@ def evaluate(request: Request, reporter: Reporter) -> dict[str, Any]:
         "report": str(paths[-1]),
         "mean_dice": {f"{r.prediction}/{r.name}": r.metrics["dice"].mean for r in content.rows()},
     }
+
+
+class _Warnings:
+    """What the person should know: said when it is found, and kept for the report."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self.lines: list[str] = []
+
+    def add(self, topic: str, line: str) -> None:
+        self._reporter.warn(topic, line)
+        self.lines.append(line)
+
+
+def _companions(path: Path | None, what: str, matching: scoring.Matching) -> dict[str, Path]:
+    """Return the scan or probability map of each case; one file and one case belong together."""
+    if path is None:
+        return {}
+    files = scoring.files_by_case(path, what)
+    if path.is_file() and len(matching.pairs) == 1:
+        return {next(iter(matching.pairs)): path}
+    found = {case: scoring.find_companion(files, case) for case in matching.pairs}
+    return {case: file for case, file in found.items() if file is not None}
+
+
+def _maps(
+    request: Request, matchings: Sequence[scoring.Matching], warnings: _Warnings
+) -> list[dict[str, Path]]:
+    """Return the probability maps of every prediction set, by case.
+
+    Raises:
+        InputError: They were given and belong to none of its cases.
+    """
+    found = []
+    for index, (name, matching) in enumerate(zip(request.names, matchings, strict=True)):
+        folder = request.probabilities[index] if request.probabilities else None
+        maps = _companions(folder, "probabilities", matching)
+        without = [case for case in matching.pairs if case not in maps]
+        if folder is not None and not maps:
+            raise InputError(
+                f"probabilities '{folder}': hold no map of the cases of '{name}', e.g. "
+                f"'{without[0]}'; expected CASE.nii.gz or CASE_probabilities.nii.gz"
+            )
+        if folder is not None and without:
+            warnings.add("probabilities", f"{name}: no probability map for {_listed(without)}")
+        found.append(maps)
+    return found
 
 
 def _check_same_cases(request: Request, matchings: Sequence[scoring.Matching]) -> None:
@@ -111,28 +161,24 @@ def _listed(names: Sequence[str], most: int = 10) -> str:
 
 
 def _score_sets(
-    request: Request, matchings: Sequence[scoring.Matching], reporter: Reporter
+    request: Request,
+    matchings: Sequence[scoring.Matching],
+    maps: Sequence[Mapping[str, Path]],
+    reporter: Reporter,
+    warnings: _Warnings,
 ) -> tuple[tuple[PredictionSet, ...], dict[int, str]]:
 
     reporter.stage("score", sum(len(m.pairs) for m in matchings))
     done = 0
     scored: list[list[scoring.CaseScores]] = []
-    calibrations = []
-    for index, matching in enumerate(matchings):
-        sample = VoxelSample(BAND_MM)
-        folder = request.probabilities[index] if request.probabilities else None
-        maps = scoring.files_by_case(folder, "probabilities") if folder else {}
+    for matching in matchings:
         scored.append([])
         for case, pair in matching.pairs.items():
             reporter.check_cancelled()
-            predicted, expected = scoring.read_pair(case, *pair)
-            scored[-1].append(scoring.score_case(case, predicted, expected))
-            map_path = scoring.find_companion(maps, case)
-            if map_path is not None:
-                sample.add(case, map_path, predicted, expected)
+            scored[-1].append(scoring.score_case(case, *scoring.read_pair(case, *pair)))
             done += 1
             reporter.advance(done)
-        calibrations.append(sample.calibration())
+    calibrations = _calibrations(matchings, maps, scored, reporter, warnings)
     classes = scoring.classes_of(case for found in scored for case in found)
     names = _label_names(request.labels, classes)
     sets = tuple(
@@ -142,6 +188,44 @@ def _score_sets(
         for name, found, calibration in zip(request.names, scored, calibrations, strict=True)
     )
     return sets, names
+
+
+def _calibrations(
+    matchings: Sequence[scoring.Matching],
+    maps: Sequence[Mapping[str, Path]],
+    scored: Sequence[Sequence[scoring.CaseScores]],
+    reporter: Reporter,
+    warnings: _Warnings,
+) -> list[Calibration | None]:
+    """Return what the probability maps of every prediction set are worth, None without maps."""
+    total = sum(map(len, maps))
+    if total:
+        reporter.stage("calibration", total)
+    done = 0
+    calibrations = []
+    for matching, files, cases in zip(matchings, maps, scored, strict=True):
+        sample = VoxelSample(BAND_MM)
+        scores = [score for case in cases for score in case.scores]
+        references = {score.label for score in scores if score.reference_voxels}
+        predictions = {score.label for score in scores if score.prediction_voxels}
+        for case, file in files.items():
+            reporter.check_cancelled()
+            probabilities = read_image(file)
+            values = channel_values(len(probabilities.array), references, predictions)
+            if values is None:
+                warnings.add(
+                    "probabilities",
+                    f"case '{case}': its probability map has {len(probabilities.array)} channels, "
+                    f"the references hold the values {sorted({0, *references})}; which belongs to "
+                    "which is unknown, it is left out of the calibration",
+                )
+            else:
+                pair = scoring.read_pair(case, *matching.pairs[case])
+                sample.add(case, probabilities, *pair, values)
+            done += 1
+            reporter.advance(done)
+        calibrations.append(sample.calibration())
+    return calibrations
 
 
 def _label_names(given: Sequence[str], classes: Sequence[int]) -> dict[int, str]:
@@ -160,7 +244,9 @@ def _overlays(
     request: Request,
     matchings: Sequence[scoring.Matching],
     sets: Sequence[PredictionSet],
+    images: Mapping[str, Path],
     reporter: Reporter,
+    warnings: _Warnings,
 ) -> tuple[Picture, ...]:
 
     ordered = sorted(sets[0].cases, key=lambda c: c.mean_dice, reverse=True)
@@ -169,15 +255,12 @@ def _overlays(
         chosen = {"best": ordered[0]} | chosen
     if len(ordered) > len(chosen):
         chosen = {"best": ordered[0], "median": ordered[len(ordered) // 2], "worst": ordered[-1]}
-    images = scoring.files_by_case(request.images, "images") if request.images else {}
-    if request.images and request.images.is_file():
-        images = {ordered[0].case: request.images}
     reporter.stage("pictures", len(chosen))
     pictures = []
     for done, (word, case) in enumerate(chosen.items(), start=1):
         reporter.check_cancelled()
         title = f"{word.capitalize()}: case {case.case}, mean Dice {_dice_of(case.case, sets)}"
-        pictures.append(_overlay(title, case.case, request, matchings, images))
+        pictures.append(_overlay(title, case.case, request, matchings, images, warnings))
         reporter.advance(done)
     return tuple(pictures)
 
@@ -188,18 +271,29 @@ def _overlay(
     request: Request,
     matchings: Sequence[scoring.Matching],
     images: Mapping[str, Path],
+    warnings: _Warnings,
 ) -> Picture:
     pairs = {
         name: scoring.read_pair(case, *matching.pairs[case])
         for name, matching in zip(request.names, matchings, strict=True)
     }
     expected = pairs[request.names[0]][1]
-    path = scoring.find_companion(images, case)
-    image = None if path is None else read_image(path)
-    if image is not None:
-        scoring.check_grid(case, "image", image, expected)
+    image = None
+    if request.images is not None:
+        try:
+            image = _background(case, images, expected)
+        except DyconError as error:  # a picture less good is no reason to lose the scores
+            warnings.add("images", f"{error}; the picture is drawn without the scan")
     predictions = {name: predicted for name, (predicted, _) in pairs.items()}
     return draw_overlay(title, expected, predictions, image=image)
+
+
+def _background(case: str, images: Mapping[str, Path], expected: Volume) -> Volume:
+    if case not in images:
+        raise InputError(f"case '{case}': no scan among the images")
+    image = read_image(images[case])
+    scoring.check_grid(case, "image", image, expected)
+    return image
 
 
 def _dice_of(case: str, sets: Sequence[PredictionSet]) -> str:

@@ -17,7 +17,6 @@ from dycon_engine.data.orientation import axial_orientation
 from dycon_engine.data.volume import Volume, bounding_box
 from dycon_engine.pictures.slices import (
     COLORS,
-    VIEWS,
     Cut,
     Index,
     Picture,
@@ -25,6 +24,7 @@ from dycon_engine.pictures.slices import (
     draw_outline,
     draw_scan,
     png_of,
+    view_names,
 )
 
 REFERENCE_COLOR, PREDICTION_COLOR = COLORS[:2]
@@ -73,9 +73,10 @@ def draw_overlay(
     scan = None if image is None else orientation.apply(image.array[0])
     place = worst_disagreement(next(iter(rows.values())), expected, spacing_mm=spacing)
     cut = Cut.around(place, (labels != 0 for labels in (expected, *rows.values())), spacing)
-    figure, axes = canvas(len(rows), [cut.ratio(view) for view in VIEWS])
+    views = cut.views()
+    figure, axes = canvas(len(rows), [cut.ratio(view) for view in views])
     for (name, predicted), line in zip(rows.items(), axes, strict=True):
-        for view, axis in zip(VIEWS, line, strict=True):
+        for view, axis in zip(views, line, strict=True):
             draw_scan(axis, view, cut, scan)
             for labels, color, style in (
                 (cut.of(expected, view), REFERENCE_COLOR, "solid"),
@@ -84,14 +85,15 @@ def draw_overlay(
                 for label in np.unique(labels[labels != 0]):
                     draw_outline(axis, labels == label, color, style)
         line[0].set_ylabel(name, color="white", fontsize=11)
-    for view, axis in zip(VIEWS, axes[0], strict=True):
+    for view, axis in zip(views, axes[0], strict=True):
         axis.set_title(view.name, color="white", fontsize=11)
-    return Picture(title, _in_words(title, tuple(rows)), png_of(figure))
+    words = _in_words(title, view_names(views), tuple(rows))
+    return Picture(title, words, png_of(figure))
 
 
-def _in_words(title: str, names: tuple[str, ...]) -> str:
+def _in_words(title: str, slices: str, names: tuple[str, ...]) -> str:
     return (
-        f"{title}. Axial, coronal and sagittal slice through the worst disagreement of "
+        f"{title}. {slices} through the worst disagreement of "
         f"{names[0]}; solid blue contour: reference, dashed orange contour: prediction"
         f" ({', '.join(names)})."
     )

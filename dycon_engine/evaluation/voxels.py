@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dycon_engine.data.formats.readers import read_image
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 from dycon_engine.evaluation.calibration import (
@@ -37,16 +36,23 @@ class VoxelSample:
         self._reference: list[NDArray[np.float32]] = []
         self._captured: list[float] = []
 
-    def add(self, case: str, path: Path, predicted: Volume, expected: Volume) -> None:
-        """Take voxels of the probability map (K, D, H, W) at `path`.
+    def add(
+        self,
+        case: str,
+        probability_map: Volume,
+        predicted: Volume,
+        expected: Volume,
+        values: Sequence[int],
+    ) -> None:
+        """Take voxels of a probability map (K, D, H, W), whose channels are of the label `values`.
 
         Raises:
-            InputError: It lies on another grid or does not hold probabilities of these classes.
+            InputError: It lies on another grid or does not hold probabilities.
         """
-        volume = read_image(path)
-        check_grid(case, "probability map", volume, expected)
-        probabilities = volume.array
-        _check_probabilities(case, probabilities, int(expected.array.max()))
+        check_grid(case, "probability map", probability_map, expected)
+        probabilities = probability_map.array
+        _check_probabilities(case, probabilities)
+        classes = np.searchsorted(np.asarray(values), expected.array)
         near, nearest = (
             near_boundary(
                 labels.array,
@@ -56,7 +62,7 @@ class VoxelSample:
             ).reshape(-1)
             for labels in (predicted, expected)
         )
-        everything = _figures(probabilities, expected.array)
+        everything = _figures(probabilities, classes)
         self._captured.append(captured_errors(everything[:, 2], everything[:, 1] == 0.0))
         for rows, places in (
             (self._everywhere, np.arange(near.size)),
@@ -84,8 +90,32 @@ class VoxelSample:
         )
 
 
+def channel_values(
+    channels: int, references: Iterable[int], predictions: Iterable[int]
+) -> tuple[int, ...] | None:
+    """Return the label value of each channel of a probability map, ascending, background first.
+
+    A map holds one channel per class of the model in the order of their values. So these are the
+    values of all references, where there are as many; else those of references and predictions
+    together; else the plain numbers from 0 on, where all values are among them.
+
+    Args:
+        channels: K.
+        references: Values in all references.
+        predictions: Values in all predictions.
+
+    Returns:
+        None where none of this fits.
+    """
+    expected = {0, *references}
+    for values in (expected, expected | set(predictions)):
+        if len(values) == channels:
+            return tuple(sorted(values))
+    return tuple(range(channels)) if max(expected) < channels else None
+
+
 def _figures(
-    probabilities: NDArray[np.float32], reference: NDArray[np.integer]
+    probabilities: NDArray[np.float32], reference: NDArray[np.intp]
 ) -> NDArray[np.float32]:
     """Rows (N, 3), one per voxel: largest probability, 1 where right, entropy in nats."""
     rows = np.clip(probabilities.reshape(len(probabilities), -1), 1e-12, 1.0)
@@ -94,13 +124,7 @@ def _figures(
     return np.stack([rows.max(axis=0), right.astype(np.float32), entropy], axis=1)
 
 
-def _check_probabilities(case: str, probabilities: NDArray[np.float32], highest: int) -> None:
-    classes = len(probabilities)
-    if classes < 2 or highest >= classes:  # noqa: PLR2004 - background and one class
-        raise InputError(
-            f"case '{case}': the probability map has {classes} channels but the reference holds "
-            f"label {highest}; expected one channel per class, background first"
-        )
+def _check_probabilities(case: str, probabilities: NDArray[np.float32]) -> None:
     total = probabilities.sum(axis=0)
     if not np.allclose(total, 1.0, atol=SUM_TOLERANCE) or probabilities.min() < -SUM_TOLERANCE:
         raise InputError(

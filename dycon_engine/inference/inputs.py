@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dycon_engine.data.cases import Case
-from dycon_engine.data.formats.readers import image_stem, is_readable_image
+from dycon_engine.data.cases import HDF5_SUFFIXES, Case
+from dycon_engine.data.formats.readers import image_stem, is_readable_image, read_header
+from dycon_engine.data.geometry import Geometry, Spacing
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import require_place
 
@@ -16,6 +18,7 @@ LIST_SUFFIX = ".txt"
 DEFAULT_SUFFIX = ".nii.gz"
 KEPT_SUFFIXES = (".nrrd", ".mha", ".mhd", ".nii.gz", ".nii")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+SEGMENTATION = ".seg.nrrd"
 _CHANNEL = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
 
 
@@ -68,6 +71,51 @@ def find_inputs(inputs: Sequence[Path], channels: int) -> tuple[Case, ...]:
     return cases
 
 
+def require_spacing(cases: Sequence[Case], spacing_mm: Spacing | None) -> None:
+    """Refuse scans that carry no voxel size where none is given either.
+
+    Raises:
+        InputError: That, or a size that is not above 0.
+    """
+    if spacing_mm is not None:
+        if not all(math.isfinite(mm) and mm > 0 for mm in spacing_mm):
+            given = " ".join(f"{mm:g}" for mm in spacing_mm)
+            raise InputError(f"--spacing {given}: expected three numbers above 0, mm along z y x")
+        return
+    for path in (path for case in cases for path in case.images):
+        if _is_hdf5(path):
+            raise InputError(
+                f"scan '{path}': HDF5 files carry no voxel size; give it with "
+                "--spacing Z Y X, in mm"
+            )
+
+
+def read_grid(case: Case, spacing_mm: Spacing | None) -> Geometry:
+    """Return the grid of `case` from its header; `spacing_mm` is that of files that carry none."""
+    grid = read_header(case.images[0]).geometry
+    if spacing_mm is None or not _is_hdf5(case.images[0]):
+        return grid
+    return Geometry.from_parts(grid.size_zyx, spacing_mm, grid.origin_lps, grid.direction)
+
+
+def _is_hdf5(path: Path) -> bool:
+    return path.suffix.lower() in HDF5_SUFFIXES
+
+
+def check_folders(asked: Targets) -> None:
+    """Refuse targets of several scans that are named like a file: they would become folders.
+
+    Raises:
+        InputError: One has the ending of a file.
+    """
+    for path in asked.all():
+        if path.name.lower().endswith((*WRITABLE, ".json", ".html")) and not path.is_dir():
+            raise InputError(
+                f"output '{path}': is named like one file, but several scans are segmented; name "
+                "a folder"
+            )
+
+
 def targets(case: Case, asked: Targets, *, many: bool) -> Targets:
     """Return the files that the results of `case` go to.
 
@@ -114,6 +162,9 @@ def check_targets(case: Case, where: Targets, *, overwrite: bool) -> None:
         is_scan = path not in (where.report, where.report_html)
         if is_scan and not path.name.lower().endswith(WRITABLE):
             raise InputError(f"output '{path}': unknown format; use one of {', '.join(WRITABLE)}")
+        holds_numbers = path in (where.uncertainty, where.probabilities)
+        if holds_numbers and path.name.lower().endswith(SEGMENTATION):
+            raise InputError(f"output '{path}': {SEGMENTATION} holds label maps only; use .nrrd")
         require_place(path)
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError(f"case '{case.name}': two outputs have the same name; choose others")
@@ -131,18 +182,27 @@ def _is_scan(path: Path) -> bool:
 
 
 def _case_name(path: Path) -> str:
-    stem = image_stem(path)
+    stem = _stem(path)
     match = _CHANNEL.fullmatch(stem)
     return match["name"] if match and match["channel"] == "0000" else stem
+
+
+def _stem(path: Path) -> str:
+    """Return the name without ending; of a folder given as `.` or `..`, that of the folder."""
+    stem = image_stem(path.resolve() if path.name in ("", "..") else path)
+    if not stem:
+        raise InputError(f"input '{path}': has no name to call the result by; rename it")
+    return stem
 
 
 def _grouped(files: Sequence[Path], channels: int) -> tuple[Case, ...]:
     """Return a case per scan; files NAME_0000, NAME_0001... are the channels of one."""
     groups: dict[tuple[Path, str], list[Path]] = {}
     for path in files:
-        match = _CHANNEL.fullmatch(image_stem(path))
+        stem = _stem(path)
+        match = _CHANNEL.fullmatch(stem)
         together = match is not None and (channels > 1 or match["channel"] == "0000")
-        name = match["name"] if match and together else image_stem(path)
+        name = match["name"] if match and together else stem
         groups.setdefault((path.parent, name), []).append(path)
     return tuple(
         Case(name, (paths[0],)) if len(paths) == 1 else Case(name, tuple(sorted(paths)))
@@ -152,7 +212,7 @@ def _grouped(files: Sequence[Path], channels: int) -> tuple[Case, ...]:
 
 def _listed(path: Path) -> list[Path]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Windows editors write a BOM
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"list '{path}': cannot be read ({error}); check it") from None
     words = [line.strip() for line in lines if line.strip() and not line.startswith("#")]

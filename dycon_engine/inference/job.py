@@ -11,10 +11,18 @@ from typing import Any
 
 from dycon_engine.config import DataConfig, InferenceConfig
 from dycon_engine.data.cases import Case, read_case_image
-from dycon_engine.data.formats.readers import content_hash, image_stem, read_header
-from dycon_engine.data.geometry import Box
+from dycon_engine.data.formats.readers import content_hash, image_stem
+from dycon_engine.data.geometry import Box, Spacing
 from dycon_engine.errors import CancelledError, DyconError, InputError
-from dycon_engine.inference.inputs import Targets, check_targets, find_inputs, targets
+from dycon_engine.inference.inputs import (
+    Targets,
+    check_folders,
+    check_targets,
+    find_inputs,
+    read_grid,
+    require_spacing,
+    targets,
+)
 from dycon_engine.inference.page import to_html
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.progress import READING, WRITING, CaseProgress
@@ -43,6 +51,7 @@ class Request:
     largest_component: bool = False
     minimum_mm3: float = 0.0
     overwrite: bool = False
+    spacing_mm: Spacing | None = None
     rank: int = 0
     world: int = 1
     local_rank: int = 0
@@ -84,7 +93,12 @@ def predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
     predictor.check(request.wishes())
     cases = find_inputs(request.inputs, len(package.info.channels))
     many = len(request.inputs) == 1 and not (len(cases) == 1 and _is_one(request, cases[0]))
+    require_spacing(cases, request.spacing_mm)
+    if many:
+        check_folders(request.outputs)
     mine = cases[request.rank :: request.world]
+    if request.world > 1:
+        reporter.tell(f"Rank {request.rank} of {request.world}: {len(mine)} of {len(cases)} scans")
     failed: list[str] = []
     for item, case in enumerate(mine, start=1):
         progress = CaseProgress(reporter, item, len(mine))
@@ -129,14 +143,12 @@ def _predict_case(
     where = targets(case, request.outputs, many=many)
     check_targets(case, where, overwrite=request.overwrite)
     predictor.check_memory(
-        read_header(case.images[0]).geometry,
-        f"case '{case.name}'",
-        probabilities=where.probabilities is not None,
+        read_grid(case, request.spacing_mm), f"case '{case.name}'", request.wishes()
     )
     alias = image_stem(where.labels)  # what the person called the result, not the scan
     began = time.monotonic()
     progress.begin(READING)
-    image = read_case_image(case, DataConfig())
+    image = read_case_image(case, DataConfig(spacing_mm=request.spacing_mm))
     reporter.check_cancelled()
     notices: list[str] = []
     watch = progress.watch(functools.partial(_notice, reporter, notices))

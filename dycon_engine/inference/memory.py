@@ -18,6 +18,9 @@ PIECE_VOXELS = 2**22  # of a slab, restored
 FEATURES_PER_FILTER, FEATURES_BESIDE = 10, 10  # of a window
 FEATURES_TIMES = {SINGLE: 1.0, MEAN_OF_TWO: 1.5, DUAL_SCALE: 2.0}
 MIB = 2**20
+VERSION_2 = ("memory.max", "memory.current", "")  # of control groups: files, prefix in memory.stat
+VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
+MAPS_IN_WRITING = 3  # of the probabilities: kept, handed to the writer, read back
 _ALLOCATION_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
 
 
@@ -45,15 +48,16 @@ def needed_bytes(  # noqa: PLR0913 - plain values, keyword-only
     """Return an upper estimate of the memory of one prediction, in bytes.
 
     The scan and its prepared image, each with a copy in between; label and uncertainty map and the
-    search for regions; the probabilities where asked for; three sets of margins of a slab, their
-    weights, and pieces of it on the scan's grid; the `features` of one window, floats per voxel.
+    search for regions; the probabilities where asked for, thrice while they are written; three sets
+    of margins of a slab, their weights, and pieces of it on the scan's grid; the `features` of one
+    window, floats per voxel.
     """
     source, network, patch = (math.prod(s) for s in (source_size, network_size, patch_size))
     slab = min(network * size // n for n, size in zip(network_size, patch_size, strict=True))
     floats = (
         2 * channels * (source + network)
         + 4 * source
-        + (classes * source if probabilities else 0)
+        + (MAPS_IN_WRITING * classes * source if probabilities else 0)
         + (3 * (classes - 1) + 1) * min(slab, network)
         + 3 * classes * PIECE_VOXELS
         + math.ceil(features * patch)
@@ -143,12 +147,51 @@ def _windows_bytes() -> int:
     return int(status.free)
 
 
-def _cgroup_bytes() -> int | None:
-    """Return what the control group (version 2) still allows; None where there is no limit."""
-    folder = Path("/sys/fs/cgroup")
+def _cgroup_bytes(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int | None:
+    """Return what this process's control group, and those above it, still allow; None = no limit.
+
+    In a container the group is the root; elsewhere `own` names it, for version 1 and 2.
+    """
+    left = [_group_left(root, *VERSION_2)]
     try:
-        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
-        used = (folder / "memory.current").read_text(encoding="ascii").strip()
+        lines = own.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
+        lines = []
+    for line in lines:
+        number, _, rest = line.partition(":")
+        controllers, _, name = rest.partition(":")
+        parts = [part for part in name.split("/") if part not in ("", "..")]
+        if number == "0" and not controllers:
+            left += _groups_left(root, parts, VERSION_2)
+        elif "memory" in controllers.split(","):
+            left += _groups_left(root / "memory", parts, VERSION_1)
+    return min((count for count in left if count is not None), default=None)
+
+
+def _groups_left(root: Path, parts: list[str], files: tuple[str, str, str]) -> list[int | None]:
+    return [_group_left(root.joinpath(*parts[:n]), *files) for n in range(len(parts) + 1)]
+
+
+def _group_left(folder: Path, limit_file: str, used_file: str, prefix: str) -> int | None:
+    """Return what one group still allows, in bytes: what the kernel can drop is not counted."""
+    try:
+        limit = (folder / limit_file).read_text(encoding="ascii").strip()
+        used = int((folder / used_file).read_text(encoding="ascii"))
+        if limit == "max":
+            return None
+        taken = max(used - _droppable(folder / "memory.stat", prefix), 0)
+        return max(int(limit) - taken, 0)
+    except (OSError, ValueError):
         return None
-    return None if limit == "max" else max(int(limit) - int(used), 0)
+
+
+def _droppable(stat: Path, prefix: str) -> int:
+    """Return the bytes of files read but no longer in use, and of the kernel's own caches."""
+    try:
+        pairs = [line.split() for line in stat.read_text(encoding="ascii").splitlines()]
+    except OSError:
+        return 0
+    names = (f"{prefix}inactive_file", "slab_reclaimable")
+    return sum(int(pair[1]) for pair in pairs if len(pair) == 2 and pair[0] in names)  # noqa: PLR2004

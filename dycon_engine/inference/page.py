@@ -54,6 +54,11 @@ def findings(content: Mapping[str, Any]) -> tuple[str, ...]:
         for entry in content["volumes"]
         if entry["voxels"]
     ]
+    lines += [
+        f"{entry['name']}: pieces of {entry['removed_ml']:.2f} ml in all were removed, as asked."
+        for entry in content["volumes"]
+        if entry["removed_ml"]
+    ]
     regions = content["regions"]
     if regions:
         largest = regions[0]

@@ -28,6 +28,7 @@ from dycon_engine.pictures.slices import (
     draw_tint,
     frame,
     png_of,
+    view_names,
 )
 
 RING_MM = 8.0
@@ -98,15 +99,16 @@ def middle_of(labels: NDArray[Any]) -> Index:
 
 
 def draw_places(scene: Scene, places: Sequence[tuple[Index, str, bool]]) -> tuple[Picture, ...]:
-    """Return a picture of three slices through each place: voxel, title, whether it is ringed."""
+    """Return a picture of slices through each place: voxel, title, whether it is ringed."""
     pictures = []
     for place, title, ringed in places:
         cut = Cut.around(place, (scene.labels != 0,), scene.spacing_mm)
-        figure, axes = canvas(1, [cut.ratio(view) for view in VIEWS])
-        for view, axis in zip(VIEWS, axes[0], strict=True):
+        views = cut.views()
+        figure, axes = canvas(1, [cut.ratio(view) for view in views])
+        for view, axis in zip(views, axes[0], strict=True):
             draw_view(axis, view, cut, scene, ringed=ringed)
             axis.set_title(view.name, color="white", fontsize=11)
-        alt = f"{title}. Axial, coronal and sagittal slice with the outline of every label"
+        alt = f"{title}. {view_names(views)} with the outline of every label"
         alt += "." if scene.uncertainty is None else " and the uncertainty in yellow to red."
         pictures.append(Picture(title, alt, png_of(figure)))
     return tuple(pictures)

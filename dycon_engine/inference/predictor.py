@@ -66,8 +66,13 @@ class Predictor:
         known(wishes.uncertainty, kinds.KINDS, "kind of uncertainty")
         self._passes(wishes)
 
-    def check_memory(self, source: Geometry, what: str, *, probabilities: bool = False) -> None:
+    def check_memory(self, source: Geometry, what: str, wishes: Wishes | None = None) -> None:
         """Refuse a scan that cannot fit into memory, from its grid alone.
+
+        Args:
+            source: The scan's grid.
+            what: Names the scan.
+            wishes: What will be predicted; None where nothing comes back to the scan's own grid.
 
         Raises:
             OutOfMemoryError: Naming what is needed and what is available.
@@ -82,10 +87,11 @@ class Predictor:
             classes=info.classes,
             patch_size=info.patch_size,
             features=window_features(info.network, info.composition),
-            probabilities=probabilities,
+            probabilities=wishes is not None and wishes.probabilities,
         )
-        if straight:  # probabilities on the whole network grid, of up to three sets
-            needed += 3 * FLOAT_BYTES * (info.classes - 1) * math.prod(target.size_zyx)
+        if straight and wishes is not None:  # all sets of probabilities on the whole network grid
+            voxels = self._passes(wishes).sets * math.prod(target.size_zyx)
+            needed += FLOAT_BYTES * (info.classes - 1) * voxels
         check_fits(needed, available_bytes(), what)
 
     def prepare(self, image: Volume) -> Prepared:

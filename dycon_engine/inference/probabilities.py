@@ -15,6 +15,7 @@ from dycon_engine.data.restoring import Restorer
 from dycon_engine.data.straightening import StraightRestorer
 from dycon_engine.errors import NonFiniteError
 from dycon_engine.inference.blending import Slab
+from dycon_engine.inference.memory import PIECE_VOXELS
 
 Place = Callable[[NDArray[Any]], NDArray[Any]]  # an array on the scan's grid -> the view of a piece
 
@@ -74,10 +75,19 @@ def _turned_back(
     restorer: StraightRestorer | None = None
     for axis, rows, leads in slabs:
         restorer = restorer or StraightRestorer(source, straight, axis=axis)
-        restorer.add(rows, likelihoods(leads, sets).cpu().numpy())
+        for piece in _pieces(rows, leads[0].numel() // max(rows.stop - rows.start, 1)):
+            part = leads.narrow(axis + 1, piece.start - rows.start, piece.stop - piece.start)
+            restorer.add(piece, likelihoods(part, sets).cpu().numpy())
     if restorer is not None:
         for rows, values in restorer.finish():
             yield functools.partial(_rows_of, rows=rows), values
+
+
+def _pieces(rows: slice, row_voxels: int) -> Iterator[slice]:
+    """Yield `rows` in pieces of about `PIECE_VOXELS`."""
+    step = max(1, PIECE_VOXELS // max(row_voxels, 1))
+    for start in range(rows.start, rows.stop, step):
+        yield slice(start, min(start + step, rows.stop))
 
 
 def _rows_of(array: NDArray[Any], rows: slice) -> NDArray[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 
 from dycon_engine.config import DataConfig
 from dycon_engine.data.cases import Case, read_case_image
-from dycon_engine.data.formats.readers import read_header
+from dycon_engine.data.geometry import Spacing
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.errors import CancelledError, DyconError, InputError
+from dycon_engine.inference.inputs import read_grid, require_spacing
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.progress import READING, CaseProgress
 from dycon_engine.inference.ranking import Impression, Ranked, impression, rank
@@ -27,6 +29,7 @@ from dycon_engine.package import load_package
 
 CSV, JSON = ".csv", ".json"
 SCHEMA_VERSION = 1
+_PICTURE = re.compile(r"\d{3,}\.png")  # as `_pictures` names them
 RANK_SHARES = {READING: 0.1, SEGMENTING: 0.9}
 
 
@@ -39,6 +42,7 @@ class RankRequest:
     output: Path
     thumbnails: Path | None = None
     all_cases: bool = False
+    spacing_mm: Spacing | None = None
     device: str = "auto"
     overwrite: bool = False
 
@@ -48,34 +52,44 @@ def rank_all(request: RankRequest, reporter: Reporter) -> dict[str, Any]:
 
     Raises:
         InputError: The package, the data or the output is not usable.
-        DyconError: A case could not be read or segmented; the others are ranked and written.
+        DyconError: A case could not be read or segmented; the others are ranked and written. Where
+            no case could, nothing is written and nothing of an earlier ranking is touched.
     """
     files = _files(request)
     package = load_package(request.package)
     device = choose_device(request.device, functools.partial(reporter.warn, "device"))
     reporter.computes_on(str(device), device_name(device))
     predictor = Predictor(package, device)
-    found = find_cases(request.data, DataConfig()).cases
+    data = DataConfig(spacing_mm=request.spacing_mm)
+    found = find_cases(request.data, data).cases
     cases = [case for case in found if request.all_cases or case.label is None]
     if not cases:
         raise InputError(
             f"data '{request.data}': all {len(found)} cases have a label; add --all to rank them"
         )
+    require_spacing(cases, request.spacing_mm)
     impressions, failed = _impressions(
-        cases, predictor, reporter, thumbnails=request.thumbnails is not None
+        cases, predictor, reporter, data, thumbnails=request.thumbnails is not None
     )
     ranked = rank(impressions)
-    pictures = _pictures(request, ranked, impressions)
-    _write(files, ranked, pictures, package.sha256)
-    for path in files:
-        reporter.emit(Saved(what="ranking", path=path.name))
+    if ranked:
+        pictures = _pictures(request, ranked, impressions)
+        _write(files, ranked, pictures, package.sha256)
+        _remove_old(request.thumbnails, keep=set(pictures.values()))
+        for path in files:
+            reporter.emit(Saved(what="ranking", path=path.name))
     if failed:
         raise DyconError(f"{len(failed)} of {len(cases)} cases failed: {', '.join(failed)}")
     return {"cases": len(ranked), "next": [item.name for item in ranked[:5]]}
 
 
 def _impressions(
-    cases: Sequence[Case], predictor: Predictor, reporter: Reporter, *, thumbnails: bool
+    cases: Sequence[Case],
+    predictor: Predictor,
+    reporter: Reporter,
+    data: DataConfig,
+    *,
+    thumbnails: bool,
 ) -> tuple[list[Impression], list[str]]:
     impressions: list[Impression] = []
     failed: list[str] = []
@@ -83,13 +97,14 @@ def _impressions(
         progress = CaseProgress(reporter, item, len(cases), RANK_SHARES)
         try:
             progress.begin(READING)
-            grid = read_header(case.images[0]).geometry
-            predictor.check_memory(grid, f"case '{case.name}'")
-            image = read_case_image(case, DataConfig())
+            predictor.check_memory(read_grid(case, data.spacing_mm), f"case '{case.name}'")
+            image = read_case_image(case, data)
             watch = progress.watch()
             impressions.append(
                 impression(case.name, image, predictor, watch=watch, thumbnail=thumbnails)
             )
+            for flag in impressions[-1].flags:
+                reporter.warn(flag.topic, f"case '{case.name}': {flag.message}")
             reporter.emit(CaseDone(case=case.name))
         except CancelledError:
             raise
@@ -111,20 +126,33 @@ def _files(request: RankRequest) -> tuple[Path, ...]:
             raise InputError(f"output '{path}': already there; choose another or --overwrite")
         require_place(path)
     if request.thumbnails is not None:
-        _make_room(request.thumbnails, overwrite=request.overwrite)
+        _check_room(request.thumbnails, overwrite=request.overwrite)
     return files
 
 
-def _make_room(folder: Path, *, overwrite: bool) -> None:
-    """Make the folder of the pictures; those of an earlier ranking go where that is allowed."""
+def _check_room(folder: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that cannot take the pictures; nothing is made or removed yet."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"thumbnails '{folder}': is a file, expected a folder; choose another")
-    old = sorted(folder.glob("[0-9][0-9][0-9]*.png"))
+    old = _old_pictures(folder)
     if old and not overwrite:
         raise InputError(f"thumbnails '{old[0]}': already there; choose another or --overwrite")
-    make_folder(folder)
-    for path in old:
-        path.unlink()
+    require_place(folder)
+
+
+def _old_pictures(folder: Path) -> list[Path]:
+    """Return the pictures of an earlier ranking, by exactly the names that one gives."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _PICTURE.fullmatch(path.name))
+
+
+def _remove_old(folder: Path | None, *, keep: set[str]) -> None:
+    """Remove the pictures of an earlier, longer ranking; all others of that are replaced by now."""
+    if folder is not None:
+        for path in _old_pictures(folder):
+            if path.name not in keep:
+                path.unlink()
 
 
 def _pictures(
@@ -133,6 +161,7 @@ def _pictures(
     """Write a picture per case, named by its rank; return the file names by case name."""
     if request.thumbnails is None:
         return {}
+    make_folder(request.thumbnails)
     contents = {item.name: item.thumbnail for item in impressions}
     names = {item.name: f"{item.rank:03d}.png" for item in ranked}
     for name, file_name in names.items():

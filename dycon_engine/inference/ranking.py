@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dycon_engine.data.preprocessing import Prepared
+from dycon_engine.data.seen import scan_facts
 from dycon_engine.data.volume import Volume
 from dycon_engine.inference.blending import Watch
+from dycon_engine.inference.domain import Flag, domain_flags
 from dycon_engine.inference.pictures import Scene, draw_thumbnail, label_colors
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.probabilities import background, complete, likelihoods, most_likely
@@ -34,6 +36,7 @@ class Impression(NamedTuple):
         foreground_ml: Volume of what is labeled.
         descriptor: (F,) mean deepest features, of length 1.
         thumbnail: PNG of the place to look at; empty where it was not asked for.
+        flags: How the scan differs from those the model was trained on.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Impression(NamedTuple):
     foreground_ml: float
     descriptor: NDArray[np.float64]
     thumbnail: bytes = b""
+    flags: tuple[Flag, ...] = ()
 
     @property
     def score(self) -> float:
@@ -81,6 +85,7 @@ def impression(
     """
     info = predictor.package.info
     prepared = predictor.prepare(image)
+    flags = domain_flags(scan_facts(image, prepared), info.seen)
     pooled: list[Tensor] = []
 
     def apply(patches: Tensor) -> Tensor:
@@ -113,6 +118,7 @@ def impression(
         thumbnail=b""
         if scene is None
         else draw_thumbnail(scene, [label.name for label in info.labels]),
+        flags=flags,
     )
 
 

@@ -17,7 +17,7 @@ from dycon_engine.inference.domain import Flag, empty_flags
 from dycon_engine.inference.postprocessing import keep_components
 from dycon_engine.inference.probabilities import Place, background, complete, most_likely
 from dycon_engine.inference.regions import Region, uncertain_regions
-from dycon_engine.inference.volumes import LabelVolume, Tally
+from dycon_engine.inference.volumes import LabelVolume, Tally, thresholds_reached
 
 
 class Wishes(NamedTuple):
@@ -84,6 +84,8 @@ class Result:
             np.zeros((classes, *size), dtype=np.float32) if wishes.probabilities else None
         )
         self.tally = Tally(classes - 1)
+        self._removes = wishes.largest_component or wishes.minimum_mm3 > 0
+        self._reached = np.zeros(size, dtype=np.uint8) if self._removes else None
         self._wanted = None if wishes.roi is None else _wanted(geometry, wishes.roi)
 
     def exclude(self, blank: NDArray[np.bool_] | None) -> None:
@@ -99,6 +101,8 @@ class Result:
         plain, other = sets[0], sets[-1]
         place(self.labels)[:] = most_likely(plain).numpy()
         self.tally.add(plain)
+        if self._reached is not None:
+            place(self._reached)[:] = thresholds_reached(plain).numpy()
         if self.probabilities is not None:
             place(self.probabilities)[:] = complete(plain).numpy()
         if self.uncertainty is None:
@@ -111,14 +115,8 @@ class Result:
 
     def finish(self, names: list[str], values: NDArray[Any], flags: tuple[Flag, ...]) -> Prediction:
         """Return the prediction: pieces removed, volumes, regions, flags."""
-        if self.wishes.largest_component or self.wishes.minimum_mm3 > 0:
-            keep_components(
-                self.labels,
-                self.classes,
-                voxel_mm3=self.geometry.voxel_mm3,
-                largest=self.wishes.largest_component,
-                minimum_mm3=self.wishes.minimum_mm3,
-            )
+        if self._reached is not None:
+            self._remove_pieces(self._reached)
         uncertainty, geometry = self.uncertainty, self.geometry
         volumes = self.tally.volumes(self.labels, uncertainty, names, geometry)
         empty = empty_flags({volume.name: volume.voxels for volume in volumes})
@@ -142,6 +140,18 @@ class Result:
             region_map=region_map,
             flags=(*flags, *empty),
         )
+
+    def _remove_pieces(self, reached: NDArray[np.uint8]) -> None:
+        before = self.labels.copy()
+        keep_components(
+            self.labels,
+            self.classes,
+            voxel_mm3=self.geometry.voxel_mm3,
+            largest=self.wishes.largest_component,
+            minimum_mm3=self.wishes.minimum_mm3,
+        )
+        gone = before != self.labels
+        self.tally.remove(before[gone], reached[gone])
 
 
 def _wanted(geometry: Geometry, roi: Box) -> NDArray[np.bool_]:

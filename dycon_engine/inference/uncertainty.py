@@ -61,19 +61,26 @@ def passes(
 
 
 def entropy(probabilities: Tensor | Sequence[Tensor]) -> Tensor:
-    """Return the entropy (...) of (K, ...) divided by log K: 0 certain, 1 all classes alike."""
+    """Return the entropy (...) of (K, ...) in bits, at most 1.
+
+    0 = certain; 1 = as unsure as the toss of a coin, or more. Where only two of many classes come
+    into question it is the same as if there were no others.
+    """
+    return _negative_nats(probabilities).mul_(-1.0 / math.log(2.0)).clamp_(0.0, 1.0)
+
+
+def _negative_nats(probabilities: Tensor | Sequence[Tensor]) -> Tensor:
     nats = torch.zeros(())
     for likely in probabilities:
         wide = likely.float()
         nats = wide.clamp(min=SMALLEST).log_().mul_(wide).add_(nats)  # torch.special.entr is slow
-    return nats.mul_(-1.0 / math.log(len(probabilities))).clamp_(0.0, 1.0)
+    return nats
 
 
 def disagreement(one: Tensor, other: Tensor) -> Tensor:
     """Return the Jensen-Shannon divergence (...) of two (K, ...) divided by log 2: 0 the same."""
-    log_k = math.log(one.shape[0])
     mean = 0.5 * (one.float() + other.float())
-    nats = (entropy(mean) - 0.5 * (entropy(one) + entropy(other))) * log_k
+    nats = 0.5 * (_negative_nats(one) + _negative_nats(other)) - _negative_nats(mean)
     return (nats / math.log(2.0)).clamp_(0.0, 1.0)
 
 

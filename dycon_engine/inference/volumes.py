@@ -32,6 +32,7 @@ class LabelVolume(NamedTuple):
         boundary_uncertainty: Mean uncertainty of the label's outermost voxels; None if unknown.
         review: Whether a person should look at this label before using it.
         reason: Why, in plain words; '' where not.
+        removed_ml: What was found of it but removed, as the person asked; counted in nothing else.
     """
 
     name: str
@@ -42,6 +43,7 @@ class LabelVolume(NamedTuple):
     boundary_uncertainty: float | None
     review: bool
     reason: str
+    removed_ml: float = 0.0
 
 
 class Tally:
@@ -50,12 +52,26 @@ class Tally:
     def __init__(self, classes: int) -> None:
         """Begin with nothing counted of `classes` foreground classes."""
         self._low, self._high = [0] * classes, [0] * classes
+        self._removed = [0] * classes
 
     def add(self, foreground: Tensor) -> None:
         """Count (K - 1, d, H, W)."""
         for index, likely in enumerate(foreground):
             self._low[index] += int(torch.count_nonzero(likely >= SURE))
             self._high[index] += int(torch.count_nonzero(likely >= POSSIBLE))
+
+    def remove(self, labels: NDArray[np.uint8], reached: NDArray[np.uint8]) -> None:
+        """Count some voxels (N,) no longer.
+
+        Args:
+            labels: Their classes until now.
+            reached: As `thresholds_reached`.
+        """
+        for index in range(len(self._removed)):
+            of_class = reached[labels == index + 1]
+            self._removed[index] += of_class.size
+            self._high[index] -= int(np.count_nonzero(of_class >= 1))
+            self._low[index] -= int(np.count_nonzero(of_class >= 2))  # noqa: PLR2004
 
     def volumes(
         self,
@@ -92,9 +108,16 @@ class Tally:
                     boundary_uncertainty=boundary,
                     review=bool(reason),
                     reason=reason,
+                    removed_ml=self._removed[index - 1] * milliliter,
                 )
             )
         return tuple(entries)
+
+
+def thresholds_reached(foreground: Tensor) -> Tensor:
+    """Return how many of `POSSIBLE` and `SURE` the likeliest class of (K - 1, ...) reaches."""
+    most = foreground.amax(0)
+    return (most >= POSSIBLE).to(torch.uint8) + (most >= SURE).to(torch.uint8)
 
 
 def review_reason(voxels: int, low: int, high: int) -> str:

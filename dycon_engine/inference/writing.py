@@ -1,4 +1,4 @@
-"""Writing all results of one scan, each complete or absent, the label map last."""
+"""Writing all results of one scan, each complete or absent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def write_results(
 ) -> Iterator[Path]:
     """Write everything asked for and yield each file once it is complete.
 
-    The label map comes last, so that where it is all the rest is.
+    The label map comes last, so that where it is all the rest is; but for the probabilities, which
+    are so large that they may not fit onto the disk: the label map is there by then.
 
     Args:
         where: The files.
@@ -49,13 +50,14 @@ def write_results(
     }
     scalar: Callable[..., None] = functools.partial(write_scalar, **options)
     label: Callable[..., None] = functools.partial(write_label, **options)
+    segments = [(item.value, item.name, item.color) for item in package.info.labels[1:]]
     steps: tuple[tuple[Path | None, Callable[[Path], None]], ...] = (
         (where.uncertainty, lambda path: scalar(path, prediction.uncertainty)),
-        (where.probabilities, lambda path: scalar(path, prediction.probabilities)),
         (where.regions, lambda path: label(path, prediction.region_map)),
         (where.report, lambda path: write_json(path, content)),
         (where.report_html, lambda path: write_text(path, page())),
-        (where.labels, lambda path: label(path, prediction.labels)),
+        (where.labels, lambda path: label(path, prediction.labels, segments=segments)),
+        (where.probabilities, lambda path: scalar(path, prediction.probabilities)),
     )
     for target, write in steps:
         if target is not None:

@@ -23,6 +23,7 @@ DPI = 110
 WIDTH_INCH = 10.2
 BAR_MM = 20.0
 TINT = ("#FFF176", "#FF9800", "#E53935")  # uncertainty from `LEAST_SHOWN` to 1
+WIDEST = 4.0  # width over height of a picture, or the other way round
 LEAST_SHOWN, MOST_DENSE = 0.3, 0.75
 Index = tuple[int, int, int]
 
@@ -100,6 +101,11 @@ class Cut:
         height, width = self.edges_mm(view)
         return float(columns * width / (rows * height))
 
+    def views(self) -> tuple[View, ...]:
+        """Return the views worth a picture: not those of which a thin scan shows a line only."""
+        found = tuple(v for v in VIEWS if 1.0 / WIDEST <= self.ratio(v) <= WIDEST)
+        return found or (min(VIEWS, key=lambda view: abs(np.log(self.ratio(view)))),)
+
     def row_column(self, view: View) -> tuple[float, float]:
         """Return where `place` lies in the picture of `view`."""
         at = [self.place[a] - self.shown[a].start for a in range(3) if a != view.axis]
@@ -108,9 +114,13 @@ class Cut:
 
 
 def canvas(rows: int, ratios: Sequence[float], *, width_inch: float = WIDTH_INCH) -> Any:
-    """Return a black figure and its axes (rows, len(ratios)); `ratios` as `Cut.ratio`."""
+    """Return a black figure and its axes (rows, len(ratios)); `ratios` as `Cut.ratio`.
+
+    The figure is narrower where there are fewer than three views.
+    """
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
+    width_inch *= min(len(ratios), len(VIEWS)) / len(VIEWS)
     height = width_inch / sum(ratios) * rows + 0.45  # a line of text
     figure = Figure(figsize=(width_inch, height), facecolor="black", dpi=DPI)
     return figure, figure.subplots(rows, len(ratios), squeeze=False, width_ratios=ratios)
@@ -119,6 +129,8 @@ def canvas(rows: int, ratios: Sequence[float], *, width_inch: float = WIDTH_INCH
 def frame(ratio: float, width_inch: float) -> tuple[Any, Any]:
     """Return a black figure of width over height `ratio`, and the axes that fill it."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
+
+    ratio = min(max(ratio, 1.0 / WIDEST), WIDEST)
 
     figure = Figure(figsize=(width_inch, width_inch / ratio), facecolor="black", dpi=DPI)
     return figure, figure.add_axes((0.0, 0.0, 1.0, 1.0))
@@ -131,6 +143,13 @@ def png_of(figure: Any, *, tight: bool = True) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", facecolor="black", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def view_names(views: Sequence[View]) -> str:
+    """Return e.g. "Axial, coronal and sagittal slice"."""
+    names = [view.name for view in views]
+    text = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{text.capitalize()} slice"
 
 
 def draw_scan(axis: Any, view: View, cut: Cut, scan: NDArray[Any] | None) -> None:

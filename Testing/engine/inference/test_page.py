@@ -154,7 +154,12 @@ def test_labels_without_a_color_get_the_next_of_the_palette():
 def test_a_single_slice_is_drawn_too():
     labels = np.zeros((1, 8, 8), dtype=np.uint8)
     labels[0, 2:5, 3:6] = 1
-    geometry = Geometry.from_parts(labels.shape, (5.0, 1.0, 1.0))
+    geometry = Geometry.from_parts(labels.shape, (1.0, 5.0, 5.0))
     scene = Scene(labels.astype(np.float32), labels, None, geometry, {1: "#E69F00"})
     (picture,) = draw_places(scene, [((0, 3, 4), "The slice", True)])
-    assert np.asarray(Image.open(io.BytesIO(picture.png))).std() > 0
+    pixels = np.asarray(Image.open(io.BytesIO(picture.png)))
+    assert pixels.std() > 0
+    assert (
+        200 < min(pixels.shape[:2]) <= max(pixels.shape[:2]) < 600
+    )  # not 3 views, 2 of them lines
+    assert "Axial slice with the outline" in picture.alt

@@ -17,6 +17,7 @@ from dycon_engine.data.seen import Range, scan_facts
 from dycon_engine.errors import OutOfMemoryError
 from dycon_engine.inference.domain import domain_flags, empty_flags, volume_flags
 from dycon_engine.inference.memory import (
+    _cgroup_bytes,
     available_bytes,
     check_fits,
     is_out_of_memory,
@@ -26,7 +27,7 @@ from dycon_engine.inference.memory import (
 from dycon_engine.inference.pictures import nearest_voxel
 from dycon_engine.inference.postprocessing import keep_components
 from dycon_engine.inference.regions import uncertain_regions
-from dycon_engine.inference.volumes import LabelVolume, Tally, review_reason
+from dycon_engine.inference.volumes import LabelVolume, Tally, review_reason, thresholds_reached
 from dycon_engine.networks.composing import Composition
 from Testing import tiny_package
 
@@ -131,8 +132,11 @@ def test_volume_range_comes_from_the_probabilities():
     geometry = Geometry.from_parts((1, 2, 2), (10.0, 10.0, 10.0))
     (volume,) = tally.volumes(labels, None, ("bg", "ball"), geometry)
     assert (volume.low_ml, volume.volume_ml, volume.high_ml) == pytest.approx((1.0, 2.0, 3.0))
+    gone = np.array([0, 1], np.uint8)  # the two labeled voxels
+    tally.remove(gone[[1, 1]], thresholds_reached(ball)[0, 1].numpy())
     (removed,) = tally.volumes(labels * 0, None, ("bg", "ball"), geometry)
-    assert (removed.low_ml, removed.volume_ml) == (0.0, 0.0)
+    assert (removed.low_ml, removed.volume_ml, removed.high_ml) == pytest.approx((0.0, 0.0, 1.0))
+    assert removed.removed_ml == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("size", [(9, 8, 7), (1, 5, 5), (2, 4, 4), (3, 3, 3)])
@@ -247,6 +251,38 @@ def test_available_memory_is_no_more_than_the_machine_says():
     assert 0 < available_bytes() <= psutil.virtual_memory().total
 
 
+def group(folder, limit, used, stat="", names=("memory.max", "memory.current")):
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in zip((*names, "memory.stat"), (limit, used, stat), strict=True):
+        (folder / name).write_text(f"{text}\n")
+
+
+def test_a_container_s_page_cache_is_not_taken_for_used(tmp_path):
+    stat = "anon 100\ninactive_file 600\nactive_file 200\nslab_reclaimable 50"
+    group(tmp_path / "root", 1000, 950, stat)
+    assert _cgroup_bytes(tmp_path / "root", tmp_path / "none") == 700
+    group(tmp_path / "root", "max", 950, stat)
+    assert _cgroup_bytes(tmp_path / "root", tmp_path / "none") is None
+
+
+def test_the_own_group_and_those_above_it_limit_without_a_file_at_the_root(tmp_path):
+    root, own = tmp_path / "root", tmp_path / "cgroup"
+    own.write_text("0::/user/job\n")
+    assert _cgroup_bytes(root, own) is None
+    group(root / "user" / "job", 1000, 100)
+    assert _cgroup_bytes(root, own) == 900
+    group(root / "user", 800, 300)
+    assert _cgroup_bytes(root, own) == 500
+
+
+def test_groups_of_version_1_limit_too(tmp_path):
+    root, own = tmp_path / "root", tmp_path / "cgroup"
+    own.write_text("5:cpu,cpuacct:/a\n4:memory:/docker/x\n")
+    names = ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    group(root / "memory", 2000, 900, "total_inactive_file 400", names)
+    assert _cgroup_bytes(root, own) == 1500
+
+
 def test_needed_memory_grows_with_voxels_and_classes():
     options = {"channels": 1, "classes": 2, "patch_size": (8, 8, 8), "features": 160}
     small = needed_bytes((64, 64, 64), (64, 64, 64), **options)
@@ -256,7 +292,7 @@ def test_needed_memory_grows_with_voxels_and_classes():
     more = needed_bytes((64, 64, 64), (64, 64, 64), **(options | {"classes": 14}))
     assert more > small + 12 * 8 * 64**2 * 4
     kept = needed_bytes((64, 64, 64), (64, 64, 64), probabilities=True, **options)
-    assert kept == small + 2 * 64**3 * 4
+    assert kept == small + 3 * 2 * 64**3 * 4  # kept, handed to the writer and read back
     more = needed_bytes((64, 64, 64), (64, 64, 64), **(options | {"features": 170}))
     assert more == small + 10 * 8**3 * 4
     with pytest.raises(OutOfMemoryError, match="needs about 2 MiB of memory, 1 MiB are available"):

@@ -17,6 +17,7 @@ from dycon_engine.data.seen import Range
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import CancelledError, InputError, NonFiniteError, OutOfMemoryError
 from dycon_engine.inference import predictor as module
+from dycon_engine.inference import probabilities
 from dycon_engine.inference import uncertainty as kinds
 from dycon_engine.inference.blending import Watch
 from dycon_engine.inference.predictor import Predictor
@@ -202,6 +203,37 @@ def test_a_scan_too_large_is_refused_from_its_grid_alone(package, monkeypatch):
         Predictor(package).check_memory(Geometry.from_parts((600, 512, 512)), "case 'a'")
 
 
+def test_a_scan_askew_needs_room_for_the_sets_that_are_computed(package, monkeypatch):
+    needed = []
+    monkeypatch.setattr(module, "check_fits", lambda count, *_: needed.append(count))
+    predictor = Predictor(package)
+    monkeypatch.setattr(predictor, "_straightens", lambda _: True)
+    grid = tiny_package.scan(1).geometry
+    for wishes in (None, Wishes(uncertainty=None), Wishes(uncertainty="tta")):
+        predictor.check_memory(grid, "case 'a'", wishes)
+    nothing, one, two = needed
+    assert one > nothing
+    assert two - nothing == 2 * (one - nothing)
+
+
+def test_a_scan_askew_is_brought_back_in_pieces(package, monkeypatch):
+    predictor = Predictor(package)
+    monkeypatch.setattr(predictor, "_straightens", lambda _: True)
+    whole = predictor.predict(tiny_package.scan(1), Wishes(probabilities=True))
+    sizes = []
+    plain = probabilities.likelihoods
+
+    def watched(leads, sets=1):
+        sizes.append(leads[0].numel())
+        return plain(leads, sets)
+
+    monkeypatch.setattr(probabilities, "likelihoods", watched)
+    monkeypatch.setattr(probabilities, "PIECE_VOXELS", 700)
+    pieces = predictor.predict(tiny_package.scan(1), Wishes(probabilities=True))
+    assert max(sizes) <= 700
+    assert np.array_equal(whole.probabilities, pieces.probabilities)
+
+
 def test_cancel(package):
     with pytest.raises(CancelledError):
         Predictor(package).predict(tiny_package.scan(1), watch=Watch(cancelled=lambda: True))
@@ -215,7 +247,11 @@ def test_small_pieces_go_where_asked(package):
     assert loose.labels[2, 12, 10] == 3
     assert clean.labels[2, 12, 10] == 0
     assert clean.volumes[0].voxels < loose.volumes[0].voxels
-    assert clean.volumes[0].low_ml <= clean.volumes[0].volume_ml
+    (before,), (after,) = loose.volumes, clean.volumes
+    assert before.removed_ml == 0
+    assert after.removed_ml == pytest.approx(before.volume_ml - after.volume_ml)
+    assert after.high_ml == pytest.approx(before.high_ml - after.removed_ml)
+    assert after.low_ml < before.low_ml  # the speck was bright, so surely part of it
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from dycon_engine.data.cases import Label
 from dycon_engine.errors import NonFiniteError
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.ranking import Impression, impression, rank
+from dycon_engine.networks.base import Features
 from dycon_engine.package import Calibration, load_package
 from Testing import tiny_package
 
@@ -82,3 +84,30 @@ def test_a_network_that_is_not_finite_is_an_error_and_not_a_scan_without_structu
         next(predictor.network.parameters()).fill_(float("nan"))
     with pytest.raises(NonFiniteError, match="NaN or infinity"):
         impression("x", tiny_package.scan(1), predictor)
+
+
+class Torn(torch.nn.Module):
+    """Undecided between the first two of K classes everywhere."""
+
+    has_views = False
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, image):
+        """Return equal logits of two classes, the others far below."""
+        logits = torch.full((len(image), self.classes, *image.shape[2:]), -50.0)
+        logits[:, :2] = 0.0
+        return Features(logits, image, image)
+
+
+@pytest.mark.parametrize("classes", [2, 4, 14])
+def test_torn_between_two_classes_counts_alike_however_many_there_are(tmp_path, classes):
+    labels = tuple(Label(value, f"label {value}") for value in range(classes))
+    tiny_package.save(tmp_path / "a.dycon", labels=labels)
+    predictor = Predictor(load_package(tmp_path / "a.dycon"))
+    predictor.network = Torn(classes)
+    found = impression("x", tiny_package.scan(1, size=(8, 12, 10)), predictor)
+    assert found.uncertain_share > 0.5
+    assert found.mean_entropy == pytest.approx(found.uncertain_share, abs=0.01)

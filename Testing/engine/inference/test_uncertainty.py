@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from dycon_engine.config import NetworkConfig
+from dycon_engine.data.geometry import Geometry
 from dycon_engine.errors import InputError
+from dycon_engine.inference.regions import uncertain_regions
 from dycon_engine.inference.uncertainty import (
     MIRRORS,
     disagreement,
@@ -24,6 +27,20 @@ def network(**changes):
     torch.manual_seed(0)
     config = NetworkConfig(**({"filters": (4, 8)} | changes))
     return build_network(config, channels=1, classes=3).eval()
+
+
+@pytest.mark.parametrize("classes", [2, 4, 14])
+def test_an_undecided_boundary_of_two_classes_is_one_however_many_there_are(classes):
+    torn = torch.zeros(classes, 1, 1, 1)
+    torn[:2] = 0.5
+    assert float(entropy(torn)) == pytest.approx(1.0, abs=1e-6)
+    (region,) = uncertain_regions(
+        entropy(torn).numpy(),
+        np.zeros((1, 1, 1), np.uint8),
+        Geometry.from_parts((1, 1, 1)),
+        [str(k) for k in range(classes)],
+    )
+    assert region.mean_uncertainty == 1.0
 
 
 @pytest.mark.parametrize("classes", [2, 3, 14])

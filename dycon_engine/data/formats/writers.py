@@ -6,9 +6,10 @@ own readers, compared voxel by voxel and corner by corner, and only then takes t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import SimpleITK as sitk  # noqa: N813 - the name its documentation uses
 from numpy.typing import NDArray
 
 from dycon_engine.data.formats import metaimage, nifti, nrrd
+from dycon_engine.data.formats import segments as segmentations
 from dycon_engine.data.formats.stored import FORMS_AGREE_VOXELS, RAS_TO_LPS, Stored
 from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.volume import bounding_box
 from dycon_engine.errors import DyconError, InputError, NonFiniteError
 from dycon_engine.jobs.files import atomic_write
 
@@ -27,7 +30,10 @@ NOTE = "DyCON research use only"
 CORNER_VOXELS = 1e-3
 ROTATION_VOXELS = FORMS_AGREE_VOXELS / 10
 COMMENT = "comment"  # NIfTI extension code 6: plain text
+SEGMENTATION = ".seg.nrrd"
+PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0))
 Array = NDArray[Any]
+Segment = tuple[int, str, tuple[int, int, int] | None]  # value, name, color; as `read_segments`
 
 
 def write_label(
@@ -37,6 +43,7 @@ def write_label(
     *,
     overwrite: bool,
     metadata: Mapping[str, str] | None = None,
+    segments: Sequence[Segment] = (),
 ) -> None:
     """Write a label map (D, H, W) of whole numbers from 0 on, in the smallest unsigned type.
 
@@ -46,6 +53,7 @@ def write_label(
         geometry: Their grid.
         overwrite: Whether an existing file may be replaced.
         metadata: Keys and values kept in the file; NRRD and MetaImage as keys, NIfTI as a comment.
+        segments: Names and colors of the values, for `.seg.nrrd`; others are called "Segment 7".
 
     Raises:
         InputError: The file exists, the format is unknown, or the array is not a label map.
@@ -60,7 +68,39 @@ def write_label(
     kind = next((k for k in (np.uint8, np.uint16, np.uint32) if high <= np.iinfo(k).max), None)
     if low < 0 or kind is None:
         raise InputError(f"'{path}': label values run from {low} to {high}; expected 0 to 2^32 - 1")
-    _write(path, labels[None].astype(kind), geometry, overwrite=overwrite, metadata=metadata or {})
+    kept = dict(metadata or {})
+    if path.name.lower().endswith(SEGMENTATION):
+        kept |= _segment_keys(path, labels, segments)
+    _write(path, labels[None].astype(kind), geometry, overwrite=overwrite, metadata=kept)
+
+
+def _segment_keys(path: Path, labels: Array, segments: Sequence[Segment]) -> dict[str, str]:
+    """Return what makes a label map a segmentation in Slicer: one layer, a segment per value."""
+    known = {value: (name, color) for value, name, color in segments}
+    values = sorted({*known, *(int(value) for value in np.unique(labels))} - {0}) or [1]
+    keys = {
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
+    for number, value in enumerate(values):
+        name, color = known.get(value, (f"Segment {value}", None))
+        if not name.isprintable():
+            raise InputError(f"'{path}': name of label {value} cannot be stored; use one line")
+        box = bounding_box(labels == value)
+        extent = (
+            [0, -1] * 3 if box is None else [n for b in box[::-1] for n in (b.start, b.stop - 1)]
+        )
+        color = color or PALETTE[number % len(PALETTE)]
+        fields = {
+            "ID": f"Segment_{value}",
+            "Name": name,
+            "LabelValue": str(value),
+            "Layer": "0",
+            "Color": " ".join(f"{part / 255:.6g}" for part in color),
+            "Extent": " ".join(map(str, extent)),
+        }
+        keys |= {f"Segment{number}_{field}": text for field, text in fields.items()}
+    return keys
 
 
 def write_scalar(
@@ -82,6 +122,8 @@ def write_scalar(
         raise InputError(
             f"'{path}': array is {array.shape}; expected {geometry.size_zyx}, or channels of it"
         )
+    if path.name.lower().endswith(SEGMENTATION):
+        raise InputError(f"'{path}': {SEGMENTATION} holds label maps only; use .nrrd")
     values = np.ascontiguousarray(array, dtype=np.float32).reshape(-1, *geometry.size_zyx)
     bad = values.size - int(np.count_nonzero(np.isfinite(values)))
     if bad:
@@ -109,7 +151,12 @@ def _write(
     for key, value in metadata.items():
         if not key.isidentifier() or not key.isascii() or not value.isprintable():
             raise InputError(f"'{path}': key '{key}' or its value cannot be stored; use one line")
-    write, read = WRITERS[_suffix(path)]
+    suffix = _suffix(path)
+    write, read = WRITERS[suffix]
+
+    def stage(staged: Path) -> None:
+        with _in_lower_case(staged, suffix) as lower:
+            write(lower, array, geometry, metadata)
 
     def verify(staged: Path) -> None:
         try:
@@ -121,13 +168,34 @@ def _write(
         if problem:
             raise DyconError(f"'{path}': read back with {problem}; not written; check the disk")
 
-    atomic_write(path, lambda staged: write(staged, array, geometry, metadata), verify=verify)
+    atomic_write(path, stage, verify=verify)
+
+
+@contextlib.contextmanager
+def _in_lower_case(staged: Path, suffix: str) -> Iterator[Path]:
+    """Have a file written by a name that ends in `suffix`, and give it the name `staged`.
+
+    The libraries go by the ending: SimpleITK puts the voxels of a file called X.MHA into another.
+    """
+    stem = staged.name[: -len(suffix)]
+    lower = staged.with_name(stem + suffix)
+    try:
+        yield lower
+        if lower != staged:
+            lower.replace(staged)
+    except BaseException:
+        for part in staged.parent.iterdir():  # whatever was begun; the stem is ours alone
+            if part.name.startswith(stem):
+                with contextlib.suppress(OSError):
+                    part.unlink()
+        raise
 
 
 def _difference(found: Stored, array: Array, geometry: Geometry) -> str:
     if found.array.shape != array.shape or found.array.dtype.kind != array.dtype.kind:
         return "another size or type"
-    wrong = int(np.count_nonzero(found.array != array))
+    pairs = zip(found.array, array, strict=True)  # by channel: the comparison stays small
+    wrong = sum(int(np.count_nonzero(one != other)) for one, other in pairs)
     if wrong:
         return f"{wrong} wrong voxels"
     distance = geometry.corner_distance_voxels(found.header.geometry)
@@ -196,5 +264,5 @@ WRITERS: dict[str, tuple[Write, Read]] = {
     ".nii": (_write_nifti, nifti.read),
     ".nii.gz": (_write_nifti, nifti.read),
     ".nrrd": (_write_itk, nrrd.read),
-    ".seg.nrrd": (_write_itk, nrrd.read),
+    SEGMENTATION: (_write_itk, segmentations.read),
 }

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from dycon_engine.data.formats import writers
-from dycon_engine.data.formats.readers import read_header, read_image, read_label
+from dycon_engine.data.formats.readers import read_header, read_image, read_label, read_segments
 from dycon_engine.data.formats.writers import WRITERS, check_target, write_label, write_scalar
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.errors import DyconError, InputError, NonFiniteError
@@ -33,8 +33,7 @@ def oblique() -> Geometry:
 def test_label_map_comes_back_voxel_for_voxel_on_its_grid(tmp_path, suffix, grid):
     path = tmp_path / f"mask{suffix}"
     write_label(path, labels(), grid, overwrite=False)
-    reader = read_label if suffix != ".seg.nrrd" else read_image
-    back = reader(path)
+    back = read_label(path)
     np.testing.assert_array_equal(back.array.reshape(3, 4, 5), labels())
     assert grid.corner_distance_voxels(back.geometry) < 1e-3
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
@@ -63,6 +62,53 @@ def test_labels_take_the_smallest_unsigned_type(tmp_path, top, kind):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_ending_in_upper_case_gives_one_whole_file(tmp_path, suffix):
+    path = tmp_path / f"mask{suffix.upper()}"
+    write_label(path, labels(), GRID, overwrite=False)
+    np.testing.assert_array_equal(read_label(path).array, labels())
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+def test_nothing_that_a_failed_write_began_stays(tmp_path, monkeypatch):
+    def bad(staged, *_):
+        staged.write_bytes(b"header")
+        staged.with_suffix(".zraw").write_bytes(b"voxels")
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "mine.zraw").write_bytes(b"mine")
+    monkeypatch.setitem(writers.WRITERS, ".mha", (bad, None))
+    for name in ("mask.mha", "mask.MHA"):
+        with pytest.raises(DyconError, match="disk full"):
+            write_label(tmp_path / name, labels(), GRID, overwrite=False)
+    assert [item.name for item in tmp_path.iterdir()] == ["mine.zraw"]
+
+
+def test_a_segmentation_names_its_segments(tmp_path):
+    path = tmp_path / "mask.seg.nrrd"
+    array = np.zeros((3, 4, 5), np.uint8)
+    array[1, 2:4, 3:5] = 2
+    array[0, 0, 0] = 7
+    segments = [(2, "left atrium", (200, 30, 30)), (5, "not there", None)]
+    write_label(path, array, GRID, overwrite=False, segments=segments)
+    found = read_segments(path)
+    assert [(value, name) for value, name, _ in found] == [
+        (2, "left atrium"), (5, "not there"), (7, "Segment 7"),
+    ]  # fmt: skip
+    assert found[0][2] == (200, 30, 30)
+    keys = read_header(path).metadata
+    extents = [keys[f"Segment{n}_Extent"] for n in range(3)]
+    assert extents == ["3 4 2 3 1 1", "0 -1 0 -1 0 -1", "0 0 0 0 0 0"]  # x, y, z
+    assert [keys[f"Segment{n}_ID"] for n in range(3)] == ["Segment_2", "Segment_5", "Segment_7"]
+    write_label(path, array * 0, GRID, overwrite=True)
+    assert not read_label(path).array.any()
+
+
+def test_a_segmentation_of_numbers_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"label maps only; use \.nrrd"):
+        write_scalar(tmp_path / "u.seg.nrrd", np.zeros((3, 4, 5)), GRID, overwrite=False)
+
+
+@pytest.mark.parametrize("suffix", [s for s in SUFFIXES if s != ".seg.nrrd"])
 @pytest.mark.parametrize("channels", [None, 1, 3])
 def test_maps_of_numbers_keep_their_channels(tmp_path, suffix, channels):
     shape = (3, 4, 5) if channels is None else (channels, 3, 4, 5)
