@@ -3,20 +3,26 @@ PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= .ci/constraints.txt
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 DEMO ?= demo-run
 BENCHMARKS ?= startup fecl metrics sliding_window uncertainty loader step
 
-.PHONY: demo test check pytest test-slow bench environment clean
+.PHONY: demo test check pytest test-slow bench engine environment clean
 .DEFAULT_GOAL := demo
 
-environment: $(VENV)/.ready
-$(VENV)/.ready: pyproject.toml $(CONSTRAINTS)
+engine: $(VENV)/.installed  ## the environment with the engine and what it needs
+$(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[test,tensorboard]'
+	$(PIP) -e .
 	touch $@
 
-demo: environment  ## phantom scans -> DyCON and supervised training -> segmentation -> report
+environment: $(VENV)/.ready  ## the same with all that tests and benchmarks need
+$(VENV)/.ready: $(VENV)/.installed
+	$(PIP) -e '.[test,tensorboard]'
+	touch $@
+
+demo: engine  ## phantom scans -> DyCON and supervised training -> segmentation -> report
 	$(BIN)/python -m dycon_engine.demo --output $(DEMO)
 
 test: check pytest  ## style, types, layers and all tests that CI runs

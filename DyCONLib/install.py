@@ -13,7 +13,6 @@ import os
 import platform
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -55,7 +54,7 @@ def has_old_torch() -> bool:
 
 def hindrance() -> str:
     """Return why this Slicer can never have the engine's PyTorch; empty where it can."""
-    if sys.platform != "darwin" or platform.machine() != "x86_64" or _is_there("torch"):
+    if platform.system() != "Darwin" or platform.machine() != "x86_64" or _is_there("torch"):
         return ""
     return (
         "this 3D Slicer for macOS runs code for Intel processors, for which PyTorch ended with "

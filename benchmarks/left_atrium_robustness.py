@@ -52,8 +52,10 @@ are the real crop inside a painted chest, with soft edges, whose smooth tissue c
 chamber; "region drawn": with the crop as region of interest. The CT and the brain MR are painted
 surrogates. Loss: of mean Dice against the same scans unchanged. ECE: voxels within {band:g} mm of
 the reference's surface, pooled over the cases. Errors found: share of the wrong voxels among the
-{share:.0%} most uncertain voxels of their scan. Review: scans whose report asks for one (a flag, or
-a doubtful volume)."""
+{share:.0%} most uncertain voxels of their scan. Flagged: scans with a flag for being unlike the
+training scans or for what was found. Review asked: scans whose report asks a person to look,
+because of a flag or of a doubtful volume. Changed scans are the first few of the validation scans:
+compare their loss, not their Dice, with the row of all."""
 
 
 def main() -> None:
@@ -210,8 +212,8 @@ def flags_said(content: Mapping[str, Any]) -> str:
     }
     return (
         f"Flagged: {_of(rightly)} scans of the group outside. Unchanged scans flagged: "
-        f"{_of(false['validation'])} for validation, {_of(false['training'])} for training, each "
-        "held against the ranges of seven eighths of all."
+        f"{_of(false['validation'])} for validation, {_of(false['training'])} for training; each "
+        "training scan was checked against the ranges of the other seven eighths."
     )
 
 
@@ -225,7 +227,8 @@ def resolution_said(content: Mapping[str, Any], info: PackageInfo) -> str:
         f"Trained on a grid of {spacing} mm, coarser than the scans, so that a CPU can do it; no "
         "model was trained at the full resolution, so the distance to one is not measured. A "
         f"perfect result on this grid has a mean Dice of {content['grid_dice']:.3f}, the model "
-        f"{dice:.3f}: the grid explains at most {1.0 - content['grid_dice']:.3f}. A V-Net trained "
+        f"{dice:.3f}: at most {1.0 - content['grid_dice']:.3f} of the missing {1.0 - dice:.3f} is "
+        "due to the coarse grid. A V-Net trained "
         "with 80 labels at the full resolution is reported with "
         f"{full.dice / 100.0:.3f} on {len(protocol.test)} other scans of the same source "
         f"(checkpoint: {full.checkpoint})."

@@ -195,7 +195,7 @@ def _run(verb: str, lines: Sequence[Sequence[str]], reporter: Reporter) -> None:
             command = [sys.executable, "-m", f"dycon_engine.{verb}", *arguments]
             output = None if shown else subprocess.DEVNULL
             children.append(subprocess.Popen(command, stdout=output))
-        while any(child.poll() is None for child in children):
+        while None in [child.poll() for child in children]:
             if reporter.cancelled():
                 for child in children:
                     child.terminate()

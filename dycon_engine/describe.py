@@ -1,4 +1,4 @@
-"""Show a package, a data set, the methods with their settings, or this machine."""
+"""Show a package, a data set, the settings, the methods with theirs, or this machine."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine.errors import DyconError
+from dycon_engine.inference.settings_page import settings_lines, settings_page
 
 SCHEMA_VERSION = 1
 LONGEST_VALUE = 400  # characters; what is longer is for programs
@@ -19,8 +20,8 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     line = argparse.ArgumentParser(
         prog="dycon describe",
-        description="Show a package, a data set, the methods with their settings, or this machine. "
-        "Without an option: methods and machine.",
+        description="Show a package, a data set, the settings of a run, the methods, or this "
+        "machine. Without an option: methods and machine.",
     )
     line.add_argument("--package", type=Path, help="a model, NAME.dycon")
     line.add_argument(
@@ -29,15 +30,27 @@ def parser() -> argparse.ArgumentParser:
         help="a data set, as `train` would find it, with all that its audit says",
     )
     line.add_argument("--methods", action="store_true", help="training recipes and settings")
+    line.add_argument(
+        "--settings",
+        action="store_true",
+        help="every setting of a run: type, default, value in each profile",
+    )
     line.add_argument("--machine", action="store_true", help="devices, memory, versions")
     line.add_argument("--json", action="store_true", help="for programs")
+    line.add_argument(
+        "--markdown", action="store_true", help="with --settings alone: docs/reference/settings.md"
+    )
     return line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code."""
-    options = parser().parse_args(argv)
-    everything = not (options.package or options.data or options.methods or options.machine)
+    line = parser()
+    options = line.parse_args(argv)
+    others = (options.package, options.data, options.methods, options.machine)
+    if options.markdown and (options.json or not options.settings or any(others)):
+        line.error("--markdown goes with --settings alone")
+    everything = not (any(others) or options.settings)
     try:
         from dycon_engine.inference import description  # noqa: PLC0415 - no torch before parsing
 
@@ -48,13 +61,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             content["data"] = description.describe_data(options.data)
         if options.methods or everything:
             content["methods"] = description.describe_methods()
+        if options.settings:
+            content["settings"] = description.describe_settings()
         if options.machine or everything:
             content["machine"] = description.describe_machine()
     except DyconError as error:
         sys.stderr.write(f"DyCON: {error}\n")
         return error.exit_code
-    text = json.dumps(content, indent=2) if options.json else "\n".join(_lines(content))
-    _write(text + "\n")
+    if options.markdown:
+        _write(settings_page(content["settings"]))
+    else:
+        lines = [json.dumps(content, indent=2)] if options.json else _lines(content)
+        _write("\n".join(lines) + "\n")
     return 0
 
 
@@ -66,7 +84,9 @@ def _write(text: str) -> None:
 def _lines(content: Mapping[str, Any], depth: int = 0) -> list[str]:
     lead, lines = "  " * depth, []
     for name, value in content.items():
-        if isinstance(value, Mapping):
+        if name == "settings" and depth == 0:
+            lines += [f"{lead}{name}:", *(f"{lead}  {text}" for text in settings_lines(value))]
+        elif isinstance(value, Mapping):
             lines += [f"{lead}{name}:", *_lines(value, depth + 1)]
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             lines.append(f"{lead}{name}:")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from dycon_engine.config import PROFILES, RECIPES, RunConfig, resolve
 from dycon_engine.describe import main
 from dycon_engine.methods import METHODS
+from dycon_engine.settings import as_table, read_toml
 from Testing import tiny_package
 from Testing.engine import test_rank
 from Testing.tiny_scans import mask, scan, write_pairs, write_scan
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "settings.md"
 data = test_rank.data
 package = test_rank.package
 
@@ -46,6 +52,74 @@ def test_every_method_marks_the_few_settings_that_a_form_shows_first(describe):
         assert 1 <= sum(entry["main"] for entry in method["settings"]) <= 6
     dycon = describe("--methods")["methods"]["dycon"]["settings"]
     assert {"consistency_weight", "rampup"} <= {e["name"] for e in dycon if e["main"]}
+
+
+def test_every_setting_of_a_run_is_told_with_its_value_in_each_profile(describe):
+    told = {entry["name"]: entry for entry in describe("--settings")["settings"]["sections"]}
+    plain = as_table(RunConfig())
+    plain["method"].pop("settings")
+    assert {name: entry["default"] for name, entry in told.items()} == {
+        f"{section}.{name}": value for section in plain for name, value in plain[section].items()
+    }
+    for profile in PROFILES:
+        table = as_table(resolve(profile))
+        for name, entry in told.items():
+            section, _, key = name.partition(".")
+            assert entry["profiles"][profile] == table[section][key], name
+    assert all(entry["help"] and entry["type"] for entry in told.values())
+
+
+def test_every_setting_of_every_method_is_told_once_with_what_recipes_make_of_it(describe):
+    told = describe("--settings")["settings"]["methods"]
+    expected = [(m, f.name) for m, kind in METHODS.items() for f in dataclasses.fields(kind.Config)]
+    found = [(m, e["name"].removeprefix("method.")) for e in told for m in e["methods"]]
+    assert sorted(found) == sorted(expected)
+    recipes = {
+        (profile, method, e["name"].removeprefix("method.")): value
+        for e in told
+        for profile, values in e["profiles"].items()
+        for method, value in values.items()
+    }
+    assert recipes == {
+        (profile, method, name): value
+        for profile, methods in RECIPES.items()
+        for method, recipe in methods.items()
+        for name, value in recipe.items()
+    }
+
+
+def test_the_settings_page_is_what_the_command_writes(capsys):
+    assert main(["--settings", "--markdown"]) == 0
+    wanted = "run `dycon describe --settings --markdown > docs/reference/settings.md`"
+    assert PAGE.read_text(encoding="utf-8") == capsys.readouterr().out, wanted
+
+
+def test_the_example_file_of_the_settings_page_is_one_that_training_takes(tmp_path):
+    (example,) = re.findall(r"```toml\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    file = tmp_path / "run.toml"
+    file.write_text(example)
+    table = read_toml(file)
+    config = resolve(table.pop("profile"), [table])
+    assert config.training.steps == 6000
+    assert config.training.patch_size == tuple(PROFILES["laptop"]["training"]["patch_size"])
+    assert config.method.settings == RECIPES["laptop"]["dycon"] | {"mixing": 0.5}
+
+
+def test_settings_for_people_are_a_line_each(capsys):
+    assert main(["--settings"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    steps = next(line for line in lines if "training.steps = " in line)
+    assert steps.startswith("  training.steps = 2000 (integer, 1 or more; ")
+    assert f"laptop: {PROFILES['laptop']['training']['steps']}" in steps
+    assert steps.endswith("Optimizer steps.")
+
+
+@pytest.mark.parametrize("others", [(), ("--methods", "--settings"), ("--json", "--settings")])
+def test_markdown_is_there_for_the_settings_alone(capsys, others):
+    with pytest.raises(SystemExit) as stopped:
+        main([*others, "--markdown"])
+    assert stopped.value.code == 2
+    assert "goes with --settings alone" in capsys.readouterr().err
 
 
 def test_the_machine_says_what_really_runs(describe):

@@ -205,7 +205,7 @@ def test_two_panels_never_install_at_once(computer, monkeypatch):
 def test_slicer_for_intel_macs_is_told_that_pytorch_has_ended(computer, monkeypatch, torch):
     if torch:
         computer.versions["torch"] = torch
-    monkeypatch.setattr(install.sys, "platform", "darwin")
+    monkeypatch.setattr(install.platform, "system", lambda: "Darwin")
     monkeypatch.setattr(install.platform, "machine", lambda: "x86_64")
     installer, questions = asked()
     with pytest.raises(DyconError, match=r"Intel.*PyTorch ended with version 2\.2"):

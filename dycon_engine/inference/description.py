@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dycon_engine import __version__
-from dycon_engine.config import RunConfig
+from dycon_engine.config import PROFILES, RECIPES, MethodSelection, RunConfig, resolve
 from dycon_engine.data.audit import audit
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.data.splits import split_cases
@@ -20,7 +22,7 @@ from dycon_engine.inference.uncertainty import KINDS
 from dycon_engine.methods import METHODS
 from dycon_engine.networks.devices import device_name, present, works
 from dycon_engine.package import load_package
-from dycon_engine.settings import schema
+from dycon_engine.settings import as_table, schema
 
 GIB = 2**30
 
@@ -76,6 +78,47 @@ def describe_methods() -> dict[str, Any]:
         name: {"about": _first_line(kind.__doc__), "settings": schema(kind.Config)}
         for name, kind in sorted(METHODS.items())
     }
+
+
+def describe_settings() -> dict[str, Any]:
+    """Return every setting of a run, `sections` and `methods`, as its schema tells it.
+
+    `profiles` of an entry holds the value in each profile; of a method's entry, which names the
+    `methods` that have it, only those that a profile's recipe sets, by profile and method.
+    """
+    tables = {profile: as_table(resolve(profile)) for profile in sorted(PROFILES)}
+    sections = []
+    for section, kind in typing.get_type_hints(RunConfig).items():
+        for entry in schema(kind):
+            if (kind, entry["name"]) != (MethodSelection, "settings"):
+                values = {name: table[section][entry["name"]] for name, table in tables.items()}
+                name = f"{section}.{entry['name']}"
+                sections.append(entry | {"name": name, "profiles": values})
+    return {"sections": sections, "methods": _method_settings()}
+
+
+def _method_settings() -> list[dict[str, Any]]:
+    """Return the settings of all methods; one that several have in the same way comes once."""
+    found: list[dict[str, Any]] = []
+    for method, kind in sorted(METHODS.items()):
+        for entry in schema(kind.Config):
+            entry["name"] = f"method.{entry['name']}"
+            same = next((e for e in found if _is_same(e, entry)), None)
+            if same is None:
+                same = entry | {"methods": [], "profiles": {}}
+                found.append(same)
+            same["methods"].append(method)
+            for profile, recipes in sorted(RECIPES.items()):
+                recipe = recipes.get(method, {})
+                if entry["name"].removeprefix("method.") in recipe:
+                    value = recipe[entry["name"].removeprefix("method.")]
+                    same["profiles"].setdefault(profile, {})[method] = value
+    return sorted(found, key=lambda entry: (-len(entry["methods"]), entry["methods"]))
+
+
+def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two settings are the same but for what a form shows first."""
+    return all(one[key] == value for key, value in other.items() if key != "main")
 
 
 def describe_machine() -> dict[str, Any]:
