@@ -14,8 +14,15 @@ import numpy as np
 
 from dycon_engine.config import DataConfig, RunConfig
 from dycon_engine.data import checks
-from dycon_engine.data.cases import Case, Dataset, Label, read_stored_label
+from dycon_engine.data.cases import Case, Dataset, Label, read_stored_label, segment_names
 from dycon_engine.data.geometry import Spacing
+from dycon_engine.data.naming import (
+    class_problems,
+    found_labels,
+    name_findings,
+    name_problems,
+    taken_for,
+)
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.splits import Split
 from dycon_engine.data.survey import Scan, survey
@@ -102,7 +109,9 @@ def audit(
         for case in drawn
         if case.label is not None and not by_name[case.name].problem
     ]
-    labels = dataset.labels or found_labels(stored)
+    names = config.data.label_names
+    labels = dataset.labels or found_labels(stored, names)
+    classes = renamed(labels, names)
     usable = [scan for scan in by_name.values() if not scan.problem]
     errors = [
         *_listing(dataset.problems),
@@ -110,8 +119,9 @@ def audit(
         *checks.voxel_problems(usable),
         *checks.channel_problems(usable, dataset.channels),
         *checks.label_problems(stored, by_name, dataset.labels),
-        *checks.class_problems(stored, labels, split),
-        *checks.name_problems(labels, config.data.label_names),
+        *class_problems(stored, classes, split),
+        *name_problems(labels, names),
+        *name_findings(stored, classes, declared=bool(dataset.labels or names)),
         *checks.role_problems(dataset, split, needs_unlabeled=needs_unlabeled),
         *checks.duplicate_problems(by_name, split),
         *checks.patient_problems(dataset, split, config.data),
@@ -121,13 +131,14 @@ def audit(
         *checks.assumed_spacing(dataset, config.data),
         *checks.spacing_warnings(usable),
         *checks.empty_warnings(stored),
+        *taken_for(stored, classes),
         *checks.same_role_warnings(by_name, split),
         *checks.left_out(dataset, used),
     ]
     return Audit(
         errors=_unique(errors),
         notices=_unique(notices),
-        labels=renamed(labels, config.data.label_names),
+        labels=classes,
         channels=dataset.channels or _numbered(usable),
         spacing_mm=_median_spacing([by_name[name] for name in split.labeled] or usable),
         is_ct=_is_ct(usable, dataset.channels),
@@ -137,22 +148,14 @@ def audit(
 def look_at_label(case: Case, config: DataConfig) -> checks.LabelFacts:
     """Return what is known of the label map of `case`; a failure becomes its `problem`."""
     try:
-        label = read_stored_label(case, config)
+        label, names = read_stored_label(case, config), segment_names(case)
     except (DyconError, OSError) as error:
         text = " ".join(str(error).split())
         text = text if f"case '{case.name}'" in text else f"case '{case.name}': {text}"
         return checks.LabelFacts(case.name, {}, problem=text)
     values, counts = np.unique(label.array, return_counts=True)
     voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True)}
-    return checks.LabelFacts(case.name, voxels, label.geometry)
-
-
-def found_labels(stored: Iterable[checks.LabelFacts]) -> tuple[Label, ...]:
-    """Return background and one class per other value that the label maps hold."""
-    values = sorted({value for facts in stored for value in facts.voxels} - {0})
-    names = ["foreground"] if len(values) == 1 else [f"label {value}" for value in values]
-    classes = [Label(value, name) for value, name in zip(values, names, strict=True)]
-    return (Label(0, "background"), *classes)
+    return checks.LabelFacts(case.name, voxels, label.geometry, names=names)
 
 
 def renamed(labels: Sequence[Label], names: Sequence[str]) -> tuple[Label, ...]:

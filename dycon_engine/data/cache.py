@@ -23,12 +23,14 @@ from dycon_engine.data.cases import (
     Case,
     Dataset,
     Label,
-    grid_difference,
+    class_indices,
     read_case_image,
     read_case_label,
     read_stored_label,
+    segment_names,
 )
 from dycon_engine.data.formats.readers import read_header
+from dycon_engine.data.mapped import from_parcel, to_parcel, workers_share_memory
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.seen import ScanFacts, Seen, facts_from_table, facts_table, scan_facts
 from dycon_engine.data.splits import Split, apply_split
@@ -54,6 +56,12 @@ class LabeledCase:
     image: NDArray[Any]
     label: NDArray[np.uint8]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return to_parcel(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(from_parcel(state))
+
 
 @dataclass(frozen=True, eq=False)
 class UnlabeledCase:
@@ -61,6 +69,12 @@ class UnlabeledCase:
 
     name: str
     image: NDArray[Any]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return to_parcel(self.__dict__)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(from_parcel(state))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +136,7 @@ def prepare_training(
         if on_case is not None:
             on_case(done, len(cases))
     size = sum(path.stat().st_size for entry in entries for path in entry.arrays)
-    mapped = size > config.cache_gib * 2**30
+    mapped = size > config.cache_gib * 2**30 or not workers_share_memory()
     images = [_load(entry.image, mapped=mapped) for entry in entries]
     count = len(split.labeled)
     labeled = [
@@ -155,6 +169,9 @@ def _key(
     if labels and case.label is not None:
         key["label"] = voxel_hash(read_stored_label(case, config).array)
         key["values"] = [label.value for label in labels]
+        names = segment_names(case)
+        if names:
+            key["indices"] = sorted(class_indices(labels, names).items())
     return key
 
 
@@ -182,13 +199,8 @@ def _fill(
     arrays = {entry.image: prepared.array.astype(np.float16 if half else np.float32)}
     if entry.label is not None:
         label = read_case_label(case, labels, config)
-        difference = grid_difference(label, image)
-        if difference:
-            raise InputError(
-                f"case '{case.name}': label {difference} of the image; resample the label or "
-                "exclude the case"
-            )
         arrays[entry.label] = preprocessing.prepare_label(label, len(labels))
+        assert arrays[entry.label].shape == prepared.array.shape[1:]  # noqa: S101 - one grid
     entry.card.unlink(missing_ok=True)
     for path, array in arrays.items():
         atomic_write(path, lambda staged, array=array: _save(staged, array))  # type: ignore[misc]
@@ -220,6 +232,8 @@ def _checked_facts(entry: _Entry) -> ScanFacts | None:
         body = json.loads(text)
         if any(body["sha256"][path.name] != sha256_of(path) for path in entry.arrays):
             return None
+        if len({_load(path, mapped=True).shape[-3:] for path in entry.arrays}) > 1:
+            return None  # by an engine that took a label's own spacing, which rounding changed
         return facts_from_table(body["facts"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

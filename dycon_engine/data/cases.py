@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from dycon_engine.config import DataConfig
-from dycon_engine.data.formats.readers import read_image, read_label, with_spacing
+from dycon_engine.data.formats.readers import (
+    read_header,
+    read_image,
+    read_label,
+    read_segment_names,
+    spaced_grid,
+)
+from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 
@@ -95,28 +102,35 @@ def read_case_image(case: Case, config: DataConfig) -> Volume:
     Raises:
         InputError: A file cannot be read, or the channels lie on different grids.
     """
+    if len(case.images) > 1:
+        _require_one_grid(case, config)  # before the voxels: one header costs nothing
     volumes = [_spaced(read_image(path), path, config) for path in case.images]
-    first = volumes[0]
-    for path, volume in zip(case.images, volumes, strict=True):
-        difference = grid_difference(volume, first)
+    if len(volumes) == 1:
+        return volumes[0]
+    return Volume(np.concatenate([volume.array for volume in volumes]), volumes[0].geometry)
+
+
+def _require_one_grid(case: Case, config: DataConfig) -> None:
+    first = _grid(case.images[0], config)
+    for path in case.images[1:]:
+        difference = grid_difference(_grid(path, config), first)
         if difference:
             raise InputError(
                 f"case '{case.name}': channel '{path.name}' {difference} of "
                 f"'{case.images[0].name}'; resample it or exclude the case"
             )
-    if len(volumes) == 1:
-        return first
-    return Volume(np.concatenate([volume.array for volume in volumes]), first.geometry)
 
 
 def read_case_label(case: Case, labels: Sequence[Label], config: DataConfig) -> Volume:
-    """Return the label map of `case` as class indices, (D, H, W) uint8.
+    """Return the label map of `case` as class indices, (D, H, W) uint8, on the image's own grid.
 
     Raises:
-        InputError: There is none, it cannot be read, or it holds a value not among `labels`.
+        InputError: There is none, it cannot be read, it holds a value not among `labels`, or it
+            lies elsewhere than the image.
     """
     stored = read_stored_label(case, config)
-    lookup = {label.value: index for index, label in enumerate(labels)}
+    names = segment_names(case)
+    lookup = class_indices(labels, names)
     indices = np.zeros(stored.array.shape, dtype=np.uint8)
     unknown = []
     for value in np.unique(stored.array):
@@ -126,10 +140,43 @@ def read_case_label(case: Case, labels: Sequence[Label], config: DataConfig) -> 
             indices[stored.array == value] = lookup[int(value)]
     if unknown:
         raise InputError(
-            f"case '{case.name}': label holds {unknown}, expected only {sorted(lookup)}; "
+            f"case '{case.name}': label holds {[names.get(value, value) for value in unknown]}, "
+            f"expected only {[labels[lookup[v]].name if names else v for v in sorted(lookup)]}; "
             "correct the label map or the list of labels"
         )
-    return Volume(indices, stored.geometry)
+    return Volume(indices, _grid_of_label(case, stored.geometry, config))
+
+
+def segment_names(case: Case) -> dict[int, str]:
+    """Return label value -> name as the label file of `case` has it, {} where it has no names.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    return {} if case.label is None else read_segment_names(case.label)
+
+
+def class_indices(labels: Sequence[Label], names: Mapping[int, str]) -> dict[int, int]:
+    """Return label value -> class index for a file that calls its values `names`.
+
+    The values of `labels` count, unless a name says otherwise: 3D Slicer numbers segments in the
+    order in which they were drawn, so that a structure has another value in every file. Then
+    segments that are called as no class are missing from the answer.
+    """
+    by_value = {label.value: index for index, label in enumerate(labels)}
+    by_name = {folded(label.name): index for index, label in enumerate(labels) if index}
+    named = {
+        value: by_name[folded(name)] for value, name in names.items() if folded(name) in by_name
+    }
+    ambiguous = len(by_name) < len(labels) - 1
+    if ambiguous or all(by_value.get(value) == index for value, index in named.items()):
+        return by_value
+    return {0: 0} | named
+
+
+def folded(name: str) -> str:
+    """Return what two names share that differ only in upper and lower case and blanks."""
+    return " ".join(name.split()).casefold()
 
 
 def read_stored_label(case: Case, config: DataConfig) -> Volume:
@@ -143,9 +190,8 @@ def read_stored_label(case: Case, config: DataConfig) -> Volume:
     return _spaced(read_label(case.label), case.label, config)
 
 
-def grid_difference(volume: Volume, reference: Volume) -> str:
-    """Return how the grid of `volume` differs from that of `reference`, '' where it does not."""
-    own, other = volume.geometry, reference.geometry
+def grid_difference(own: Geometry, other: Geometry) -> str:
+    """Return how the grid `own` differs from `other`, '' where it does not."""
     if own.size_zyx != other.size_zyx:
         return f"is {size_text(own.size_zyx)} voxels but {size_text(other.size_zyx)} are those"
     distance = own.corner_distance_voxels(other)
@@ -160,7 +206,33 @@ def size_text(size_zyx: Sequence[int]) -> str:
     return "x".join(str(n) for n in reversed(size_zyx))
 
 
+def _grid_of_label(case: Case, own: Geometry, config: DataConfig) -> Geometry:
+    """Return the grid of the image, of which that of the label differs by rounding at most.
+
+    Raises:
+        InputError: It differs by more.
+    """
+    if not case.images:
+        return own
+    grid = _grid(case.images[0], config)
+    difference = grid_difference(own, grid)
+    if difference:
+        raise InputError(
+            f"case '{case.name}': label {difference} of the image; resample the label or exclude "
+            "the case"
+        )
+    return grid
+
+
+def _grid(path: Path, config: DataConfig) -> Geometry:
+    return _spaced_grid(read_header(path).geometry, path, config)
+
+
 def _spaced(volume: Volume, path: Path, config: DataConfig) -> Volume:
+    return Volume(volume.array, _spaced_grid(volume.geometry, path, config))
+
+
+def _spaced_grid(grid: Geometry, path: Path, config: DataConfig) -> Geometry:
     if config.spacing_mm is not None and path.suffix.lower() in HDF5_SUFFIXES:
-        return with_spacing(volume, config.spacing_mm)
-    return volume
+        return spaced_grid(grid, config.spacing_mm)
+    return grid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -37,12 +37,16 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class LabelFacts:
-    """What is known of one label map: its values and their voxels, its grid, or its problem."""
+    """What is known of one label map: its values and their voxels, its grid, or its problem.
+
+    `names` says what the file calls its values; {} where it has no names.
+    """
 
     name: str
     voxels: Mapping[int, int]
     geometry: Geometry | None = None
     problem: str = ""
+    names: Mapping[int, str] = field(default_factory=dict)
 
 
 def unreadable(scans: Iterable[Scan]) -> Iterable[Finding]:
@@ -90,7 +94,7 @@ def channel_problems(scans: Sequence[Scan], channels: Sequence[str]) -> Iterable
 def label_problems(
     stored: Iterable[LabelFacts], scans: Mapping[str, Scan], labels: Sequence[Label]
 ) -> Iterable[Finding]:
-    """Yield label maps that cannot be read, lie elsewhere or hold unknown values."""
+    """Yield label maps that cannot be read, lie elsewhere or hold unknown values without a name."""
     for facts in stored:
         image = scans[facts.name].geometry
         if facts.problem:
@@ -99,7 +103,7 @@ def label_problems(
             yield from _grid_problems(facts.name, facts.geometry, image)
         negative = sorted(value for value in facts.voxels if value < 0)
         known = {label.value for label in labels}
-        unknown = sorted(set(facts.voxels) - known) if labels else negative
+        unknown = sorted(set(facts.voxels) - known - set(facts.names)) if labels else negative
         if unknown:
             expected = f"only {_listed(sorted(known))}" if labels else "0 and positive numbers"
             yield Finding(
@@ -134,38 +138,6 @@ def _grid_problems(name: str, label: Geometry, image: Geometry) -> Iterable[Find
         yield Finding("grid", (name,), f"case '{name}': {text}")
 
 
-def class_problems(
-    stored: Sequence[LabelFacts], labels: Sequence[Label], split: Split
-) -> Iterable[Finding]:
-    """Yield classes that no labeled case shows."""
-    drawn = {value for facts in stored if facts.name in split.labeled for value in facts.voxels}
-    readable = [facts for facts in stored if not facts.problem and facts.name in split.labeled]
-    if not readable:
-        return
-    if len(labels) <= 1:
-        text = "labels: every labeled case is empty, expected a drawn structure; check the labels"
-        yield Finding("classes", (), text)
-    for label in labels[1:]:
-        if label.value not in drawn:
-            yield Finding(
-                "classes",
-                (),
-                f"class '{label.name}' (value {label.value}): in no labeled case, expected in at "
-                "least one; draw it, take other cases or remove it from the list of labels",
-            )
-
-
-def name_problems(labels: Sequence[Label], names: Sequence[str]) -> Iterable[Finding]:
-    """Yield names of classes that do not fit the classes that are there."""
-    if names and len(names) != len(labels) - 1:
-        yield Finding(
-            "label-names",
-            (),
-            f"data.label_names: {len(names)} names, expected {len(labels) - 1} (one for each "
-            "label value above 0); name them in the order of their values",
-        )
-
-
 def role_problems(dataset: Dataset, split: Split, *, needs_unlabeled: bool) -> Iterable[Finding]:
     """Yield roles that are empty or ask for a label that is not there."""
     held_out = len(split.validation) + len(split.test)
@@ -198,7 +170,7 @@ def duplicate_problems(scans: Mapping[str, Scan], split: Split) -> Iterable[Find
     for names, roles in _same_voxels(scans, split):
         if len(roles) > 1:
             text = f"hold the same voxels but are {' and '.join(roles)}; keep one of them"
-            yield Finding("duplicates", names, f"cases {_quoted(names)}: {text}")
+            yield Finding("duplicates", names, f"cases {quoted(names)}: {text}")
 
 
 def same_role_warnings(scans: Mapping[str, Scan], split: Split) -> Iterable[Finding]:
@@ -206,7 +178,7 @@ def same_role_warnings(scans: Mapping[str, Scan], split: Split) -> Iterable[Find
     for names, roles in _same_voxels(scans, split):
         if len(roles) == 1:
             text = f"hold the same voxels ({roles[0]}); one would do"
-            yield Finding("duplicates", names, f"cases {_quoted(names)}: {text}")
+            yield Finding("duplicates", names, f"cases {quoted(names)}: {text}")
 
 
 def _same_voxels(
@@ -236,7 +208,7 @@ def patient_problems(dataset: Dataset, split: Split, config: DataConfig) -> Iter
             yield Finding(
                 "patient",
                 names,
-                f"patient '{patient}': in {' and in '.join(by_side)} (cases {_quoted(names)}); "
+                f"patient '{patient}': in {' and in '.join(by_side)} (cases {quoted(names)}); "
                 "all scans of a patient need one role",
             )
 
@@ -301,7 +273,8 @@ def usual_channels(scans: Sequence[Scan]) -> int:
     return counts.most_common(1)[0][0] if counts else 1
 
 
-def _quoted(names: Sequence[str]) -> str:
+def quoted(names: Sequence[str]) -> str:
+    """Return names as sentences show them."""
     return ", ".join(f"'{name}'" for name in names)
 
 

@@ -16,11 +16,11 @@ from dycon_engine.config import AugmentationConfig, DataConfig, TrainingConfig
 from dycon_engine.data.augmentation import Source
 from dycon_engine.data.batch import AuditBatch
 from dycon_engine.data.cache import LabeledCase, TrainingData, UnlabeledCase
-from dycon_engine.data.cases import Dataset, grid_difference, read_case_image, read_case_label
+from dycon_engine.data.cases import Dataset, read_case_label
 from dycon_engine.data.geometry import Spacing
 from dycon_engine.data.loader import UNLABELED, BatchLoader
 from dycon_engine.data.preprocessing import Preprocessing
-from dycon_engine.errors import DatasetError
+from dycon_engine.errors import DatasetError, InputError
 
 ORACLE_NOTICE = (
     "ORACLE AUDIT: this model was trained with the labels of unlabeled cases. It measures a label "
@@ -43,12 +43,13 @@ def hidden_labels(
         if case.label is None:
             problems.append(f"case '{case.name}': has no label map, which the oracle audit needs")
             continue
-        label = read_case_label(case, dataset.labels, config)
-        difference = grid_difference(label, read_case_image(case, config))
-        if difference:
-            problems.append(f"case '{case.name}': label {difference} of the image")
+        try:
+            label = read_case_label(case, dataset.labels, config)
+        except InputError as error:
+            problems.append(str(error))
             continue
         labels[case.name] = preprocessing.prepare_label(label, len(dataset.labels))
+        assert labels[case.name].shape == unlabeled.image.shape[1:]  # noqa: S101 - one grid
     if problems:
         raise DatasetError(problems)
     return labels
@@ -68,6 +69,7 @@ class AuditBatchLoader(BatchLoader):
         rank: int = 0,
         world: int = 1,
         spacing_mm: Spacing = (1.0, 1.0, 1.0),
+        device: torch.device | None = None,
     ) -> None:
         super().__init__(
             labeled,
@@ -77,6 +79,7 @@ class AuditBatchLoader(BatchLoader):
             rank=rank,
             world=world,
             spacing_mm=spacing_mm,
+            device=device,
         )
         self.hidden = labels
 

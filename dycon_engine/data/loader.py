@@ -6,14 +6,17 @@ unlabeled patches in streams of their own (docs/decisions/0001-stateless-randomn
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import dataclasses
+import multiprocessing
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,9 +46,10 @@ class BatchLoader:
         rank: Number of this process among `world` that share each step.
         world: Training processes.
         spacing_mm: (z, y, x) of the prepared cases, so that rotations are rigid.
+        device: Where the run trains; None = as `training.device` says, where that is there.
     """
 
-    def __init__(  # noqa: PLR0913 - cases, settings, place among the processes, grid
+    def __init__(  # noqa: PLR0913 - cases, settings, place among the processes, grid, device
         self,
         labeled: Sequence[LabeledCase],
         unlabeled: Sequence[UnlabeledCase],
@@ -55,11 +59,12 @@ class BatchLoader:
         rank: int = 0,
         world: int = 1,
         spacing_mm: Spacing = (1.0, 1.0, 1.0),
+        device: torch.device | None = None,
     ) -> None:
         self.labeled, self.unlabeled = tuple(labeled), tuple(unlabeled)
         if training.unlabeled_cases == "all":
             self.unlabeled += tuple(UnlabeledCase(case.name, case.image) for case in labeled)
-        self.training, self.rank, self.world = training, rank, world
+        self.training, self.rank, self.world, self.device = training, rank, world, device
         self.how = Augmentation(augmentation, training.patch_size, training.foreground, spacing_mm)
         plain = dataclasses.replace(augmentation, preset="none")
         self.how_unlabeled = self.how if augmentation.unlabeled else self.how._replace(config=plain)
@@ -96,15 +101,24 @@ class BatchLoader:
                 yield ready
 
     def _by_processes(self, start: int, stop: int) -> Iterator[Batch]:
-        yield from DataLoader(
-            _Steps(self, start, stop),
-            batch_size=None,
-            num_workers=self.training.workers,
-            worker_init_fn=partial(die_with_parent, parent=os.getpid()),
-            generator=torch.Generator(),  # so that the global one is left alone
-        )
+        atexit.register(end_workers)
+        try:
+            yield from DataLoader(
+                _Steps(self, start, stop),
+                batch_size=None,
+                num_workers=self.training.workers,
+                worker_init_fn=partial(start_worker, parent=os.getpid()),
+                generator=torch.Generator(),  # so that the global one is left alone
+            )
+        finally:
+            atexit.unregister(end_workers)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_sources": {}}  # each process finds its own; voxels stay behind
 
     def _for_cuda(self) -> bool:
+        if self.device is not None:
+            return self.device.type == "cuda"
         wanted = self.training.device == "auto" or self.training.device.startswith("cuda")
         return wanted and torch.cuda.is_available()
 
@@ -153,7 +167,30 @@ class _Steps(Dataset[Batch]):
         return self.loader.batch(self.start + index)
 
 
-def die_with_parent(worker: int, parent: int) -> None:  # noqa: ARG001 - PyTorch passes `worker`
+def start_worker(worker: int, parent: int) -> None:  # noqa: ARG001 - PyTorch passes `worker`
+    """Have this process serve until `parent` has no more use for it, whatever its group is told.
+
+    Ctrl-C and schedulers signal the whole group: the parent answers, with a checkpoint, and needs
+    batches until then. Its worker ends at the end of the steps, or with it.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    die_with_parent(parent)
+
+
+def end_workers() -> None:
+    """End the workers of an iteration that is left open when Python ends.
+
+    Python itself would send SIGTERM, which they ignore, and wait for them.
+    """
+    if sys.platform != "win32":
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises for killed ones
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()
+
+
+def die_with_parent(parent: int) -> None:
     """Have the kernel end this process when `parent` ends, however that happens (Linux)."""
     if not sys.platform.startswith("linux"):
         return

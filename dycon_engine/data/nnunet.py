@@ -16,17 +16,23 @@ CHANNEL_DIGITS = 4  # ID_0000: four digits name the channel
 
 
 def is_nnunet(root: Path) -> bool:
-    """Return whether `root` looks like nnU-Net raw data."""
+    """Return whether `root` looks like nnU-Net raw data: a first channel, ID_0000, is there."""
     folder = root / "imagesTr"
-    return folder.is_dir() and any(_channel(image_stem(p)) for p in list_folder(folder))
+    stems = (image_stem(path) for path in list_folder(folder)) if folder.is_dir() else ()
+    return any((found := _channel(stem)) is not None and found[1] == 0 for stem in stems)
 
 
 def is_msd(root: Path) -> bool:
-    """Return whether `root` has a dataset.json that lists its training files."""
+    """Return whether `root` has a dataset.json that lists its training files.
+
+    So has nnU-Net 1, but its list names files that are not there: ID.nii.gz for ID_0000.nii.gz.
+    """
     if not (root / "dataset.json").is_file():
         return False
     training = _read_json(root).get("training")
-    return isinstance(training, list) and bool(training) and not is_nnunet(root)
+    if not isinstance(training, list) or not training:
+        return False
+    return not is_nnunet(root) or any(_is_whole(root, entry) for entry in training)
 
 
 def find_nnunet(root: Path) -> Dataset:
@@ -191,6 +197,14 @@ def _image_of(root: Path, entry: Any, part: str) -> Path:
             "{image, label}"
         )
     return _inside(root, entry["image"])
+
+
+def _is_whole(root: Path, entry: Any) -> bool:
+    """Return whether an entry {image, label} names one scan that is there, and its label."""
+    if not isinstance(entry, Mapping) or not entry.get("image") or not entry.get("label"):
+        return False
+    image, label = root / str(entry["image"]), root / str(entry["label"])
+    return image_stem(image) == image_stem(label) and is_there(image) and is_there(label)
 
 
 def _inside(root: Path, name: object) -> Path:

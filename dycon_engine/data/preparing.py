@@ -126,7 +126,7 @@ def _reader(
 ) -> Callable[[], tuple[Volume, NDArray[np.uint8]]]:
     def read() -> tuple[Volume, NDArray[np.uint8]]:
         scan, reference = read_image(image), read_label(label)
-        difference = grid_difference(scan, reference)
+        difference = grid_difference(scan.geometry, reference.geometry)
         if difference:
             raise InputError(f"label map '{label.name}' and scan: the scan {difference}")
         if spaced:

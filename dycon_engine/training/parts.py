@@ -151,6 +151,7 @@ def make_batches(plan: Plan, data: TrainingData, trainer: Trainer) -> BatchLoade
         "rank": process.rank,
         "world": process.world,
         "spacing_mm": preprocessing.spacing_mm,
+        "device": process.device,
     }
     if not trainer.method.sees_hidden_labels:
         return BatchLoader(data.labeled, data.unlabeled, **common)

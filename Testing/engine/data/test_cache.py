@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import pickle
 
 import numpy as np
 import pytest
@@ -156,3 +159,60 @@ def test_cache_folder_that_cannot_be_made_is_one_line(root, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cache folder .* cannot be made"):
         prepared(root, tmp_path / "file" / "cache")
+
+
+def test_a_mapped_case_goes_to_another_process_by_its_file(tmp_path):
+    root = write_pairs(tmp_path / "data", 3, 2)
+    for index in range(3):
+        write_scan(root / "images" / f"pt{index:02d}.nii.gz", scan(index, (32, 32, 32)))
+        if index < 2:
+            write_scan(root / "labels" / f"pt{index:02d}.nii.gz", mask((32, 32, 32)))
+    config = DataConfig(cache_gib=0.0, validation=0)
+    data = prepared(root, tmp_path / "cache", config=config)
+    for case in (*data.labeled, *data.unlabeled):
+        parcel = pickle.dumps(case)
+        assert len(parcel) < 1000 < case.image.nbytes
+        back = pickle.loads(parcel)  # noqa: S301 - our own
+        for name in ("image", "label") if hasattr(case, "label") else ("image",):
+            before, after = getattr(case, name), getattr(back, name)
+            assert isinstance(after, np.memmap)
+            assert not after.flags.writeable
+            assert (after.dtype, after.shape) == (before.dtype, before.shape)
+            assert np.array_equal(before, after)
+
+
+def test_a_part_of_a_map_and_an_array_in_memory_go_by_value(root, tmp_path):
+    data = prepared(root, tmp_path / "cache", config=dataclasses.replace(CONFIG, cache_gib=0.0))
+    case = data.unlabeled[0]
+    for image in (case.image[:, 2:5], np.asarray(case.image).copy()):
+        back = pickle.loads(pickle.dumps(dataclasses.replace(case, image=image)))  # noqa: S301
+        assert np.array_equal(back.image, image)
+
+
+@pytest.mark.parametrize(("method", "mapped"), [("fork", False), ("spawn", True), (None, None)])
+def test_where_workers_get_copies_the_cases_are_mapped(root, tmp_path, monkeypatch, method, mapped):
+    methods = {"get_start_method": lambda allow_none: method}
+    if method is None:  # nothing chosen: what the system begins with
+        mapped, methods["get_all_start_methods"] = True, lambda: ["forkserver", "fork", "spawn"]
+    for name, value in methods.items():
+        monkeypatch.setattr(f"dycon_engine.data.mapped.multiprocessing.{name}", value)
+    data = prepared(root, tmp_path / "cache")
+    assert isinstance(data.labeled[0].image, np.memmap) is mapped
+    assert isinstance(data.labeled[0].label, np.memmap) is mapped
+
+
+def test_an_entry_whose_label_has_another_size_is_made_again(root, tmp_path, fills):
+    """Earlier engines prepared a label on its own grid, a rounding away from the image's."""
+    name = prepared(root, tmp_path / "cache").labeled[0].name
+    fills.clear()
+    for card in (tmp_path / "cache").glob("*.json"):
+        label = card.with_name(f"{card.stem}.label.npy")
+        if label.is_file():
+            np.save(label, np.zeros((6, 7, 9), np.uint8))
+            body = json.loads(card.read_text().partition("\n")[2])
+            body["sha256"][label.name] = hashlib.sha256(label.read_bytes()).hexdigest()
+            text = json.dumps(body)
+            card.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+    again = prepared(root, tmp_path / "cache")
+    assert name in fills
+    assert all(case.label.shape == case.image.shape[1:] for case in again.labeled)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from dycon_engine.config import DataConfig
+from dycon_engine.data import cases
 from dycon_engine.data.cases import Case, Label, read_case_image, read_case_label
+from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.errors import InputError
 from Testing.tiny_scans import mask, scan, write_scan
 
@@ -50,3 +52,35 @@ def test_unknown_values_and_no_label_are_one_line(tmp_path):
         read_case_label(Case("a", (), path), BRATS, CONFIG)
     with pytest.raises(InputError, match="case 'a': has no label map"):
         read_case_label(Case("a", ()), BRATS, CONFIG)
+
+
+def test_channels_of_different_grids_are_refused_before_their_voxels_are_read(
+    tmp_path, monkeypatch
+):
+    """A data set taken for one scan of a thousand channels would fill the memory first."""
+    first = write_scan(tmp_path / "a_0001.nii.gz", scan(0))
+    second = write_scan(tmp_path / "a_0002.nii.gz", scan(1, (6, 7, 9)))
+    monkeypatch.setattr(cases, "read_image", lambda path: pytest.fail(f"{path} was read"))
+    with pytest.raises(InputError, match="9x7x6 voxels but 8x7x6"):
+        read_case_image(Case("a", (first, second)), CONFIG)
+
+
+@pytest.mark.parametrize("spacing_mm", [0.8125, 1.0 - 1e-4 + 2e-8])
+def test_a_label_of_a_rounded_spacing_is_prepared_on_the_grid_of_the_image(tmp_path, spacing_mm):
+    """At a half the seventh digit decides how many voxels the network's grid has."""
+    size = (6, 8, 104)  # 104 x 0.8125 = 84.5: rounded down, and up with a little more
+    rounded = spacing_mm * (1.0 + 1e-7 if spacing_mm < 0.9 else 1.0 - 1e-7)
+    image = write_scan(tmp_path / "image.nii.gz", scan(0, size), spacing=(1.0, 1.0, spacing_mm))
+    path = write_scan(tmp_path / "label.nii.gz", mask(size), spacing=(1.0, 1.0, rounded))
+    case, preprocessing = Case("a", (image,), path), Preprocessing((1.0, 1.0, 1.0))
+    label, volume = read_case_label(case, BRATS, CONFIG), read_case_image(case, CONFIG)
+    assert np.array_equal(label.geometry.affine, volume.geometry.affine)
+    prepared = preprocessing.prepare(volume).array
+    assert preprocessing.prepare_label(label, len(BRATS)).shape == prepared.shape[1:]
+
+
+def test_a_label_that_lies_elsewhere_is_one_line(tmp_path):
+    image = write_scan(tmp_path / "image.nii.gz", scan(0))
+    path = write_scan(tmp_path / "label.nii.gz", mask(), origin=(0.5, 0.0, 0.0))
+    with pytest.raises(InputError, match=r"case 'a': label lies 0\.50 voxels .*exclude the case"):
+        read_case_label(Case("a", (image,), path), BRATS, CONFIG)

@@ -179,6 +179,49 @@ def test_decathlon(tmp_path):
         find_cases(tmp_path, AUTO)
 
 
+def write_amos(root, names, *, card=True):
+    """Write a Decathlon set whose names end in four digits, as AMOS22 has them."""
+    for index, name in enumerate(names):
+        write_scan(root / "imagesTr" / f"{name}.nii.gz", scan(index))
+        write_scan(root / "labelsTr" / f"{name}.nii.gz", mask())
+    entries = [
+        {"image": f"./imagesTr/{name}.nii.gz", "label": f"./labelsTr/{name}.nii.gz"}
+        for name in names
+    ]
+    labels = {"0": "background", "1": "spleen"}
+    content: dict[str, object] = {"labels": labels, "training": entries}
+    if card:
+        write_scan(root / "imagesTs" / "amos_0009.nii.gz", scan(9))
+        content["test"] = [{"image": "./imagesTs/amos_0009.nii.gz"}]
+        (root / "dataset.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("first", ["amos_0001", "amos_0000"])
+def test_names_that_end_in_four_digits_are_no_channels(tmp_path, first):
+    write_amos(tmp_path, (first, "amos_0004"))
+    dataset = find_cases(tmp_path, AUTO)
+    assert dataset.layout == "msd"
+    assert names(dataset) == [first, "amos_0004", "amos_0009"]
+    assert with_label(dataset) == [first, "amos_0004"]
+    assert all(len(case.images) == 1 for case in dataset.cases)
+
+
+def test_numbers_without_a_first_channel_are_not_taken_for_channels(tmp_path):
+    write_amos(tmp_path, ("amos_0001", "amos_0004"), card=False)
+    with pytest.raises(InputError, match="no known layout"):
+        find_cases(tmp_path, AUTO)
+
+
+@pytest.mark.parametrize("listed", ["hip_1", "hip_1_0000"])
+def test_nnunet_with_a_list_of_training_files_stays_nnunet(tmp_path, listed):
+    """Version 1 lists ID.nii.gz, which is not there; some lists name the first channel."""
+    entries = [{"image": f"./imagesTr/{listed}.nii.gz", "label": "./labelsTr/hip_1.nii.gz"}]
+    write_nnunet(tmp_path, {"training": entries, "labels": {"0": "bg", "1": "a", "2": "b"}})
+    dataset = find_cases(tmp_path, AUTO)
+    assert (dataset.layout, names(dataset)) == ("nnunet", ["hip_1", "hip_2"])
+    assert len(dataset.cases[0].images) == 2
+
+
 def write_h5(path, seed, *, label=True):
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:

@@ -10,14 +10,17 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from dycon_engine.config import AugmentationConfig, TrainingConfig
+from dycon_engine.data import loader as loading
 from dycon_engine.data.cache import LabeledCase, UnlabeledCase
 from dycon_engine.data.loader import LABELED, BatchLoader
 
@@ -143,6 +146,51 @@ def test_prepared_ahead_is_the_same_as_asked_one_by_one(workers, preset):
     assert list(loader.iterate(4, 4)) == []
 
 
+@pytest.mark.parametrize(
+    ("chosen", "device", "pinned"),
+    [
+        ("auto", "cpu", 0),
+        ("auto", None, 3),
+        ("cuda", "cuda", 3),
+        ("cpu", None, 0),
+        ("cpu", "cpu", 0),
+    ],
+)
+def test_batches_are_pinned_for_the_device_of_the_run(monkeypatch, chosen, device, pinned):
+    """A GPU may be there and not in use: too old for this PyTorch, or no kernel runs on it."""
+    calls = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(loading, "_pinned", lambda batch: calls.append(batch) or batch)
+    loader = BatchLoader(
+        cases(2),
+        cases(2, UnlabeledCase),
+        training=dataclasses.replace(TRAINING, device=chosen),
+        augmentation=AugmentationConfig(preset="none"),
+        device=None if device is None else torch.device(device),
+    )
+    assert len(list(loader.iterate(0, 3))) == 3
+    assert len(calls) == pinned
+
+
+def test_what_is_found_of_the_cases_is_not_sent_to_workers():
+    loader = make()
+    size = len(pickle.dumps(loader))
+    loader.batch(0)
+    assert len(pickle.dumps(loader)) == size
+
+
+def test_spawned_workers_draw_the_same_from_mapped_cases(tmp_path, monkeypatch):
+    """As on Windows and macOS; each gets the names of the files, not their voxels."""
+    loader = make(workers=1)
+    for case in (*loader.labeled, *loader.unlabeled):
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.npy"
+        np.save(path, case.image)
+        object.__setattr__(case, "image", np.load(path, mmap_mode="r"))
+    monkeypatch.setattr(loading, "DataLoader", partial(DataLoader, multiprocessing_context="spawn"))
+    for step, batch in enumerate(loader.iterate(0, 2)):
+        assert same(batch, loader.batch(step))
+
+
 def test_an_abandoned_iteration_ends():
     batches = make().iterate(0, 1000)
     next(batches)
@@ -154,6 +202,70 @@ def test_an_error_in_a_case_reaches_the_caller():
     loader.labeled = tuple(dataclasses.replace(case, image=None) for case in loader.labeled)
     with pytest.raises(TypeError):
         next(loader.iterate(0, 2))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups to signal")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_serve_on_when_the_whole_group_is_told_to_end(tmp_path, number):
+    """Else the main process fails for want of batches where it would save a checkpoint."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        textwrap.dedent("""
+        import signal, sys
+        from Testing.engine.data.test_loader import make
+        told = []
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: told.append(1))
+        batches = make(workers=2).iterate(0, 40)
+        next(batches)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        print(len(told), 1 + len(list(batches)), flush=True)
+        """)
+    )
+    with subprocess.Popen(
+        [sys.executable, script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        process_group=0,
+    ) as parent:
+        assert parent.stdout.readline().strip() == "ready"
+        workers = psutil.Process(parent.pid).children()
+        os.killpg(parent.pid, number)
+        _, serving = psutil.wait_procs(workers, timeout=1.0)
+        out, _ = parent.communicate("go on\n", timeout=120)
+    assert len(serving) == 2
+    assert out.split() == ["1", "40"]
+    assert parent.returncode == 0
+    assert not psutil.wait_procs(workers, timeout=5.0)[1]
+
+
+def test_python_ends_though_an_iteration_is_left_open(tmp_path):
+    """Workers that ignore SIGTERM would be waited for without end."""
+    script = tmp_path / "parent.py"
+    script.write_text(
+        textwrap.dedent("""
+        import sys
+        from Testing.engine.data.test_loader import make
+        sys.kept = make(workers=2).iterate(0, 100000)
+        next(sys.kept)
+        print("ready", flush=True)
+        """)
+    )
+    with subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    ) as parent:
+        try:
+            assert parent.communicate(timeout=60) == ("ready\n", "")
+        finally:
+            parent.kill()
+    assert parent.returncode == 0
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel's signal is Linux's")

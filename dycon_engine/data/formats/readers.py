@@ -32,7 +32,9 @@ __all__ = [
     "read_header",
     "read_image",
     "read_label",
+    "read_segment_names",
     "read_segments",
+    "spaced_grid",
     "suffix_of",
     "with_spacing",
 ]
@@ -64,6 +66,7 @@ READERS: dict[str, Reader] = {
     ".seg.nrrd": Reader(nrrd.read_header, nrrd.read, segments.read),
 }
 SUFFIXES = tuple(sorted(READERS, key=len, reverse=True))
+LONGEST_NAME = 100  # of a segment
 
 
 def read_image(path: Path) -> Volume:
@@ -105,17 +108,36 @@ def read_header(path: Path) -> Header:
     return _guarded(path, _reader(path).header)
 
 
+def read_segment_names(path: Path) -> dict[int, str]:
+    """Return label value -> name, values as `read_label` gives them; {} for files without names.
+
+    Raises:
+        DamagedFileError: The header is damaged.
+        InputError: Not usable as it is.
+    """
+    if not path.name.lower().endswith(".seg.nrrd") or path.is_dir():
+        return {}
+    return {value: _plain(name, value) for value, name, _ in _guarded(path, read_segments)}
+
+
 def with_spacing(volume: Volume, spacing_mm: Spacing) -> Volume:
     """Return `volume` with another spacing (z, y, x), origin and directions kept.
 
     Raises:
         InputError: A spacing that is not more than 0.
     """
+    return Volume(volume.array, spaced_grid(volume.geometry, spacing_mm))
+
+
+def spaced_grid(grid: Geometry, spacing_mm: Spacing) -> Geometry:
+    """Return `grid` with another spacing (z, y, x), origin and directions kept.
+
+    Raises:
+        InputError: A spacing that is not more than 0.
+    """
     if not all(math.isfinite(value) and value > 0 for value in spacing_mm):
         raise InputError(f"spacing {tuple(spacing_mm)} mm: expected three numbers above 0")
-    old = volume.geometry
-    grid = Geometry.from_parts(old.size_zyx, spacing_mm, old.origin_lps, old.direction)
-    return Volume(volume.array, grid)
+    return Geometry.from_parts(grid.size_zyx, spacing_mm, grid.origin_lps, grid.direction)
 
 
 def content_hash(path: Path, *, label: bool = False) -> str:
@@ -164,6 +186,12 @@ def suffix_of(path: Path) -> str:
     if path.name.lower().endswith((".hdr", ".img", ".img.gz")):
         raise InputError(f"'{path}': one half of a pair of files; save it as one .nii.gz file")
     raise InputError(f"'{path}': not a known format; known: {', '.join(sorted(SUFFIXES))}")
+
+
+def _plain(name: str, value: int) -> str:
+    """Return a segment's name as it may be shown: printable, single blanks, not too long."""
+    text = "".join(sign if sign.isprintable() else " " for sign in name)
+    return " ".join(text.split())[:LONGEST_NAME] or f"segment {value}"
 
 
 def _reader(path: Path) -> Reader:
