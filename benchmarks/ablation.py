@@ -14,9 +14,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dycon_engine.benchmarking.job import PLAN, require_same, write_tables
+from dycon_engine.benchmarking.job import write_tables
 from dycon_engine.benchmarking.launching import LAUNCHERS, Launch, Watch, launch
 from dycon_engine.benchmarking.page import Benchmark
+from dycon_engine.benchmarking.plan import PLAN, identity, require_same, resolved
 from dycon_engine.benchmarking.protocol import Protocol, load_protocol, write_manifest
 from dycon_engine.benchmarking.running import RunSpec, finished_results
 from dycon_engine.benchmarking.tables import compare, summarize
@@ -25,6 +26,7 @@ from dycon_engine.data.layouts import find_cases
 from dycon_engine.jobs.files import write_json
 
 RECIPE = "recipe"
+PROFILE = "laptop"
 TURNED = ("method.strong_geometry=1", "augmentation.unlabeled=false")
 VARIANTS: dict[str, tuple[str, ...]] = {
     RECIPE: (),
@@ -61,8 +63,12 @@ def main() -> None:
     dataset = find_cases(options.data, DataConfig())
     options.out.mkdir(parents=True, exist_ok=True)
     common = (f"training.steps={options.steps}", "training.threads=1")
-    plan = {"protocol": protocol.name, "settings": list(common), RECIPE: RECIPES["laptop"]["dycon"]}
-    require_same(options.out / PLAN, plan)
+    plan = {"protocol": protocol.name, "settings": list(common), RECIPE: RECIPES[PROFILE]["dycon"]}
+    configs = {
+        variant: resolved(PROFILE, "dycon", (*common, *VARIANTS[variant]))
+        for variant in options.variants
+    }
+    plan = require_same(options.out / PLAN, plan | identity(protocol, dataset, configs))
     write_json(options.out / PLAN, plan)
     manifest = options.out / "manifest.toml"
     write_manifest(manifest, protocol, dataset)
@@ -76,7 +82,7 @@ def main() -> None:
             test,
             method="dycon",
             seed=seed,
-            profile="laptop",
+            profile=PROFILE,
             settings=(*common, *VARIANTS[variant]),
             title=variant,
         )
@@ -96,14 +102,14 @@ def tables(out: Path, protocol: Protocol, specs: list[RunSpec]) -> None:
     if not results:
         return
     present = [str(result["method"]) for result in results]
-    recipe = ", ".join(f"{name} = {value}" for name, value in RECIPES["laptop"]["dycon"].items())
+    recipe = ", ".join(f"{name} = {value}" for name, value in RECIPES[PROFILE]["dycon"].items())
     content = Benchmark(
         protocol=protocol,
         rows=summarize(results),
         comparisons=compare(results, RECIPE if RECIPE in present else present[0]),
         results=results,
         conditions=(
-            f"DyCON, profile laptop, {', '.join(specs[0].settings)}; the recipe: {recipe}.",
+            f"DyCON, profile {PROFILE}, {', '.join(specs[0].settings)}; the recipe: {recipe}.",
             "Each row changes what its name says.",
             "The last iteration is scored.",
         ),

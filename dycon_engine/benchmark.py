@@ -1,4 +1,4 @@
-"""`python -m dycon_engine.benchmark`: methods side by side on one split, budget and network."""
+"""`python -m dycon_engine.benchmark`: methods side by side on one split, with equal steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dycon_engine.config import PROFILES
-from dycon_engine.errors import InputError
 from dycon_engine.jobs.reporter import Reporter, run_job
 from dycon_engine.settings import Table
 
@@ -36,11 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _request(arguments: argparse.Namespace) -> Request:
     from dycon_engine.benchmarking.job import Request  # noqa: PLC0415 - imports torch
+    from dycon_engine.benchmarking.launching import parse_option  # noqa: PLC0415 - imports torch
 
-    options = [text.partition("=") for text in arguments.launcher_option]
-    for name, equals, _ in options:
-        if not equals:
-            raise InputError(f"--launcher-option {name}: expected NAME=VALUE")
     steps = [] if arguments.steps is None else [f"training.steps={arguments.steps}"]
     return Request(
         data=arguments.data,
@@ -55,7 +51,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         processes=arguments.processes,
         launcher=arguments.launcher,
         parallel=arguments.parallel,
-        options={name: value for name, _, value in options},
+        options=dict(map(parse_option, arguments.launcher_option)),
         leak_audit=arguments.leak_audit,
     )
 
@@ -63,7 +59,7 @@ def _request(arguments: argparse.Namespace) -> Request:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="dycon benchmark",
-        description="Run methods on one split with one budget and network, and compare them.",
+        description="Run methods on one split with one number of steps, and compare them.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from dycon_engine.benchmarking.conditions import recipe_notes
 from dycon_engine.benchmarking.launching import Launch, Watch, launch
+from dycon_engine.benchmarking.leak import leak_share
 from dycon_engine.benchmarking.page import Benchmark, to_html, to_markdown
+from dycon_engine.benchmarking.plan import PLAN, identity, require_same, resolved
 from dycon_engine.benchmarking.protocol import Protocol, load_protocol, write_manifest
 from dycon_engine.benchmarking.running import MARK, RunSpec, finished_results
-from dycon_engine.benchmarking.tables import compare, leak_share, summarize, to_csv
-from dycon_engine.config import DataConfig, resolve
+from dycon_engine.benchmarking.tables import compare, summarize, to_csv
+from dycon_engine.config import DataConfig
 from dycon_engine.data.cases import Dataset
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import make_folder, write_json, write_text
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods import METHODS
-from dycon_engine.settings import Table, build, known
+from dycon_engine.settings import Table, known
 
-PLAN = "benchmark.json"
 ORACLE = "oracle"
 SCOPES = {
     scope: f"dycon, FeCL {words}"
@@ -69,8 +70,26 @@ class Request:
     processes: int
     launcher: str
     parallel: int
-    options: dict[str, str]
+    options: dict[str, Any]
     leak_audit: bool = False
+
+
+class Variant(NamedTuple):
+    """What one row of the tables runs, with every seed.
+
+    Attributes:
+        stem: Of the folders of its runs.
+        method: Recipe.
+        settings: `section.key=value` texts.
+        title: Name in the tables.
+        oracle: Whether it is given the labels of unlabeled cases.
+    """
+
+    stem: str
+    method: str
+    settings: tuple[str, ...]
+    title: str
+    oracle: bool = False
 
 
 def benchmark(request: Request, reporter: Reporter) -> dict[str, Any]:
@@ -82,11 +101,12 @@ def benchmark(request: Request, reporter: Reporter) -> dict[str, Any]:
     """
     _methods(request.methods)
     _check_settings(request)
+    configs = _configs(request)
     protocol = load_protocol(request.protocol)
     dataset = find_cases(request.data, DataConfig())
     make_folder(request.out)
-    plan = _plan(request, protocol)
-    require_same(request.out / PLAN, plan)
+    now = identity(protocol, dataset, configs, oracle=request.leak_audit)
+    plan = require_same(request.out / PLAN, _plan(request, protocol) | now)
     specs = _specs(request, protocol, dataset)
     write_json(request.out / PLAN, plan)  # data that does not fit leaves no benchmark behind
     done = sum(spec.result.exists() for spec in specs)
@@ -109,50 +129,50 @@ def benchmark(request: Request, reporter: Reporter) -> dict[str, Any]:
     return {"runs": len(finished), "results": str(request.out / "results.json")}
 
 
+def _variants(request: Request) -> list[Variant]:
+    """Return the rows of the tables: the methods, or DyCON with every `fecl_scope`."""
+    common = request.settings
+    if not request.leak_audit:
+        return [Variant(name, name, common, name) for name in _methods(request.methods)]
+    scopes = {scope: (*common, f"method.fecl_scope={scope}") for scope in SCOPES}
+    scopes[ORACLE] = (*scopes[ORACLE], "method.unlock_oracle=true")
+    return [
+        Variant(f"dycon-{scope}", "dycon", scopes[scope], title, oracle=scope == ORACLE)
+        for scope, title in SCOPES.items()
+    ]
+
+
+def _configs(request: Request) -> dict[str, Table]:
+    """Return name in the tables -> all settings of its runs."""
+    return {
+        variant.title: resolved(request.profile, variant.method, variant.settings)
+        for variant in _variants(request)
+    }
+
+
 def _specs(request: Request, protocol: Protocol, dataset: Dataset) -> list[RunSpec]:
     """Return the runs, all methods of a seed before the next seed, and write their manifests."""
     manifest, audited = request.out / "manifest.toml", request.out / "manifest-oracle.toml"
     write_manifest(manifest, protocol, dataset)
     if request.leak_audit:
         write_manifest(audited, protocol, dataset, oracle=True)
-    common: Table = {
-        "test": tuple(dataset.case(name) for name in protocol.test),
-        "profile": request.profile,
-        "device": request.device,
-        "processes": request.processes,
-    }
-    specs = []
-    for seed in request.seeds:
-        if not request.leak_audit:
-            for method in _methods(request.methods):
-                folder = request.out / f"{method}-seed{seed}"
-                specs.append(
-                    RunSpec(
-                        folder,
-                        manifest,
-                        method=method,
-                        seed=seed,
-                        settings=request.settings,
-                        **common,
-                    )
-                )
-            continue
-        for scope, title in SCOPES.items():
-            settings = (*request.settings, f"method.fecl_scope={scope}")
-            if scope == ORACLE:
-                settings = (*settings, "method.unlock_oracle=true")
-            specs.append(
-                RunSpec(
-                    request.out / f"dycon-{scope}-seed{seed}",
-                    audited if scope == ORACLE else manifest,
-                    method="dycon",
-                    seed=seed,
-                    settings=settings,
-                    title=title,
-                    **common,
-                )
-            )
-    return specs
+    test = tuple(dataset.case(name) for name in protocol.test)
+    return [
+        RunSpec(
+            request.out / f"{variant.stem}-seed{seed}",
+            audited if variant.oracle else manifest,
+            test,
+            method=variant.method,
+            seed=seed,
+            profile=request.profile,
+            settings=variant.settings,
+            device=request.device,
+            processes=request.processes,
+            title=variant.title,
+        )
+        for seed in request.seeds
+        for variant in _variants(request)
+    ]
 
 
 def write_tables(out: Path, content: Benchmark) -> None:
@@ -180,19 +200,21 @@ def _content(request: Request, protocol: Protocol, specs: Sequence[RunSpec]) -> 
         rows=summarize(results),
         comparisons=compare(results, reference),
         results=results,
-        conditions=_conditions(request),
+        conditions=_conditions(request, set(present)),
         findings=leak_share(results, SCOPES) if request.leak_audit else (),
     )
 
 
-def _conditions(request: Request) -> tuple[str, ...]:
+def _conditions(request: Request, present: Collection[str]) -> tuple[str, ...]:
     settings = ", ".join(request.settings) or "none beside the profile"
     seeds = ", ".join(map(str, request.seeds))
-    return (
-        f"Every method: the same split, network, budget and augmentation (profile "  # noqa: ISC004
-        f"{request.profile}; settings: {settings}), seeds {seeds}.",
-        "The last iteration is scored; nothing is chosen on the test cases.",
+    shown = {name: config for name, config in _configs(request).items() if name in present}
+    common = (
+        "Every method: the same split, network architecture, number of steps and loader "
+        f"augmentation (profile {request.profile}; settings: {settings}), seeds {seeds}."
     )
+    scored = "The last iteration is scored; nothing is chosen on the test cases."
+    return common, *recipe_notes(request.profile, shown), scored
 
 
 def _methods(names: Sequence[str]) -> tuple[str, ...]:
@@ -202,7 +224,7 @@ def _methods(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _check_settings(request: Request) -> None:
-    """Refuse settings that no run could have, before the first of them starts."""
+    """Refuse what is not for the settings to decide, before the first run starts."""
     known(request.reference, METHODS, "method of --reference")
     for option, count in (
         ("--seeds", len(request.seeds)),
@@ -211,12 +233,6 @@ def _check_settings(request: Request) -> None:
     ):
         if count < 1:
             raise InputError(f"{option}: found {count}, expected at least 1")
-    for method in ("dycon",) if request.leak_audit else _methods(request.methods):
-        config = resolve(request.profile, (), (*request.settings, f"method.name={method}"))
-        try:
-            build(METHODS[method].Config, config.method.settings, "method")
-        except InputError as error:
-            raise InputError(f"{error} (of {method}; see --methods)") from None
     for setting in request.settings:
         scope = request.leak_audit and setting.startswith("method.fecl_scope")
         if scope or setting.startswith(("data.", "method.name", "training.seed")):
@@ -226,7 +242,7 @@ def _check_settings(request: Request) -> None:
 
 
 def _plan(request: Request, protocol: Protocol) -> Table:
-    """Return what all runs in one folder have in common."""
+    """Return what the command says of all runs in one folder."""
     return {
         "protocol": protocol.name,
         "test": list(protocol.test),
@@ -236,28 +252,6 @@ def _plan(request: Request, protocol: Protocol) -> Table:
         "processes": request.processes,
         "leak_audit": request.leak_audit,
     }
-
-
-def require_same(path: Path, plan: Table) -> None:
-    """Refuse to mix runs of another protocol, profile or setting with those that are there.
-
-    Raises:
-        InputError: They differ, or the file `path` that describes them is damaged.
-    """
-    if not path.exists():
-        return
-    try:
-        stored = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"'{path}': cannot be read ({error}); choose another --out") from error
-    differing = [name for name, value in plan.items() if stored.get(name) != value]
-    if "protocol" in differing:  # which decides about cases, too
-        differing = [f"protocol ({stored.get('protocol')})"]
-    if differing:
-        raise InputError(
-            f"'{path.parent}': holds a benchmark with another {' and '.join(differing)}; choose "
-            "another --out, or the same options to go on"
-        )
 
 
 def _plain(value: Any) -> Any:

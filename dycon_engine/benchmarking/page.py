@@ -9,16 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dycon_engine import __version__
+from dycon_engine.benchmarking.conditions import calibration_note, chance_notes, device_notes
 from dycon_engine.benchmarking.protocol import Protocol
 from dycon_engine.benchmarking.running import PLAIN, marked
-from dycon_engine.benchmarking.tables import METRICS, Comparison, Result, Row, Spread
+from dycon_engine.benchmarking.tables import (
+    METRICS,
+    Comparison,
+    Result,
+    Row,
+    Spread,
+    probability,
+)
 from dycon_engine.evaluation.cases import CaseScores
 from dycon_engine.evaluation.metrics import Scores
 from dycon_engine.evaluation.plots import draw_strips
 from dycon_engine.evaluation.summaries import PredictionSet
 from dycon_engine.pictures.page import NOTICE, render
 
-LEAST_P = 0.0001
 ORACLE = (
     "An ORACLE run is an audit: its contrast saw the labels of unlabeled cases, which no method "
     "may. It is no result of semi-supervised learning."
@@ -34,7 +41,7 @@ class Benchmark:
         rows: Two per method.
         comparisons: Against the reference method.
         results: All runs.
-        conditions: What every run had in common, one line each.
+        conditions: What the runs had in common and what not, one line each.
         findings: Further sentences, e.g. of the leak audit.
     """
 
@@ -49,7 +56,14 @@ class Benchmark:
     def notes(self) -> tuple[str, ...]:
         """Return what has to be known before reading a number."""
         oracle = (ORACLE,) if self.is_audit else ()
-        return (*oracle, *self.conditions, f"Split: {self.protocol.source}.")
+        return (
+            *oracle,
+            *self.conditions,
+            *device_notes(self.results),
+            calibration_note(self.protocol, self.results),
+            *chance_notes(self.comparisons),
+            f"Split: {self.protocol.source}.",
+        )
 
     @property
     def is_audit(self) -> bool:
@@ -65,11 +79,11 @@ def to_markdown(found: Benchmark) -> str:
     lines += ["", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     lines += ["| " + " | ".join(cells(row)) + " |" for row in found.rows]
     if found.comparisons:
-        lines += ["", "| Method | Against | Dice | Better in | p (Wilcoxon) | p (Holm) |"]
-        lines += ["|---|---|---|---|---|---|"]
+        lines += ["", "| Method | Against | Seeds | Dice | Better in | p (Wilcoxon) | p (Holm) |"]
+        lines += ["|---|---|---|---|---|---|---|"]
         lines += [
-            f"| {c.method} | {c.reference} | {c.difference:+.4f} | {c.better} of {c.cases} | "
-            f"{probability(c.p)} | {probability(c.adjusted)} |"
+            f"| {c.method} | {c.reference} | {len(c.seeds)} | {c.difference:+.4f} | "
+            f"{c.better} of {c.cases} | {probability(c.p)} | {probability(c.adjusted)} |"
             for c in found.comparisons
         ]
     if found.protocol.published:
@@ -154,8 +168,3 @@ def _spread(spread: Spread, digits: int) -> str:
 
 def _known(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
-
-
-def probability(p: float) -> str:
-    """Return a p value with four digits; none is 0."""
-    return f"{p:.4f}" if p >= LEAST_P else f"<{LEAST_P:.4f}"

@@ -8,7 +8,7 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from dycon_engine.inference.postprocessing import keep_components
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.result import Wishes
 from dycon_engine.jobs.client import EventTail
-from dycon_engine.jobs.events import Event, Finished, StepDone
+from dycon_engine.jobs.events import Event, Finished, Started, StepDone
 from dycon_engine.jobs.files import make_folder, write_json
 from dycon_engine.networks.devices import choose_device
 from dycon_engine.package import load_package
@@ -91,15 +91,14 @@ def run_one(spec: RunSpec) -> Path:
         _train(spec)
     began = time.monotonic()
     scores = score_package(package, spec.test, device=spec.device)
-    finished = _finished(spec.folder / "run")
-    oracle = bool(finished.get("oracle", False))
+    events = EventTail(spec.folder / "run" / "events.jsonl").read()
     content = {
-        "method": marked(spec.title or spec.method, oracle=oracle),
+        "method": marked(spec.title or spec.method, oracle=scores["oracle"]),
         "seed": spec.seed,
-        "train_minutes": _train_seconds(spec.folder / "run") / 60.0,
+        "device": _devices(events),
+        "train_minutes": _train_seconds(events) / 60.0,
         "test_minutes": (time.monotonic() - began) / 60.0,
-        "memory_mib": finished.get("peak_memory_mib"),
-        "oracle": oracle,
+        "memory_mib": _finished(events).get("peak_memory_mib"),
         **scores,
     }
     write_json(spec.result, content)
@@ -123,7 +122,9 @@ def marked(name: str, *, oracle: bool) -> str:
 def score_package(path: Path, cases: tuple[Case, ...], *, device: str = "auto") -> Table:
     """Return the scores of every case with and without its smaller pieces, and the ECE.
 
-    The ECE pools voxels within 5 mm of a boundary of prediction or reference over all cases.
+    The ECE pools voxels within 5 mm of a boundary of prediction or reference over all cases; with
+    it comes the temperature of the probabilities. `oracle` is what the package says of itself: an
+    event that says it, too, is lost where the run was killed at its end.
     """
     package = load_package(path)
     predictor = Predictor(package, choose_device(device))
@@ -153,7 +154,12 @@ def score_package(path: Path, cases: tuple[Case, ...], *, device: str = "auto") 
             }
         rows.append(row)
     probabilities, targets = (np.concatenate(part) for part in zip(*samples, strict=True))
-    return {"cases": rows, "ece": expected_calibration_error(probabilities, targets)}
+    return {
+        "cases": rows,
+        "ece": expected_calibration_error(probabilities, targets),
+        "temperature": package.info.calibration.temperature,
+        "oracle": "oracle" in package.info.training,
+    }
 
 
 def _sample(
@@ -193,21 +199,27 @@ def _train(spec: RunSpec) -> None:
         )
 
 
-def _finished(run_dir: Path) -> Mapping[str, Any]:
-    """Return the summary of the training run's last event."""
-    for event in reversed(_events(run_dir)):
+def _finished(events: Sequence[Event]) -> Mapping[str, Any]:
+    """Return the summary of the training run's last event; empty where it is lost."""
+    for event in reversed(events):
         if isinstance(event, Finished):
             return event.summary
     return {}
 
 
-def _train_seconds(run_dir: Path) -> float:
+def _devices(events: Sequence[Event]) -> str:
+    """Return where the training run computed, e.g. `cpu, then cuda:0 (NVIDIA H100)`."""
+    found = [event for event in events if isinstance(event, Started) and event.device]
+    named = (
+        event.device if event.device == "cpu" else f"{event.device} ({event.device_name})"
+        for event in found
+    )
+    return ", then ".join(dict.fromkeys(named))
+
+
+def _train_seconds(events: Sequence[Event]) -> float:
     """Return the time of all steps; one that was done twice counts as often."""
-    return math.fsum(event.step_s for event in _events(run_dir) if isinstance(event, StepDone))
-
-
-def _events(run_dir: Path) -> list[Event]:
-    return EventTail(run_dir / "events.jsonl").read()
+    return math.fsum(event.step_s for event in events if isinstance(event, StepDone))
 
 
 def _finite(table: Table) -> Table:

@@ -7,7 +7,7 @@ import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from scipy.stats import wilcoxon
@@ -25,6 +25,8 @@ METRICS: Mapping[str, str] = {
     "hd95_mm": "HD95 [mm]",
     "asd_mm": "ASD [mm]",
 }
+FEW_SEEDS = 3  # with fewer, a figure says little about the noise between runs
+LEAST_P = 0.0001
 Result = Mapping[str, Any]  # as in result.json
 
 
@@ -71,6 +73,7 @@ class Comparison:
     Attributes:
         method: What is compared.
         reference: With what.
+        seeds: That both have; no others are used.
         difference: Mean difference of Dice.
         better: Cases with the higher Dice.
         cases: Number of pairs.
@@ -80,6 +83,7 @@ class Comparison:
 
     method: str
     reference: str
+    seeds: tuple[int, ...]
     difference: float
     better: int
     cases: int
@@ -120,49 +124,36 @@ def require_plausible(result: Result) -> None:
 
 
 def compare(results: Sequence[Result], reference: str) -> tuple[Comparison, ...]:
-    """Return every other method against `reference`, Dice of all pieces, with Holm's correction."""
-    means = dice_by_case(results)
-    if reference not in means:
-        return ()
-    found = []
-    for method, own in means.items():
-        if method == reference:
-            continue
-        differences = [own[case] - dice for case, dice in means[reference].items()]
-        p = float(wilcoxon(differences).pvalue) if any(differences) else 1.0
-        better = sum(value > 0 for value in differences)
-        mean = statistics.fmean(differences)
-        found.append(Comparison(method, reference, mean, better, len(differences), p, p))
-    return _holm(found)
+    """Return every other method against `reference`, Dice of all pieces, with Holm's correction.
 
-
-def leak_share(results: Sequence[Result], titles: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what the leak audit found, in sentences; none where a scope has not run.
-
-    Args:
-        results: All runs.
-        titles: `fecl_scope` -> name in the tables: none, both and oracle at least.
+    Only seeds and cases that both have are used; a method without such is left out.
     """
-    means = dice_by_case(results)
-    if any(titles[scope] not in means for scope in ("none", "both", "oracle")):
-        return ()
-    none, both, oracle = (
-        statistics.fmean(means[titles[scope]].values()) for scope in ("none", "both", "oracle")
-    )
-    figures = (
-        f"Leak audit, mean Dice: without FeCL {none:.4f}, with pseudo-labels {both:.4f}, with the "
-        f"hidden labels {oracle:.4f}."
-    )
-    gain, leak = oracle - none, oracle - both
-    if gain <= 0.0:
-        return figures, "FeCL gains nothing even with the hidden labels, so there is no share."
-    if leak <= 0.0:
-        return figures, "Pseudo-labels gain as much as the hidden labels: no leak shows here."
-    share = (
-        f"Of FeCL's gain of {gain:+.4f} with the hidden labels, {leak:+.4f} is the leak: "
-        f"{100.0 * leak / gain:.0f} %. With few seeds this share is uncertain."
-    )
-    return figures, share
+    others = dict.fromkeys(str(r["method"]) for r in results if r["method"] != reference)
+    pairs = ((method, shared(results, (method, reference))) for method in others)
+    return _holm([_compared(runs, method, reference) for method, runs in pairs if runs])
+
+
+def least_probability(cases: int) -> float:
+    """Return the smallest p that the test of `compare` can give with so many cases."""
+    return float(wilcoxon(range(1, cases + 1)).pvalue)
+
+
+def probability(p: float) -> str:
+    """Return a p value with four digits; none is 0."""
+    return f"{p:.4f}" if p >= LEAST_P else f"<{LEAST_P:.4f}"
+
+
+def shared(results: Sequence[Result], methods: Sequence[str]) -> tuple[Result, ...]:
+    """Return the runs of `methods` with the seeds that all of these have."""
+    seeds = {method: {r["seed"] for r in results if r["method"] == method} for method in methods}
+    common = set.intersection(*seeds.values())
+    return tuple(r for r in results if r["method"] in seeds and r["seed"] in common)
+
+
+def seeds_words(results: Sequence[Result]) -> str:
+    """Return the seeds of runs, e.g. `seeds 0, 1`."""
+    seeds = sorted({result["seed"] for result in results})
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def dice_by_case(
@@ -181,6 +172,15 @@ def dice_by_case(
     }
 
 
+def mean_by_method(results: Sequence[Result], name: str) -> dict[str, float]:
+    """Return method -> mean over its runs of the figure `name`, which all of them have."""
+    methods = dict.fromkeys(str(result["method"]) for result in results)
+    return {
+        method: statistics.fmean(r[name] for r in results if r["method"] == method)
+        for method in methods
+    }
+
+
 def to_csv(results: Sequence[Result]) -> str:
     """Return one line per run, case, class and kind; undefined figures are empty."""
     stream = io.StringIO()
@@ -194,6 +194,23 @@ def to_csv(results: Sequence[Result]) -> str:
                     head = [result["method"], result["seed"], case["case"], name, kind]
                     writer.writerow([*head, *figures])
     return stream.getvalue()
+
+
+def _compared(runs: Sequence[Result], method: str, reference: str) -> Comparison:
+    means = dice_by_case(runs)
+    own, other = means[method], means[reference]
+    differences = [own[case] - dice for case, dice in other.items() if case in own]
+    p = float(wilcoxon(differences).pvalue) if any(differences) else 1.0
+    return Comparison(
+        method=method,
+        reference=reference,
+        seeds=tuple(sorted({run["seed"] for run in runs})),
+        difference=statistics.fmean(differences),
+        better=sum(value > 0 for value in differences),
+        cases=len(differences),
+        p=p,
+        adjusted=p,
+    )
 
 
 def _row(method: str, kind: str, results: Sequence[Result]) -> Row:
@@ -235,7 +252,4 @@ def _holm(found: Sequence[Comparison]) -> tuple[Comparison, ...]:
     for rank, index in enumerate(order):
         highest = max(highest, min(1.0, found[index].p * (len(found) - rank)))
         adjusted[index] = highest
-    return tuple(
-        Comparison(c.method, c.reference, c.difference, c.better, c.cases, c.p, adjusted[index])
-        for index, c in enumerate(found)
-    )
+    return tuple(replace(c, adjusted=adjusted[index]) for index, c in enumerate(found))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import html
 import json
 from pathlib import Path
 
 import pytest
 
-from dycon_engine import benchmark
+from dycon_engine import __version__, benchmark
 from dycon_engine.benchmarking import job, running
+from dycon_engine.config import RECIPES
+from dycon_engine.jobs.files import make_folder, write_json
 from dycon_engine.jobs.reporter import Reporter
+from Testing.engine.benchmarking.small_results import LABEL, result
 from Testing.engine.training import small_run
 
 PROTOCOL = """
@@ -73,6 +77,37 @@ def test_every_run_is_in_the_table_with_everything_that_is_promised(finished) ->
     assert "Somebody" in (finished / "results.html").read_text()
 
 
+def test_the_conditions_say_what_was_common_and_what_not(finished) -> None:
+    notes = json.loads((finished / "results.json").read_text())["notes"]
+    assert notes[0].startswith("Every method: the same split, network architecture, number of")
+    assert "steps and loader augmentation (profile laptop; settings: training.steps=2" in notes[0]
+    assert "No recipe in profile laptop, own defaults: mean_teacher, supervised." in notes
+    assert "Device of all runs: cpu." in notes
+    assert any("not calibrated (T = 1)" in note for note in notes)
+    assert any("Smallest p that 2 cases can give" in note for note in notes)
+    assert any("over the cases of 2 seeds" in note for note in notes)
+    for file in ("results.md", "results.html"):
+        text = html.unescape((finished / file).read_text())
+        assert all(note in text for note in notes)
+    for path in finished.glob("*/result.json"):
+        one = json.loads(path.read_text())
+        assert (one["device"], one["temperature"]) == ("cpu", 1.0)
+
+
+def test_a_recipe_is_printed_for_the_method_that_got_it(data, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(job, "launch", lambda *_: None)
+    (tmp_path / "balls.toml").write_text(PROTOCOL.replace('"ball"', f'"{LABEL}"'))
+    for name in ("dycon", "supervised"):
+        make_folder(tmp_path / f"{name}-seed0")
+        write_json(tmp_path / f"{name}-seed0" / "result.json", result(name, 0, [0.5, 0.6]))
+    protocol = ("--protocol", f"{tmp_path / 'balls.toml'}-2")
+    assert run(data, tmp_path, "--methods", "dycon", "supervised", "ua_mt", *protocol) == 0
+    notes = json.loads((tmp_path / "results.json").read_text())["notes"]
+    (recipe,) = (note for note in notes if note.startswith("Recipe of dycon in profile laptop: "))
+    assert all(name in recipe for name in RECIPES["laptop"]["dycon"])
+    assert not any("ua_mt" in note for note in notes)  # which is in no table
+
+
 def test_training_never_got_a_test_case_or_a_hidden_label(finished) -> None:
     manifest = (finished / "manifest.toml").read_text()
     assert "scan4" not in manifest
@@ -100,6 +135,22 @@ def test_finished_runs_are_not_done_again_and_a_lost_one_is(data, finished, monk
 def test_other_settings_are_not_mixed_in(data, finished, capsys) -> None:
     assert run(data, finished, "--methods", "supervised", steps=3) == 2
     assert "another settings; choose another --out" in capsys.readouterr().err
+
+
+def test_other_data_of_the_same_names_is_not_mixed_in(data, tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.setattr(job, "launch", lambda *_: None)
+    other = small_run.write_scans(tmp_path / "data", seed=1)
+    (other / "balls.toml").write_text(PROTOCOL)
+    more = ("--methods", "supervised", "--seeds", "1")
+    assert run(data, tmp_path / "out", *more) == 0
+    manifest = (tmp_path / "out" / "manifest.toml").read_text()
+    assert run(other, tmp_path / "out", *more) == 2
+    assert "data (files of 5 of 5 cases differ, first 'scan0')" in capsys.readouterr().err
+    assert (tmp_path / "out" / "manifest.toml").read_text() == manifest
+    assert run(data, tmp_path / "out", "--methods", "dycon", "--seeds", "1") == 0
+    plan = json.loads((tmp_path / "out" / "benchmark.json").read_text())
+    assert sorted(plan["configs"]) == ["dycon", "supervised"]
+    assert plan["engine"] == __version__
 
 
 @pytest.mark.parametrize(
@@ -168,16 +219,37 @@ def test_a_cancelled_benchmark_starts_nothing_more_and_goes_on_later(
     assert json.loads((out / "results.json").read_text())["rows"][0]["seeds"] == 2
 
 
-def test_the_leak_audit_runs_every_scope_and_marks_the_oracle(data, tmp_path, capsys) -> None:
-    out = tmp_path / "out"
-    assert run(data, out, "--leak-audit", "--seeds", "1", "--set", "network.filters=[4, 8, 8]") == 0
+AUDIT = ("--leak-audit", "--seeds", "1", "--set", "network.filters=[4, 8, 8]")
+ORACLE = "dycon, FeCL on hidden labels (ORACLE)"
+
+
+@pytest.fixture(scope="module")
+def audited(data, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("audit")
+    assert run(data, out, *AUDIT) == 0
+    return out
+
+
+def test_a_run_killed_before_its_last_event_keeps_the_mark(data, audited) -> None:
+    folder = audited / "dycon-oracle-seed0"
+    events = folder / "run" / "events.jsonl"
+    lines = events.read_text().splitlines(keepends=True)
+    assert '"event": "finished"' in lines[-1]
+    events.write_text("".join(lines[:-1]))
+    (folder / "result.json").unlink()
+    assert run(data, audited, *AUDIT) == 0
+    again = json.loads((folder / "result.json").read_text())
+    assert (again["oracle"], again["method"]) == (True, ORACLE)
+
+
+def test_the_leak_audit_runs_every_scope_and_marks_the_oracle(audited) -> None:
+    out, name = audited, ORACLE
     table = json.loads((out / "results.json").read_text())
     marks = {row["method"]: row["oracle"] for row in table["rows"]}
-    name = "dycon, FeCL on hidden labels (ORACLE)"
     assert [title for title, oracle in marks.items() if oracle] == [name]
     assert name in [comparison["method"] for comparison in table["comparisons"]]
     assert len(marks) == 5
-    assert table["findings"][0].startswith("Leak audit, mean Dice: without FeCL")
+    assert table["findings"][0].startswith("Leak audit, mean Dice of 2 cases, seed 0: without")
     assert "ORACLE run is an audit" in table["notes"][0]
     for file in ("results.md", "results.html", "cases.csv", "dycon-oracle-seed0/result.json"):
         assert name in (out / file).read_text()

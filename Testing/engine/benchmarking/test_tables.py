@@ -8,30 +8,19 @@ import math
 import pytest
 from scipy.stats import wilcoxon
 
-from dycon_engine.benchmarking.page import Benchmark, probability, to_html, to_markdown
+from dycon_engine.benchmarking.page import Benchmark, to_html, to_markdown
 from dycon_engine.benchmarking.protocol import load_protocol
 from dycon_engine.benchmarking.running import LARGEST, PLAIN
-from dycon_engine.benchmarking.tables import compare, dice_by_case, leak_share, summarize, to_csv
+from dycon_engine.benchmarking.tables import (
+    compare,
+    dice_by_case,
+    probability,
+    summarize,
+    to_csv,
+)
 from dycon_engine.errors import DyconError
 from dycon_engine.methods import METHODS
-
-LABEL = "left atrium"
-
-
-def scores(dice: float, hd95: float | None = 3.0):
-    values = dict.fromkeys(("hd95_mm", "asd_mm", "assd_mm"), hd95)
-    values |= dict.fromkeys(("hd95_voxels", "asd_voxels", "assd_voxels"), hd95)
-    sizes = {"label": 1, "prediction_voxels": 10, "reference_voxels": 10}
-    return {LABEL: values | sizes | {"dice": dice, "jaccard": dice / (2 - dice)}}
-
-
-def result(method: str, seed: int, dice: list[float], *, hd95: float | None = 3.0, ece=0.1):
-    cases = [
-        {"case": f"c{i}", PLAIN: scores(d, hd95), LARGEST: scores(min(d + 0.01, 1.0))}
-        for i, d in enumerate(dice)
-    ]
-    facts = {"train_minutes": 2.0, "test_minutes": 1.0, "memory_mib": None, "oracle": False}
-    return {"method": method, "seed": seed, "cases": cases, "ece": ece, **facts}
+from Testing.engine.benchmarking.small_results import LABEL, result, scores
 
 
 def test_mean_and_sd_are_over_seeds_of_the_means_over_cases() -> None:
@@ -80,20 +69,19 @@ def test_methods_are_compared_on_the_same_cases_with_holms_correction() -> None:
     assert compare(results, "absent") == ()
 
 
+def test_only_seeds_that_both_methods_have_are_compared() -> None:
+    """The benchmark was stopped: seed 1 of `up` is missing, `late` has no seed of the others."""
+    base = [result("ref", 0, [0.6, 0.7, 0.8]), result("up", 0, [0.65, 0.75, 0.85])]
+    unpaired = [result("ref", 1, [0.1, 0.1, 0.1]), result("late", 2, [0.9, 0.9, 0.9])]
+    (found,) = compare([*base, *unpaired], "ref")
+    assert (found,) == compare(base, "ref")
+    assert (found.method, found.seeds, found.cases) == ("up", (0,), 3)
+    assert found.difference == pytest.approx(0.05)
+
+
 def test_seeds_are_averaged_per_case_before_the_test() -> None:
     means = dice_by_case([result("a", 0, [0.5, 0.7]), result("a", 1, [0.7, 0.9])])
     assert means == {"a": {"c0": pytest.approx(0.6), "c1": pytest.approx(0.8)}}
-
-
-def test_the_share_of_the_leak() -> None:
-    titles = {"none": "off", "both": "soft", "oracle": "hidden"}
-    runs = [result("off", 0, [0.6, 0.6]), result("soft", 0, [0.64, 0.66])]
-    assert leak_share(runs, titles) == ()
-    first, share = leak_share([*runs, result("hidden", 0, [0.7, 0.7])], titles)
-    assert "without FeCL 0.6000, with pseudo-labels 0.6500, with the hidden labels 0.7000" in first
-    assert "gain of +0.1000 with the hidden labels, +0.0500 is the leak: 50 %" in share
-    assert "no share" in leak_share([*runs, result("hidden", 0, [0.5, 0.6])], titles)[1]
-    assert "no leak shows" in leak_share([*runs, result("hidden", 0, [0.62, 0.64])], titles)[1]
 
 
 def test_every_case_is_in_the_csv() -> None:
