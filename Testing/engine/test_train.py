@@ -13,6 +13,7 @@ from dycon_engine import config as settings
 from dycon_engine import train
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.client import EventTail, RunState, run_state
+from dycon_engine.networks import devices
 from dycon_engine.training import options
 from Testing.engine.training import small_run
 
@@ -44,6 +45,30 @@ def test_a_resumed_run_keeps_its_settings_and_takes_new_ones_over_them():
 def test_the_default_profile_follows_the_device():
     assert options.default_profile("cpu") == "laptop"
     assert options.default_profile("cuda:1") == "gpu"
+
+
+@pytest.mark.parametrize("source", ["--device", "--set", "file"])
+def test_the_default_profile_follows_the_device_wherever_it_is_set(tmp_path, monkeypatch, source):
+    monkeypatch.setattr(devices, "present", lambda: ("cuda",))
+    monkeypatch.setattr(devices, "works", lambda _device: True)
+    config = tmp_path / "run.toml"
+    config.write_text('[training]\ndevice = "cpu"\n')
+    arguments = {
+        "--device": ("--device", "cpu"),
+        "--set": ("--set", "training.device=cpu"),
+        "file": ("--config", str(config)),
+    }[source]
+    gpu, laptop = settings.resolve("gpu"), settings.resolve("laptop")
+    assert options.choose_config(parsed(), None) == gpu
+    assert options.choose_config(parsed(*arguments), None).network == laptop.network
+    explicit = options.choose_config(parsed("--profile", "gpu", *arguments), None)
+    assert explicit.network == gpu.network
+
+
+def test_a_gpu_that_runs_no_kernel_is_no_gpu_for_the_default_profile(monkeypatch):
+    monkeypatch.setattr(devices, "present", lambda: ("cuda",))
+    monkeypatch.setattr(devices, "works", lambda device: device.type == "cpu")
+    assert options.choose_config(parsed(), None) == settings.resolve("laptop")
 
 
 def test_a_file_may_name_the_profile(tmp_path):

@@ -92,16 +92,18 @@ class Blend:
     Attributes:
         first: Row of the volume that the slab begins with.
         batch: Windows per pass.
+        dtype: Number format of the convolutions; float32 is without autocast.
     """
 
     def __init__(
         self, shape: Sequence[int], axis: int, ground: Ground, device: torch.device, watch: Watch
     ) -> None:
         """Begin with nothing in a slab of `shape` (K, D, H, W) with rows along `axis`."""
-        self.first, self.batch = 0, 1
+        self.first, self.batch, self.dtype = 0, 1, default_dtype(device)
         self._axis, self._ground, self._device, self._watch = axis, ground, device, watch
         self._classes, self._weighted = shape[0], ground.blank is not None
         self._total = self._zeros((shape[0] + self._weighted, *shape[1:]))
+        self._told_overflow = False
 
     def slabs(self, stop: int) -> Iterator[Slab]:
         """Yield the finished rows up to `stop` of the volume, and forget them."""
@@ -208,11 +210,17 @@ class Blend:
         patches = torch.stack([image[(slice(None), *window.where)] for window in chosen])
         patches = patches.to(self._device)
         patches = patches.contiguous(memory_format=memory_format(self._device))
-        with torch.autocast(
-            self._device.type,
-            dtype=_half(self._device),
-            enabled=self._device.type == "cuda",
-        ):
+        logits = self._pass(network, patches, self.dtype)
+        if self.dtype is torch.float16 and not logits.isfinite().all():
+            if not self._told_overflow:
+                self._watch.on_notice("fp16 is not finite in a window; such ones repeated in fp32")
+            self._told_overflow = True
+            logits = self._pass(network, patches, torch.float32)
+        return logits
+
+    def _pass(self, network: Apply, patches: Tensor, dtype: torch.dtype) -> Tensor:
+        half = dtype is not torch.float32
+        with torch.autocast(self._device.type, dtype=dtype if half else None, enabled=half):
             return network(patches)
 
     @torch.inference_mode()
@@ -276,7 +284,9 @@ def trust(blank: NDArray[np.bool_]) -> float:
     return float(max(share**TRUST_POWER, LEAST_TRUST))
 
 
-def _half(device: torch.device) -> torch.dtype:
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.float16
-    return torch.bfloat16
+def default_dtype(device: torch.device) -> torch.dtype:
+    """Return the number format of convolutions on `device`: half precision on CUDA only."""
+    if device.type != "cuda":
+        return torch.float32
+    fine = torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if fine else torch.float16

@@ -36,6 +36,7 @@ class Options(TypedDict, total=False):
     blank: NDArray[np.bool_] | None
     outside: NDArray[np.bool_] | None
     device: torch.device | str
+    dtype: torch.dtype | None
     watch: Watch | None
 
 
@@ -59,6 +60,7 @@ def slide_slabs(  # noqa: PLR0913 - all keyword-only, each a plain value
     blank: NDArray[np.bool_] | None = None,
     outside: NDArray[np.bool_] | None = None,
     device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
     watch: Watch | None = None,
 ) -> Iterator[Slab]:
     """Yield the mean logits of overlapping windows, slab by slab as rows are finished.
@@ -80,6 +82,8 @@ def slide_slabs(  # noqa: PLR0913 - all keyword-only, each a plain value
         blank: (D, H, W), True where nothing was scanned; None = nowhere.
         outside: (D, H, W), True where nothing is wanted; None = nowhere.
         device: Where the network is.
+        dtype: Number format of the convolutions, float32 for no autocast; None = that of the
+            device (`default_dtype`).
         watch: Progress, notices and cancellation.
 
     Raises:
@@ -104,6 +108,7 @@ def slide_slabs(  # noqa: PLR0913 - all keyword-only, each a plain value
     shape = (classes, *(patch_size[a] if a == axis else size[a] for a in range(3)))
     blend = Blend(shape, axis, ground, torch.device(device), watch)
     blend.batch = max(1, config.window_batch)
+    blend.dtype = blend.dtype if dtype is None else dtype
     rows = windows(size, patch_size, config.overlap, ground.box)
     total, done = sum(map(len, rows)), 0
     watch.on_stage(SEGMENTING, total)

@@ -77,18 +77,27 @@ def run_state(run_dir: Path) -> RunState:
     if holder(run_dir / "lock") is not None:
         return RunState.RUNNING
     try:
-        with events.open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - TAIL_BYTES))
-            lines = _parse(stream.read())
+        last = _last_event(events)
     except OSError:
         return RunState.ABSENT
-    return _STATES.get(type(lines[-1]), RunState.DEAD) if lines else RunState.DEAD
+    return RunState.DEAD if last is None else _STATES.get(type(last), RunState.DEAD)
 
 
 def request_cancel(run_dir: Path) -> None:
     """Ask the job in `run_dir` to stop at the next good place."""
     (run_dir / "cancel").touch()
+
+
+def _last_event(path: Path) -> Event | None:
+    """Return the last event in a file, however long its line is; None where there is none."""
+    with path.open("rb") as stream:
+        size, tail = stream.seek(0, os.SEEK_END), TAIL_BYTES
+        while True:
+            stream.seek(max(0, size - tail))
+            events = _parse(stream.read(tail))
+            if events or tail >= size:
+                return events[-1] if events else None
+            tail *= 4
 
 
 def _parse(content: bytes) -> list[Event]:

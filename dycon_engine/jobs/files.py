@@ -11,6 +11,7 @@ import os
 import platform
 import re
 import shutil
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from dycon_engine.errors import DyconError, InputError
 
 _NAME_BYTES = 200  # of at most 255 that file systems allow, prefix included
 _STALE = re.compile(r"^\.dycon-([0-9a-f]{8})-(\d+)-\d+-")
+HELD = (5, 32)  # Windows: access denied, sharing violation
+WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 1.6)
 _counter = itertools.count()
 
 
@@ -47,7 +50,7 @@ def atomic_write(
         sync_file(staged)
         if verify is not None:
             verify(staged)
-        os.replace(staged, path)  # noqa: PTH105 - the call whose atomicity we rely on
+        _replace(staged, path)
         sync_folder(path.parent)
     except OSError as error:
         raise write_error(path, error) from error
@@ -167,6 +170,11 @@ def write_error(path: Path, error: OSError) -> DyconError:
     reason = error.strerror or str(error)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DyconError(f"'{path}': disk full ({_free_space(path)} free); make room and repeat")
+    if getattr(error, "winerror", None) == HELD[1]:
+        return DyconError(
+            f"'{path}': cannot be written, another program has it open; close that program and "
+            "repeat"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
         return InputError(
             f"'{path}': cannot be written ({reason}); choose a folder that exists and that you "
@@ -175,6 +183,24 @@ def write_error(path: Path, error: OSError) -> DyconError:
     return DyconError(
         f"'{path}': writing failed ({reason}; {_free_space(path)} free); check the disk and repeat"
     )
+
+
+def _replace(staged: Path, path: Path) -> None:
+    """Give `staged` the name `path`; on Windows try again where another program holds the file.
+
+    A virus scanner or a backup opens new files for a moment, and the system refuses meanwhile.
+    """
+    waits = iter(WAITS_S)
+    while True:
+        try:
+            os.replace(staged, path)  # noqa: PTH105 - the call whose atomicity we rely on
+        except PermissionError as error:
+            wait = next(waits, None)
+            if wait is None or getattr(error, "winerror", None) not in HELD:
+                raise
+            time.sleep(wait)
+        else:
+            return
 
 
 def _free_space(path: Path) -> str:

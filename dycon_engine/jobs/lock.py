@@ -135,9 +135,17 @@ def start_time(pid: int) -> str | None:
         with contextlib.suppress(OSError, IndexError):
             fields = stat.read_text().rpartition(")")[2].split()
             return "ended" if fields[0] in "ZX" else fields[19]
+    return _start_time_ps(pid)
+
+
+def _start_time_ps(pid: int) -> str | None:
+    """Return it as `ps` says it, in the same words whatever the language and the time zone."""
+    environment = os.environ | {"LC_ALL": "C", "LANG": "C", "TZ": "UTC"}
+    words = ["ps", "-o", "lstart=", "-p", str(pid)]
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        words = ["ps", "-o", "lstart=", "-p", str(pid)]
-        found = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True)
+        found = subprocess.run(
+            words, capture_output=True, text=True, timeout=5, check=True, env=environment
+        )
         return found.stdout.strip() or None
     return None
 
@@ -162,8 +170,8 @@ def _self() -> Holder:
 def _parse(content: bytes) -> Holder | None:
     try:
         table = json.loads(content)
-        words = (str(table[name]) for name in ("started", "host", "since"))
-        return Holder(int(table["pid"]), *words, machine=str(table.get("machine", "")))
+        started, host, since = (str(table[name]) for name in ("started", "host", "since"))
+        return Holder(int(table["pid"]), started, host, since, str(table.get("machine", "")))
     except (ValueError, TypeError, KeyError):
         return None
 

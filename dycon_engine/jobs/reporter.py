@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import signal
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, TextIO
 
 from dycon_engine import __version__
@@ -30,7 +29,10 @@ from dycon_engine.jobs.events import (
 )
 from dycon_engine.jobs.files import make_folder
 from dycon_engine.jobs.progress import Part, Progress
+from dycon_engine.jobs.signals import let_children_end, stopping
 from dycon_engine.jobs.terminal import TerminalView
+
+SIGNAL_GRACE_S = 1.0
 
 
 class Reporter:
@@ -175,6 +177,13 @@ class Reporter:
             self._stop.set()
         return self._stop.is_set()
 
+    def stops_soon(self) -> bool:
+        """Return whether the job should stop, also where the signal to it only just comes.
+
+        A scheduler signals the processes of a job one by one, maybe those that it started first.
+        """
+        return self.cancelled() or (self._stop.wait(SIGNAL_GRACE_S) and self.cancelled())
+
     def cancel(self) -> None:
         """Ask the job to stop at the next good place."""
         self._stop.set()
@@ -233,7 +242,7 @@ def run_job(
             reporter.attach(run_dir)
         return main(reporter)
 
-    with Reporter(job) as reporter, _signals(reporter):
+    with Reporter(job) as reporter, stopping(reporter.cancel):
         reporter.emit(Started(job=job, engine=__version__, pid=os.getpid()))
         code, last = _outcome(work, reporter)
         _forget_cancel(reporter)
@@ -258,11 +267,22 @@ def _outcome(
     except DyconError as error:
         return error.exit_code, Failed(message=str(error), exit_code=error.exit_code)
     except Exception as error:  # noqa: BLE001 - the one place where every failure ends
-        return 1, Failed(message=_unforeseen(error, reporter))
+        let_children_end()
+        text = _unforeseen(error, reporter)
+        if reporter.stops_soon():  # who stops the job may end what it needs before
+            return CancelledError.exit_code, Cancelled(message=f"stopped as asked; {text}")
+        return 1, Failed(message=text)
 
 
 def _unforeseen(error: Exception, reporter: Reporter) -> str:
     """Return one line on a failure that is a fault of ours; RUN/log.txt gets where it was."""
+    try:
+        return _told(error, reporter)
+    except Exception:  # noqa: BLE001 - a signal's handler may raise here too
+        return f"unexpected {type(error).__name__}"
+
+
+def _told(error: Exception, reporter: Reporter) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     for frame in frames:  # file names only: a path may name a person
         reporter.log(f"  {Path(frame.filename).name}:{frame.lineno} in {frame.name}")
@@ -278,29 +298,6 @@ def _forget_cancel(reporter: Reporter) -> None:
     if reporter.run_dir is not None:
         with contextlib.suppress(OSError):
             (reporter.run_dir / "cancel").unlink()
-
-
-@contextlib.contextmanager
-def _signals(reporter: Reporter) -> Iterator[None]:
-    """SIGINT and SIGTERM ask to stop; a second SIGINT interrupts."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    interrupts = 0
-
-    def handle(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - signal's signature
-        nonlocal interrupts
-        reporter.cancel()
-        interrupts += number == signal.SIGINT
-        if interrupts > 1:
-            raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _silence(stream: TextIO) -> None:

@@ -16,18 +16,28 @@ from torch import Tensor, nn
 from dycon_engine.config import TrainingConfig
 from dycon_engine.errors import DyconError, InputError
 from dycon_engine.networks.devices import choose_device
+from dycon_engine.training.determinism import switch, tolerant
 
 T = TypeVar("T")
-TIMEOUT = timedelta(hours=2)  # preparing and validating whole volumes is slow on small machines
+TIMEOUT = timedelta(hours=2)  # of a step, which saving a checkpoint may hold up
+PATIENCE = timedelta(hours=48)  # while one process reads, prepares or validates whole volumes
 
 
 @dataclass(frozen=True)
 class Process:
-    """One of `world` training processes; rank 0 writes and reports."""
+    """One of `world` training processes; rank 0 writes and reports.
+
+    Attributes:
+        device: Of this process.
+        rank: Its number.
+        world: How many there are.
+        patient: The group for work that takes one process much longer than another.
+    """
 
     device: torch.device
     rank: int = 0
     world: int = 1
+    patient: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
@@ -47,7 +57,7 @@ class Process:
         if self.world == 1:
             return [mine]
         found: list[T | None] = [None] * self.world
-        dist.all_gather_object(found, mine)
+        dist.all_gather_object(found, mine, group=self.patient)
         return [item for item in found if item is not None]
 
     def from_main(self, compute: Callable[[], T]) -> T:
@@ -65,7 +75,7 @@ class Process:
                 parcel[0] = compute()
             except DyconError as raised:
                 error, parcel[1] = raised, str(raised)
-        dist.broadcast_object_list(parcel, src=0)
+        dist.broadcast_object_list(parcel, src=0, group=self.patient)
         if error is not None:
             raise error
         if parcel[1] is not None:
@@ -84,7 +94,7 @@ class Process:
     def wait(self) -> None:
         """Return once every rank has come here."""
         if self.world > 1:
-            dist.barrier()
+            dist.barrier(group=self.patient)
 
     def average_(self, tensors: Sequence[Tensor]) -> None:
         """Replace floating-point `tensors` by their mean over the ranks."""
@@ -118,7 +128,8 @@ def start_process(
 
     Args:
         config: The settings.
-        on_notice: Called with one sentence where a GPU is there but not used.
+        on_notice: Called with one sentence where a GPU is there but not used, or cannot do what
+            is asked for.
 
     Raises:
         InputError: The device is unknown or runs no kernel.
@@ -127,13 +138,16 @@ def start_process(
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     device = choose_device(config.device, on_notice, local_rank=local_rank)
     if world == 1:
-        yield Process(device)
+        with tolerant(device, on_notice):
+            yield Process(device)
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     try:
-        yield Process(device, rank, world)
+        patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+        with tolerant(device, on_notice):
+            yield Process(device, rank, world, patient)
     finally:
         dist.destroy_process_group()
 
@@ -142,10 +156,4 @@ def configure(config: TrainingConfig) -> None:
     """Set threads and kernels of this process as the settings say."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    if config.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
-    else:
-        torch.backends.cudnn.benchmark = True
-        torch.set_float32_matmul_precision("high")
+    switch(on=config.deterministic)

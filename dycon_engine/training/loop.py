@@ -9,7 +9,7 @@ from typing import Protocol
 
 from dycon_engine.config import TrainingConfig
 from dycon_engine.data.batch import Batch
-from dycon_engine.errors import CancelledError
+from dycon_engine.errors import CancelledError, DyconError, NonFiniteError
 from dycon_engine.jobs.events import Saved, StepDone
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods.collapse import CollapseWatch
@@ -87,6 +87,7 @@ class Loop:
     collapse: CollapseWatch = field(default_factory=CollapseWatch)
     _saved_at: float = 0.0
     _saved_step: int = -1
+    _save_failed: bool = False
 
     @property
     def config(self) -> TrainingConfig:
@@ -110,12 +111,13 @@ class Loop:
                 break
             self._one_step(batches)
             stop, save = self.trainer.process.any(self.reporter.cancelled(), self._is_save_due())
-            if save or stop:
-                self.save()
             if stop:
+                self.save()
                 raise CancelledError(
                     f"stopped after step {self.trainer.step_count} of {total}; --resume continues"
                 )
+            if save:
+                self._autosave()
         self.save()
 
     def save(self) -> None:
@@ -129,6 +131,24 @@ class Loop:
         self._saved_step = step
         where = f"{self.store.folder.name}/{path.name}"
         self.reporter.emit(Saved(what="checkpoint", path=where, step=step))
+
+    def _autosave(self) -> None:
+        """Write a checkpoint; where that fails it is tried again when the next one is due.
+
+        Raises:
+            DyconError: It failed twice in a row; or a value in it is NaN or infinite.
+        """
+        try:
+            self.save()
+        except NonFiniteError:
+            raise
+        except DyconError as error:
+            if self._save_failed:
+                raise
+            self._save_failed = True
+            self.reporter.warn("checkpoint", f"{error}; training goes on, one more try follows")
+        else:
+            self._save_failed = False
 
     def load(self, content: Table) -> None:
         """Go on from a checkpoint's content."""
@@ -148,8 +168,8 @@ class Loop:
     def _next(self, batches: Iterator[Batch]) -> Batch:
         try:
             return next(batches)
-        except RuntimeError:  # an interrupt at the terminal also ends the loading processes
-            if not self.reporter.cancelled():
+        except (RuntimeError, OSError, EOFError):  # a signal may end the loading processes too
+            if not self.reporter.stops_soon():
                 raise
             self.save()
             raise CancelledError(

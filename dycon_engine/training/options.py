@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from dycon_engine.config import PROFILES, RunConfig, resolve
@@ -46,9 +47,7 @@ def choose_config(arguments: argparse.Namespace, stored: RunConfig | None) -> Ru
     """
     tables: list[Table] = [read_toml(arguments.config)] if arguments.config else []
     profile = arguments.profile or (tables[0].pop("profile", None) if tables else None)
-    if profile is None and stored is None:
-        profile = default_profile(arguments.device)
-    elif profile is None and stored is not None:
+    if profile is None and stored is not None:
         tables.insert(0, as_table(stored))
     chosen = list(arguments.set)
     if arguments.method is not None:
@@ -57,13 +56,15 @@ def choose_config(arguments: argparse.Namespace, stored: RunConfig | None) -> Ru
         tables.append({"training": {"start_from": str(arguments.start_from)}})
     if arguments.device is not None:
         chosen.append(f"training.device={arguments.device}")
+    if profile is None and stored is None:
+        profile = default_profile(resolve(None, tables, chosen).training.device)
     return resolve(profile, tables, chosen)
 
 
-def default_profile(device: str | None) -> str:
-    """Return gpu where training will run on CUDA, else laptop."""
-    import torch  # noqa: PLC0415 - heavy
+def default_profile(device: str) -> str:
+    """Return gpu where training will run on CUDA, else laptop; `auto` is CUDA where it works."""
+    if device == "auto":
+        from dycon_engine.networks.devices import choose_device  # noqa: PLC0415 - imports torch
 
-    if device is not None and device != "auto":
-        return "gpu" if device.startswith("cuda") else "laptop"
-    return "gpu" if torch.cuda.is_available() else "laptop"
+        device = choose_device(device, local_rank=int(os.environ.get("LOCAL_RANK", "0"))).type
+    return "gpu" if device.startswith("cuda") else "laptop"

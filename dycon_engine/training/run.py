@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from dycon_engine.config import RunConfig
 from dycon_engine.data.cases import Case
 from dycon_engine.data.hidden import ORACLE_NOTICE
@@ -24,6 +22,7 @@ from dycon_engine.methods.collapse import CollapseWatch, cure
 from dycon_engine.networks.devices import device_name, peak_memory_mib
 from dycon_engine.settings import Table
 from dycon_engine.training.checkpoint import CheckpointStore
+from dycon_engine.training.compiling import compile_networks
 from dycon_engine.training.distributed import Process, configure, start_process
 from dycon_engine.training.loop import Loop, Standing
 from dycon_engine.training.packaging import Packager
@@ -91,6 +90,8 @@ def _run(request: Request, reporter: Reporter) -> Table:
     with ExitStack() as stack:
         on_notice = partial(reporter.warn, "device")
         process = stack.enter_context(start_process(config.training, on_notice))
+        if request.resume:
+            run.require_same_processes(process.world)
         resumed = run.read_split() if request.resume else None
 
         def planned() -> Plan:
@@ -122,6 +123,12 @@ def _train(
     if method.sees_hidden_labels:
         reporter.warn("oracle", ORACLE_NOTICE)
     trainer = Trainer(method, config.training, process)
+    if request.resume and run.precision() not in ("", trainer.precision.name):
+        reporter.warn(
+            "precision",
+            f"the run was started in {run.precision()} and goes on in {trainer.precision.name}: "
+            "its numbers will differ a little from those on the first machine",
+        )
     if process.is_main and not request.resume:
         run.write_description(config, plan.split, packager.facts(trainer))
     data = process.main_first(lambda: prepare(plan, run.cache, reporter))
@@ -149,7 +156,7 @@ def _train(
     if request.resume and not _resume(loop, run, reporter):
         _start(method, plan, reporter)
     if config.training.compile:
-        _compile(method, process, config, reporter)
+        compile_networks(trainer, reporter)
     with open_tensorboard(run.path, config.training, process, reporter) as board:
         loop.on_step = board.step
         loop.run()
@@ -251,22 +258,6 @@ def _resume(loop: Loop, run: RunDirectory, reporter: Reporter) -> bool:
         )
     reporter.warn("resume", "the run ended before its first step; starting at step 0")
     return False
-
-
-def _compile(method: Method, process: Process, config: RunConfig, reporter: Reporter) -> None:
-    """Compile the networks, or say that it does not work here and go on without."""
-    networks = networks_of(method)
-    patch = config.training.patch_size
-    for network in networks:
-        network.compile()
-    try:
-        with torch.no_grad():
-            networks[0](torch.zeros(2, networks[0].channels, *patch, device=process.device))
-    except Exception as error:  # noqa: BLE001 - a missing compiler shows in many ways
-        for network in networks:
-            network._compiled_call_impl = None
-        words = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        reporter.warn("compile", f"training.compile does not work here ({words}); going on without")
 
 
 def _validation_cases(plan: Plan) -> tuple[Case, ...]:

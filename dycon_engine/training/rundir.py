@@ -142,11 +142,33 @@ class RunDirectory:
 
     def started_from(self) -> str:
         """Return the sha256 of the package the run was started from, '' where there was none."""
+        return str(self._facts().get("started_from") or "")
+
+    def precision(self) -> str:
+        """Return the number format the run was started with, '' where config.json says none."""
+        return str(self._facts().get("precision") or "")
+
+    def require_same_processes(self, world: int) -> None:
+        """Check that as many processes resume the run as started it: they share each step.
+
+        Raises:
+            InputError: There are more or fewer.
+        """
+        before = self._facts().get("processes", world)
+        if before != world:
+            raise InputError(
+                f"--resume with {world} training processes, the run has {before}: each step would "
+                f"see other patches; start {before} (torchrun --nproc-per-node), or start a new "
+                "run in another folder"
+            )
+
+    def _facts(self) -> Table:
+        """Return what config.json says beside the settings; nothing where it does not."""
         try:
             facts = json.loads(self.config.read_text(encoding="utf-8"))["data"]
-            return str(facts.get("started_from") or "")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return ""
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
 
     def read_split(self) -> Split:
         """Return the split the run was started with.

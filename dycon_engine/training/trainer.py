@@ -118,18 +118,22 @@ class Trainer:
         table = dict(state)
         self.method.load_state_dict(table["method"])  # type: ignore[arg-type]
         self.optimizer.load_state_dict(table["optimizer"])  # type: ignore[arg-type]
-        if self._scaler.is_enabled():
+        if self._scaler.is_enabled() and table["scaler"]:  # none from another number format
             self._scaler.load_state_dict(table["scaler"])  # type: ignore[arg-type]
         self.step_count = int(table["step"])  # type: ignore[call-overload]
         self.bad_steps = int(table["bad_steps"])  # type: ignore[call-overload]
 
-    def _terms(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
-        self._parallel.train()
-        with torch.autocast(
+    def autocast(self) -> torch.autocast:
+        """Return the context that a step's forward pass runs in."""
+        return torch.autocast(
             self.process.device.type,
             dtype=self.precision.dtype,
             enabled=self.precision.dtype is not None,
-        ):
+        )
+
+    def _terms(self, batch: Batch, progress: Progress) -> dict[str, Tensor]:
+        self._parallel.train()
+        with self.autocast():
             terms: dict[str, Tensor] = self._parallel(batch, progress)
         return terms
 

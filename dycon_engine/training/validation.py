@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from dycon_engine.config import RunConfig
 from dycon_engine.data.cases import Case, Label, read_case_image, read_case_label
@@ -18,28 +18,27 @@ from dycon_engine.errors import NonFiniteError
 from dycon_engine.evaluation.calibration import (
     expected_calibration_error,
     fit_temperature,
-    near_boundary,
     risk_coverage,
 )
 from dycon_engine.evaluation.metrics import Scores, dice_per_class, score
 from dycon_engine.inference.blending import Slab, Watch
+from dycon_engine.inference.memory import FLOAT_BYTES, available_bytes
 from dycon_engine.inference.probabilities import most_likely, restored
 from dycon_engine.inference.sliding_window import Options, slide, slide_slabs
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.package import Calibration
 from dycon_engine.training.distributed import Process
+from dycon_engine.training.sampling import (
+    Sample,
+    choose_voxels,
+    kept_classes,
+    sample_of_slabs,
+    sample_voxels,
+)
 from dycon_engine.training.whole_scans import leading, over_scan
 
-BAND_VOXELS = 3.0  # calibration looks this far around the boundaries of prediction and reference
-SAMPLES_PER_CASE = 20_000
 CURVE_POINTS = 21
-
-
-class Sample(NamedTuple):
-    """Voxels near boundaries: logits (N, K) float32 and class indices (N,)."""
-
-    logits: NDArray[np.float32]
-    targets: NDArray[np.uint8]
+SHARE_OF_MEMORY = 0.5  # of what is free: so much may be taken for one scan's logits
 
 
 class CaseResult(NamedTuple):
@@ -113,15 +112,12 @@ class Validator:
         case, classes = self.cases[index], range(1, len(self.labels))
         reference = read_case_label(case, self.labels, self.config.data)
         prepared = self.preprocessing.prepare(read_case_image(case, self.config.data))
-        scan, options = torch.from_numpy(prepared.array), self._options(prepared)
-        leads = slide(leading(predictor), scan, **options)
-        found = self._label_map((Slab(0, slice(0, leads.shape[1]), leads),), prepared, case)
+        target = self.preprocessing.prepare_label(reference, len(self.labels))
+        found, sample = self._predicted(predictor, prepared, target, case)
         student_dice = None
         if student is not None:
-            slabs = slide_slabs(leading(student), scan, **options)
-            second = self._label_map(slabs, prepared, case)
+            second = self._label_map(self._slabs(student, prepared), prepared, case)
             student_dice = dice_per_class(second, reference.array, classes=classes)
-        target = self.preprocessing.prepare_label(reference, len(self.labels))
         spacing = reference.geometry.spacing_mm
         return CaseResult(
             number=index,
@@ -130,8 +126,49 @@ class Validator:
             scores=score(found, reference.array, classes=classes, spacing_mm=spacing)
             if surfaces
             else (),
-            sample=sample_voxels(leads.numpy(), target, self.preprocessing.spacing_mm),
+            sample=sample,
         )
+
+    def _predicted(
+        self, predictor: nn.Module, prepared: Prepared, target: NDArray[np.uint8], case: Case
+    ) -> tuple[NDArray[np.uint8], Sample | None]:
+        """Return the label map on the scan's own grid, and the sample.
+
+        Where what the network says of the whole scan does not fit into memory, only the label map
+        is kept, and the windows that the sample needs are computed again: the same numbers, later.
+        """
+        spacing_mm = self.preprocessing.spacing_mm
+        needed = FLOAT_BYTES * (len(self.labels) - 1) * target.size * self.process.world
+        if needed <= SHARE_OF_MEMORY * available_bytes():
+            leads = self._whole(predictor, prepared)
+            found = self._label_map((Slab(0, slice(0, leads.shape[1]), leads),), prepared, case)
+            return found, sample_voxels(leads.numpy(), target, spacing_mm)
+        self.reporter.warn(
+            "memory", "a validation scan is large for this memory; part of it is computed twice"
+        )
+        likely = np.zeros(target.shape, dtype=np.uint8)
+        found = self._label_map(
+            kept_classes(self._slabs(predictor, prepared), likely), prepared, case
+        )
+        chosen = choose_voxels(likely, target, spacing_mm)
+        if not chosen.size:
+            return found, None
+        outside = np.ones(target.shape, dtype=np.bool_)
+        outside.flat[chosen] = False
+        slabs = self._slabs(predictor, prepared, outside=outside)
+        return found, sample_of_slabs(slabs, chosen, target, len(self.labels))
+
+    def _whole(self, network: nn.Module, prepared: Prepared) -> Tensor:
+        """Return `margins` (K - 1, D, H, W) of the whole scan."""
+        scan = torch.from_numpy(prepared.array)
+        return slide(leading(network), scan, **self._options(prepared))
+
+    def _slabs(
+        self, network: nn.Module, prepared: Prepared, outside: NDArray[np.bool_] | None = None
+    ) -> Iterator[Slab]:
+        options = self._options(prepared)
+        options["outside"] = outside
+        return slide_slabs(leading(network), torch.from_numpy(prepared.array), **options)
 
     def _options(self, prepared: Prepared) -> Options:
         alone = self.process.world == 1  # a rank that stops by itself would leave others waiting
@@ -177,27 +214,6 @@ def summarize(results: Sequence[CaseResult], labels: Sequence[Label]) -> Validat
         cases=tuple(results),
         calibration=calibrate(r.sample for r in results if r.sample is not None),
     )
-
-
-def sample_voxels(
-    leads: NDArray[np.float32], target: NDArray[np.uint8], spacing_mm: tuple[float, float, float]
-) -> Sample | None:
-    """Return evenly taken voxels near a boundary of prediction or reference; None without any.
-
-    Args:
-        leads: By how much the background leads every other class (K - 1, D, H, W).
-        target: (D, H, W) class indices on the same grid.
-        spacing_mm: Voxel size (z, y, x).
-    """
-    found = np.where(leads.min(axis=0) < 0, leads.argmin(axis=0) + 1, 0).astype(np.uint8)
-    band_mm = BAND_VOXELS * max(spacing_mm)
-    near = np.flatnonzero(near_boundary(found, target, spacing_mm=spacing_mm, band_mm=band_mm))
-    if not near.size:
-        return None
-    chosen = near[:: max(1, -(-near.size // SAMPLES_PER_CASE))]
-    rows = np.zeros((chosen.size, len(leads) + 1), dtype=np.float32)  # the background's logit: 0
-    rows[:, 1:] = -leads.reshape(len(leads), -1)[:, chosen].T
-    return Sample(rows, target.reshape(-1)[chosen])
 
 
 def calibrate(samples: Iterable[Sample]) -> Calibration:

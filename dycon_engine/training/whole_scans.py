@@ -10,6 +10,7 @@ from dycon_engine.data.preprocessing import Prepared
 from dycon_engine.inference.blending import Apply, Watch
 from dycon_engine.inference.probabilities import margins
 from dycon_engine.inference.sliding_window import Options
+from dycon_engine.training.optimizer import choose_precision
 
 
 def leading(network: nn.Module) -> Apply:
@@ -20,7 +21,9 @@ def leading(network: nn.Module) -> Apply:
 def over_scan(
     prepared: Prepared, config: RunConfig, classes: int, device: torch.device, watch: Watch
 ) -> Options:
-    """Return how the windows of `leading` networks go over a scan.
+    """Return how the windows of `leading` networks go over a scan, in the run's number format.
+
+    On the CPU that is float32, as `predict` has it there.
 
     Args:
         prepared: The scan.
@@ -37,5 +40,12 @@ def over_scan(
         air=prepared.air,
         blank=prepared.blank,
         device=device,
+        dtype=_dtype(config, device),
         watch=watch,
     )
+
+
+def _dtype(config: RunConfig, device: torch.device) -> torch.dtype | None:
+    if device.type != "cuda":
+        return None
+    return choose_precision(config.training.precision, device).dtype or torch.float32

@@ -307,3 +307,36 @@ def test_a_window_counts_the_less_the_more_of_it_is_blank():
     assert torch.allclose(wary[0, 0, 6, :4], plain[0, 0, 6, :4])
     assert trust(blank[:, :, :8]) == 1.0
     assert trust(blank[:, :, 8:16]) > trust(blank[:, :, 16:]) > 0.0
+
+
+class Seen:
+    """A network of one large weight that remembers its number formats."""
+
+    def __init__(self, weight):
+        self.conv = nn.Conv3d(1, 2, 1)
+        nn.init.constant_(self.conv.weight, weight)
+        self.dtypes = []
+
+    def __call__(self, patches):  # noqa: D102
+        logits = self.conv(patches)
+        self.dtypes.append(logits.dtype)
+        return logits
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float32, torch.bfloat16])
+def test_the_number_format_is_the_one_asked_for(dtype):
+    network, image = Seen(1.0), torch.ones(1, 8, 8, 8)
+    options = {"patch_size": (8, 8, 8), "classes": 2, "config": InferenceConfig()}
+    slide(network, image, dtype=dtype, **options)
+    assert network.dtypes == [dtype or torch.float32]
+
+
+def test_windows_too_large_for_fp16_are_repeated_in_fp32():
+    network, image, said = Seen(1e4), torch.zeros(1, 8, 8, 24), []
+    image[..., 8:] = 1e4
+    options = {"patch_size": (8, 8, 8), "classes": 2, "config": InferenceConfig(overlap=0.0)}
+    watch = Watch(on_notice=said.append)
+    found = slide(network, image, dtype=torch.float16, watch=watch, **options)
+    assert network.dtypes == [torch.float16, *[torch.float16, torch.float32] * 2]
+    assert torch.allclose(found[..., 8:], torch.tensor(1e8), rtol=1e-4)
+    assert said == ["fp16 is not finite in a window; such ones repeated in fp32"]

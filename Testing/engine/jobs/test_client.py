@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dycon_engine.errors import CancelledError, InputError
+from dycon_engine.errors import CancelledError, DatasetError, InputError
 from dycon_engine.jobs import client
 from dycon_engine.jobs.client import EventTail, RunState, run_state
 from dycon_engine.jobs.events import Stage, to_line
@@ -102,3 +102,13 @@ def test_a_request_to_cancel_is_heard(tmp_path):
     with Reporter("train", tmp_path) as reporter:
         client.request_cancel(tmp_path)
         assert reporter.cancelled()
+
+
+def test_a_last_line_of_any_length_is_found(tmp_path):
+    def failing(reporter):
+        raise DatasetError([f"case 'scan{number}': {'x' * 300}" for number in range(600)])
+
+    run_job("train", failing, run_dir=tmp_path)
+    last = (tmp_path / "events.jsonl").read_bytes().splitlines()[-1]
+    assert len(last) > 2 * client.TAIL_BYTES
+    assert run_state(tmp_path) is RunState.FAILED

@@ -134,3 +134,44 @@ def test_temporary_files_of_a_dead_writer_are_removed_and_others_stay(tmp_path):
 def test_a_name_that_is_not_utf8_is_written_escaped(tmp_path):
     files.write_text(tmp_path / "table.csv", "1,sc\udce4n\n")
     assert (tmp_path / "table.csv").read_text(encoding="utf-8") == "1,sc\\udce4n\n"
+
+
+def held(monkeypatch, times, winerror):
+    """Have the system refuse `os.replace` so often, as Windows does; return what was waited."""
+    replace, waits, refused = os.replace, [], iter(range(times))
+
+    def refusing(source, target):
+        if next(refused, None) is not None:
+            error = PermissionError(errno.EACCES, "in use")
+            error.winerror = winerror
+            raise error
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", refusing)
+    monkeypatch.setattr(files.time, "sleep", waits.append)
+    return waits
+
+
+@pytest.mark.parametrize("winerror", files.HELD)
+def test_a_file_that_another_program_holds_for_a_moment_is_tried_again(
+    tmp_path, monkeypatch, winerror
+):
+    waits = held(monkeypatch, 3, winerror)
+    files.write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert waits == list(files.WAITS_S[:3])
+
+
+def test_a_file_that_stays_held_is_told_after_some_seconds(tmp_path, monkeypatch):
+    waits = held(monkeypatch, 100, 32)
+    with pytest.raises(DyconError, match="another program has it open; close that program"):
+        files.write_text(tmp_path / "a.txt", "new")
+    assert 2.0 < sum(waits) < 10.0
+    assert names(tmp_path) == []
+
+
+def test_a_refusal_that_is_none_of_windows_is_told_at_once(tmp_path, monkeypatch):
+    waits = held(monkeypatch, 1, None)
+    with pytest.raises(InputError, match="cannot be written"):
+        files.write_text(tmp_path / "a.txt", "new")
+    assert waits == []

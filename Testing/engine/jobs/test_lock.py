@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from dycon_engine.errors import InputError
-from dycon_engine.jobs.lock import RunLock, holder, is_certain, is_here
+from dycon_engine.jobs.lock import RunLock, _start_time_ps, holder, is_certain, is_here
 
 
 def dead_pid():
@@ -105,3 +105,14 @@ def test_a_damaged_lock_holds_nobody_out(tmp_path, content):
     path.write_text(content)
     with RunLock(path):
         assert holder(path).pid == os.getpid()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="ps")
+def test_ps_says_the_same_in_every_language_and_time_zone(monkeypatch):
+    found = set()
+    for zone, language in (("UTC", "C"), ("Asia/Tokyo", "C"), ("America/New_York", "de_DE.UTF-8")):
+        monkeypatch.setenv("TZ", zone)
+        monkeypatch.setenv("LC_ALL", language)
+        found.add(_start_time_ps(os.getpid()))
+    assert len(found) == 1
+    assert found != {None}

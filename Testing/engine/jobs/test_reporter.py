@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
 
 from dycon_engine.errors import CancelledError, DatasetError, InputError
+from dycon_engine.jobs import reporter as reporter_module
 from dycon_engine.jobs.events import Finished, StepDone
 from dycon_engine.jobs.reporter import Reporter, run_job
 
@@ -242,3 +244,73 @@ def test_a_terminal_gets_a_bar_and_no_protocol(tmp_path):
     assert "Warning: the foreground vanished" in text
     assert "dice: 0.9123" in text
     assert "loss 0.250, 2.00 steps/s, data 1 %" in text
+
+
+def test_what_breaks_because_the_job_was_stopped_is_no_failure(tmp_path):
+    """Loading processes hear the signal too, and are gone before the training process stops."""
+
+    def main(reporter):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ConnectionResetError("the loading process is gone")
+
+    assert run_job("train", main, run_dir=tmp_path) == 3
+    last = lines(tmp_path / "events.jsonl")[-1]
+    assert last["event"] == "cancelled"
+    assert "ConnectionResetError" in last["message"]
+
+
+def test_a_signal_that_comes_after_what_it_broke_is_waited_for(tmp_path):
+    def main(reporter):
+        threading.Timer(0.2, reporter.cancel).start()
+        raise ConnectionResetError("the loading process is gone")
+
+    assert run_job("train", main, run_dir=tmp_path) == 3
+
+
+@pytest.fixture
+def broken_by_children():
+    """A handler as PyTorch has it: a child that ended raises in the main thread, anywhere."""
+
+    def handler(_number, _frame):
+        raise RuntimeError("DataLoader worker is killed by signal")
+
+    before = signal.signal(signal.SIGCHLD, handler)
+    yield
+    signal.signal(signal.SIGCHLD, before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="no SIGCHLD")
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+def test_children_that_end_after_the_signal_break_nothing(tmp_path, broken_by_children, first):
+    def main(reporter):
+        os.kill(os.getpid(), first)
+        os.kill(os.getpid(), signal.SIGCHLD)
+        reporter.check_cancelled()
+        return {}
+
+    assert run_job("train", main, run_dir=tmp_path) == 3
+    assert lines(tmp_path / "events.jsonl")[-1]["message"] == "stopped as asked"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="no SIGCHLD")
+def test_a_child_that_ends_while_a_failure_is_told_changes_nothing(
+    tmp_path, broken_by_children, monkeypatch
+):
+    log = Reporter.log
+
+    def logging(self, text):
+        os.kill(os.getpid(), signal.SIGCHLD)
+        log(self, text)
+
+    monkeypatch.setattr(Reporter, "log", logging)
+    assert run_job("train", raising(ZeroDivisionError("oops")), run_dir=tmp_path) == 1
+    assert "unexpected ZeroDivisionError: oops" in lines(tmp_path / "events.jsonl")[-1]["message"]
+
+
+def test_a_failure_that_cannot_be_described_still_ends_the_job(tmp_path, monkeypatch):
+    def failing(_error, _reporter):
+        raise RuntimeError("once more")
+
+    monkeypatch.setattr(reporter_module, "_told", failing)
+    assert run_job("train", raising(ZeroDivisionError("oops")), run_dir=tmp_path) == 1
+    assert lines(tmp_path / "events.jsonl")[-1]["message"] == "unexpected ZeroDivisionError"

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from dycon_engine.losses import segmentation
 from dycon_engine.losses.segmentation import cross_entropy, dice_loss
 from dycon_engine.losses.uncertainty import posterior
 from Testing.reference.naive_losses import naive_cross_entropy, naive_dice_loss
@@ -55,3 +56,27 @@ def test_extreme_logits_stay_finite() -> None:
     loss.backward()
     assert torch.isfinite(loss)
     assert torch.isfinite(logits.grad).all()
+
+
+def test_on_cuda_a_reproducible_sum_is_taken_where_asked_for(monkeypatch) -> None:
+    cuda, cpu = torch.device("cuda"), torch.device("cpu")
+    assert not segmentation._needs_ordered_sum(cuda)
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert segmentation._needs_ordered_sum(cuda)
+        assert not segmentation._needs_ordered_sum(cpu)  # the golden traces
+    finally:
+        torch.use_deterministic_algorithms(False)
+    log_p = torch.randn(2, 3, 4, 4, 4).log_softmax(1)
+    label = torch.randint(0, 3, (2, 4, 4, 4))
+    usual, reductions = cross_entropy(log_p, label), []
+    nll = torch.nn.functional.nll_loss
+
+    def watched(*arguments, **options):
+        reductions.append(options.get("reduction", "mean"))
+        return nll(*arguments, **options)
+
+    monkeypatch.setattr(segmentation, "_needs_ordered_sum", lambda _device: True)
+    monkeypatch.setattr(segmentation.F, "nll_loss", watched)
+    assert torch.allclose(cross_entropy(log_p, label), usual)
+    assert reductions == ["none"]  # the only form of it that CUDA has a fixed order for

@@ -40,13 +40,12 @@ sys.exit(small_run.run(data, run_dir, "training.steps=4", "data.validation=2", r
 """
 
 
-def two_ranks(tmp_path, data, port, *, cancel_step=0):
-    """Run both ranks and return their exit codes and stderr."""
+def ranks(port, *arguments):
+    """Start Python twice, as the two ranks of a run; `{rank}` stands for the number of each."""
     common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    children = [
+    return [
         subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), str(data), str(tmp_path / "run"), "0",
-             str(cancel_step)],
+            [sys.executable, *(str(rank) if text == "{rank}" else text for text in arguments)],
             cwd=ROOT,
             env=os.environ | common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdout=subprocess.DEVNULL,
@@ -54,7 +53,13 @@ def two_ranks(tmp_path, data, port, *, cancel_step=0):
             text=True,
         )
         for rank in range(2)
-    ]  # fmt: skip
+    ]
+
+
+def two_ranks(tmp_path, data, port, *, cancel_step=0):
+    """Run both ranks and return their exit codes and stderr."""
+    arguments = (WORKER, "{rank}", str(data), str(tmp_path / "run"), "0", str(cancel_step))
+    children = ranks(port, "-c", *arguments)
     errors = [child.communicate(timeout=240)[1] for child in children]
     return [child.returncode for child in children], errors
 
@@ -100,3 +105,27 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are():
         start_process(TrainingConfig(device="cuda:77")),
     ):
         pass
+
+
+SLOW_MAIN = """
+import time
+from datetime import timedelta
+from dycon_engine.config import TrainingConfig
+from dycon_engine.training import distributed
+
+distributed.TIMEOUT = timedelta(seconds=3)
+with distributed.start_process(TrainingConfig(device="cpu")) as process:
+    def long_work():
+        time.sleep(5 if process.is_main else 0)
+        return process.rank
+
+    assert process.from_main(long_work) == 0
+    assert process.main_first(long_work) == process.rank
+    assert process.gather(long_work()) == [0, 1]
+"""
+
+
+def test_long_work_of_one_rank_is_waited_for_beyond_the_limit_of_a_step():
+    children = ranks(free_port(), "-c", SLOW_MAIN)
+    errors = [child.communicate(timeout=240)[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0], errors

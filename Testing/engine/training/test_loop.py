@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dycon_engine.config import TrainingConfig
+from dycon_engine.errors import CancelledError, DyconError
 from dycon_engine.methods.collapse import MESSAGE
 from dycon_engine.training.checkpoint import CheckpointStore
 from dycon_engine.training.distributed import Process
@@ -80,3 +81,64 @@ def test_a_step_that_changed_nothing_is_a_warning_and_no_step(said):
     warnings = [event for event in events if event["event"] == "warning"]
     assert [event["topic"] for event in warnings] == ["non_finite"] * 3
     assert warnings[1]["message"] == "step 2: dice not finite; this step changed nothing"
+
+
+class Gone(Nothing):
+    """Batches whose loading processes die at the second step, as a signal to the group does it."""
+
+    def __init__(self, error, reporter):
+        self.error, self.reporter = error, reporter
+
+    def iterate(self, start, stop):
+        """Yield one, then fail."""
+        yield 0
+        self.reporter.cancel()
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), ConnectionResetError("x"), EOFError("x")])
+def test_loading_processes_that_die_with_a_stop_leave_a_checkpoint(tmp_path, error):
+    store = CheckpointStore(tmp_path / "checkpoints", keep=1)
+    with small_run.silent_reporter(tmp_path) as reporter:
+        batches = Gone(error, reporter)
+        loop = Loop(Counter(FINE, 5), batches, store, reporter, Standing(), lambda: None)
+        with pytest.raises(CancelledError, match="stopped after step 1"):
+            loop.run()
+    assert store.steps() == [1]
+
+
+class Full(CheckpointStore):
+    """A store whose disk is full at some steps."""
+
+    def __init__(self, folder, failing):
+        super().__init__(folder, keep=100)
+        self.failing = failing
+
+    def save(self, step, content):
+        """Fail at those steps."""
+        if step in self.failing:
+            raise DyconError("'x.ckpt': disk full (0 MiB free); make room and repeat")
+        return super().save(step, content)
+
+
+def autosaving(tmp_path, failing):
+    """Train 6 steps with a checkpoint after every one; return the store and the warnings."""
+    store = Full(tmp_path / "checkpoints", failing)
+    trainer = Counter(FINE, 6)
+    trainer.config = TrainingConfig(steps=6, save_every=1)
+    with small_run.silent_reporter(tmp_path) as reporter:
+        Loop(trainer, Nothing(), store, reporter, Standing(), lambda: None).run()
+    return store, [e for e in small_run.events(tmp_path) if e["event"] == "warning"]
+
+
+def test_a_checkpoint_in_between_that_fails_is_tried_again_at_the_next(tmp_path):
+    store, warnings = autosaving(tmp_path, {2, 4})
+    assert store.steps() == [0, 1, 3, 5, 6]
+    assert [event["topic"] for event in warnings] == ["checkpoint", "checkpoint"]
+    assert "disk full" in warnings[0]["message"]
+
+
+@pytest.mark.parametrize("failing", [{2, 3}, {6}, {0}])
+def test_two_that_fail_or_one_that_is_needed_end_the_run(tmp_path, failing):
+    with pytest.raises(DyconError, match="disk full"):
+        autosaving(tmp_path, failing)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import warnings as warnings_module
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ import torch
 from dycon_engine.data.cases import Label
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.networks import NetworkBuilder
+from dycon_engine.networks.base import Network
 from dycon_engine.package import load_package, save_package
+from dycon_engine.training import determinism
 from Testing.engine.training import small_run
 
 
@@ -336,3 +339,107 @@ def test_the_report_counts_undefined_distances_as_null(data, tmp_path):
     for case in report["cases"]:
         (scores,) = case["classes"].values()
         assert (scores["hd95_mm"] is None) == (scores["prediction_voxels"] == 0)
+
+
+def compiled_as(monkeypatch, call):
+    """Have `Module.compile` put `call(module)` in the place of the compiled forward pass."""
+
+    def pretend(module):
+        module._compiled_call_impl = call(module)
+
+    monkeypatch.setattr(torch.nn.Module, "compile", pretend)
+
+
+def test_compiling_changes_nothing_of_a_run_or_of_what_it_resumes(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(Network, "rebuilds", False)  # compiled ones never do
+    assert small_run.run(data, tmp_path / "plain") == 0
+    passes = []
+
+    def watched(module):
+        def call(*arguments):
+            passes.append((torch.is_grad_enabled(), module.training))
+            return module._call_impl(*arguments)
+
+        return call
+
+    compiled_as(monkeypatch, watched)
+    run_dir = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        small_run.cancel_after(patch, 3)
+        assert small_run.run(data, run_dir, "training.compile=true") == 3
+    assert passes[:2] == [(True, True), (False, False)]  # both networks, the student as in a step
+    assert small_run.run(data, run_dir, "training.compile=true", resume=True) == 0
+    assert small_run.fingerprint(run_dir) == small_run.fingerprint(tmp_path / "plain")
+    assert warnings(run_dir) == warnings(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("where", ["gradients", "teacher"])
+def test_a_network_that_cannot_be_compiled_is_told_and_trained_without(
+    data, tmp_path, monkeypatch, where
+):
+    class Fails(torch.autograd.Function):
+        @staticmethod
+        def forward(_ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(_ctx, _grad):
+            raise RuntimeError("no compiler\nat all")
+
+    def failing(module):
+        def call(*arguments):
+            if where == "teacher" and not module.training:
+                raise RuntimeError("no compiler\nat all")
+            found = module._call_impl(*arguments)
+            if where == "gradients":
+                found = found._replace(logits=Fails.apply(found.logits))
+            return found
+
+        return call
+
+    assert small_run.run(data, tmp_path / "plain") == 0
+    compiled_as(monkeypatch, failing)
+    assert small_run.run(data, tmp_path / "run", "training.compile=true") == 0
+    told = [e for e in small_run.events(tmp_path / "run") if e["event"] == "warning"]
+    assert (
+        "does not work here (no compiler); going on"
+        in {e["topic"]: e for e in told}["compile"]["message"]
+    )
+    assert small_run.fingerprint(tmp_path / "run") == small_run.fingerprint(tmp_path / "plain")
+
+
+def test_what_resuming_elsewhere_changes_is_told_or_refused(data, tmp_path, capsys, monkeypatch):
+    run_dir = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        small_run.cancel_after(patch, 1)
+        assert small_run.run(data, run_dir, "training.steps=2") == 3
+    path = run_dir / "config.json"
+    content = json.loads(path.read_text())
+    assert (content["data"]["processes"], content["data"]["precision"]) == (1, "fp32")
+    content["data"]["processes"] = 2
+    path.write_text(json.dumps(content))
+    text = refusal(capsys, data, run_dir, "training.steps=2", resume=True)
+    assert "with 1 training processes, the run has 2" in text
+    content["data"] |= {"processes": 1, "precision": "bf16"}
+    path.write_text(json.dumps(content))
+    assert small_run.run(data, run_dir, "training.steps=2", resume=True) == 0
+    (told,) = [e for e in small_run.events(run_dir) if e.get("topic") == "precision"]
+    assert "started in bf16 and goes on in fp32" in told["message"]
+
+
+def test_what_is_not_reproducible_on_a_gpu_is_told_once(recwarn):
+    warnings_module.simplefilter("always")
+    told = []
+    values, where = torch.tensor([1.0, 2.0]), torch.tensor([0, 1])
+    determinism.switch(on=True)
+    try:
+        with determinism.tolerant(torch.device("cuda"), told.append):
+            for _ in range(2):
+                torch.zeros(5).put_(where, values)  # has no reproducible form on any device
+        with determinism.tolerant(torch.device("cpu"), told.append), pytest.raises(RuntimeError):
+            torch.zeros(5).put_(where, values)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    (sentence,) = told
+    assert "'put_' has no bit-reproducible form on cuda" in sentence
+    assert not recwarn.list

@@ -153,3 +153,13 @@ def test_the_soft_dice_is_one_minus_the_dice_loss():
     belief = twin.train().network(batch.image).logits.softmax(1)
     expected = 1.0 - float(dice_loss(belief, batch.label))
     assert trainer.step(batch).diagnostics["labeled_dice"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_state_without_a_loss_scale_goes_on_where_one_is_needed():
+    """Saved on a CPU or in bf16, resumed in fp16."""
+    state = make_trainer("supervised").state()
+    assert state["scaler"] == {}
+    trainer = make_trainer("supervised")
+    trainer._scaler = torch.amp.GradScaler("cpu", enabled=True)
+    trainer.load_state(state)
+    assert trainer._scaler.get_scale() == 2.0**16

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,11 @@ from torch import nn
 from dycon_engine.data.cases import Case, Label
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.errors import CancelledError, NonFiniteError
+from dycon_engine.inference.blending import Slab, Watch
+from dycon_engine.training import sampling, validation
 from dycon_engine.training.distributed import Process
 from dycon_engine.training.validation import Sample, Validator, calibrate, sample_voxels
+from dycon_engine.training.whole_scans import over_scan
 from Testing.engine.training import small_run
 
 LABELS = (Label(0, "background"), Label(1, "ball"))
@@ -146,3 +151,54 @@ def test_a_case_is_judged_with_the_temperature_of_the_others():
     alone = calibrate([Sample(bold, targets)])
     assert alone.ece_after < 0.02
     assert apart.ece_after > 0.15
+
+
+def test_a_scan_whose_logits_do_not_fit_gives_the_same_numbers(data, tmp_path, monkeypatch):
+    usual = validator(data).run(Threshold(1.2, gain=1.0), Threshold(1.2))
+    taken = []
+    monkeypatch.setattr(validation, "available_bytes", lambda: 0)
+    monkeypatch.setattr(validation, "slide", lambda *_, **__: taken.append("all at once"))
+    with small_run.silent_reporter(tmp_path) as reporter:
+        tight = validator(data, reporter).run(Threshold(1.2, gain=1.0), Threshold(1.2))
+    assert not taken
+    assert [e["topic"] for e in small_run.events(tmp_path) if "topic" in e] == ["memory"] * 2
+    assert tight.dice == usual.dice > 0.0
+    assert tight.calibration == usual.calibration
+    for one, other in zip(usual.cases, tight.cases, strict=True):
+        assert len(one.sample.targets) > 100
+        assert (one.sample.logits == other.sample.logits).all()
+        assert (one.sample.targets == other.sample.targets).all()
+
+
+def test_samples_are_the_same_slab_by_slab_along_any_axis():
+    random = np.random.default_rng(2)
+    leads = torch.from_numpy(random.normal(size=(2, 9, 10, 11)).astype(np.float32))
+    target = random.integers(0, 3, (9, 10, 11)).astype(np.uint8)
+    whole = sample_voxels(leads.numpy(), target, (1.0, 1.0, 1.0))
+    for axis in range(3):
+        slabs = [
+            Slab(axis, slice(start, stop), leads.narrow(axis + 1, start, stop - start))
+            for start, stop in ((0, 4), (4, 5), (5, target.shape[axis]))
+        ]
+        found = np.zeros_like(target)
+        assert len(list(sampling.kept_classes(slabs, found))) == 3
+        chosen = sampling.choose_voxels(found, target, (1.0, 1.0, 1.0))
+        sample = sampling.sample_of_slabs(slabs, chosen, target, 3)
+        assert (sample.logits == whole.logits).all()
+        assert (sample.targets == whole.targets).all()
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "dtype"),
+    [
+        ("fp32", "cuda", torch.float32),
+        ("fp16", "cuda", torch.float16),
+        ("bf16", "cuda", torch.bfloat16),
+        ("bf16", "cpu", None),  # float32, as `predict` has it there
+    ],
+)
+def test_whole_scans_are_seen_in_the_number_format_of_the_run(data, precision, device, dtype):
+    config = small_run.small_config(data, f"training.precision={precision}")
+    prepared = types.SimpleNamespace(air=None, blank=None)
+    options = over_scan(prepared, config, 2, torch.device(device), Watch())
+    assert options["dtype"] is dtype
