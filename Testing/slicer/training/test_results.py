@@ -148,7 +148,9 @@ def test_the_form_shows_what_the_profile_brings():
     assert chosen_settings(form, shown) == {}
     off = {"pseudo_label_weight": 0.0}  # the engine's own default is no longer nothing to say
     assert chosen_settings(form, off) == {"method.pseudo_label_weight": 0.0}
-    assert plain.under("gpu") == plain
+    assert plain.under("gpu") == form
+    supervised = next(form for form in methods(describe_methods()) if form.name == "supervised")
+    assert supervised.under("gpu") == supervised
 
 
 @pytest.fixture
