@@ -20,8 +20,8 @@ TITLES = {
     "ug_mcl": "UG-MCL",
 }
 ABOUT = {
-    "dycon": "Learns from labeled scans and, where student and teacher agree too little, from "
-    "unlabeled ones, each voxel weighed by how sure the two are.",
+    "dycon": "Learns from labeled scans, and from unlabeled ones by imitating a moving average of "
+    "itself, the more the surer it is.",
     "dec_seg": "Two decoders at two scales that have to agree on unlabeled scans.",
     "dual_network": "Two networks that teach each other on unlabeled scans.",
     "mean_teacher": "A student that has to agree with its own moving average on unlabeled scans.",
@@ -32,7 +32,20 @@ ABOUT = {
 PROFILES = {
     "laptop": "Laptop (no GPU needed)",
     "gpu": "GPU",
-    "paper": "As published (GPU, long)",
+    "paper": "As in the papers (V-Net; GPU, long)",
+}
+NAMES = {  # where the setting's own name does not read well
+    "consistency_weight": "Weight of consistency",
+    "contrast_weight": "Weight of contrast",
+    "cross_weight": "Weight of task agreement",
+    "dice_weight": "Weight of Dice",
+    "distance_weight": "Weight of distance",
+    "fecl_scope": "Contrast (FeCL) sees",
+    "generative_weight": "Weight of image drawing",
+    "mixing": "Mixing of patches",
+    "passes": "Teacher's passes",
+    "pseudo_label_weight": "Weight of pseudo-labels",
+    "rampup": "Ramp-up",
 }
 LOCKED = "oracle"  # reads the labels of unlabeled scans; the engine refuses it unless unlocked
 _KINDS = {"number": "number", "integer": "integer", "true or false": "flag"}
@@ -65,7 +78,7 @@ class Field:
     @property
     def title(self) -> str:
         """Return the name as people read it."""
-        return self.name.replace("_", " ").capitalize()
+        return NAMES.get(self.name, self.name.replace("_", " ").capitalize())
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def test_the_budget_in_words():
 
 
 def test_forms_come_from_what_the_engine_describes():
-    from DyCONTrainingLib.form import ABOUT, TITLES, chosen_settings, methods
+    from DyCONTrainingLib.form import ABOUT, NAMES, TITLES, chosen_settings, methods
 
     from dycon_engine.inference.description import describe_methods
 
@@ -119,10 +119,11 @@ def test_forms_come_from_what_the_engine_describes():
     assert set(forms) == set(described)
     assert set(TITLES) == set(ABOUT) == set(described)  # every method has a name for people
     assert all(0 < len(form.fields) <= 6 for form in forms.values())
+    assert set(NAMES) == {field.name for form in forms.values() for field in form.fields}
     assert not forms["supervised"].needs_unlabeled
     dycon = forms["dycon"]
     weight = next(f for f in dycon.fields if f.name == "consistency_weight")
-    assert (weight.kind, weight.title, weight.low) == ("number", "Consistency weight", 0.0)
+    assert (weight.kind, weight.title, weight.low) == ("number", "Weight of consistency", 0.0)
     values = {field.name: field.default for field in dycon.fields}
     values |= {"consistency_weight": 0.2, "unknown": 1}
     assert chosen_settings(dycon, values) == {"method.consistency_weight": 0.2}
