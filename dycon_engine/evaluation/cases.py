@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dycon_engine.data.formats.readers import image_stem, is_readable_image, read_label
+from dycon_engine.data.cases import folded
+from dycon_engine.data.formats.readers import (
+    image_stem,
+    is_readable_image,
+    read_label,
+    read_segment_names,
+)
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 from dycon_engine.evaluation.metrics import Scores, score
@@ -126,6 +132,26 @@ def read_pair(case: str, prediction: Path, reference: Path) -> tuple[Volume, Vol
     predicted, expected = read_label(prediction), read_label(reference)
     check_grid(case, "prediction", predicted, expected)
     return predicted, expected
+
+
+def require_same_values(files: Iterable[Path]) -> None:
+    """Refuse label maps in which a structure of one name has different values.
+
+    3D Slicer numbers the segments of a `.seg.nrrd` in the order in which they were drawn; scores
+    are by value. Files without names are not looked at.
+
+    Raises:
+        InputError: That, naming both files.
+    """
+    known: dict[str, tuple[int, Path]] = {}
+    for path in files:
+        for value, name in read_segment_names(path).items():
+            before, where = known.setdefault(folded(name), (value, path))
+            if before != value:
+                raise InputError(
+                    f"'{path}': '{name}' has the value {value}, in '{where}' it has {before}; "
+                    "export both as label maps with one color table, so that values agree"
+                )
 
 
 def check_grid(case: str, what: str, volume: Volume, reference: Volume) -> None:

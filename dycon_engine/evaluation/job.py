@@ -168,6 +168,8 @@ def _score_sets(
     warnings: _Warnings,
 ) -> tuple[tuple[PredictionSet, ...], dict[int, str]]:
 
+    pairs = (pair for matching in matchings for pair in matching.pairs.values())
+    scoring.require_same_values(dict.fromkeys(path for pair in pairs for path in pair))
     reporter.stage("score", sum(len(m.pairs) for m in matchings))
     done = 0
     scored: list[list[scoring.CaseScores]] = []

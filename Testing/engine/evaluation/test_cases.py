@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from dycon_engine.data.formats.writers import write_label
 from dycon_engine.data.geometry import Geometry
@@ -76,6 +77,24 @@ def test_grids_that_differ_are_refused_with_the_case(tmp_path, other, message):
     save(tmp_path / "r.nii.gz")
     with pytest.raises(InputError, match=f"case 'pt07': .*{message}.*resample or exclude"):
         cases.read_pair("pt07", tmp_path / "p.nii.gz", tmp_path / "r.nii.gz")
+
+
+def test_segments_that_were_drawn_in_another_order_are_refused(tmp_path):
+    """Slicer numbers them so; by value the liver would be compared with the tumor."""
+    image = sitk.GetImageFromArray(np.arange(60, dtype=np.uint8).reshape(3, 4, 5) % 3)
+    files = []
+    for case, names in (("a", ("liver", "tumor")), ("b", ("Tumor", "liver"))):
+        for value, name in enumerate(names, start=1):
+            for key, text in (("Name", name), ("LabelValue", str(value)), ("Layer", "0")):
+                image.SetMetaData(f"Segment{value - 1}_{key}", text)
+        files.append(tmp_path / f"{case}.seg.nrrd")
+        sitk.WriteImage(image, str(files[-1]))
+    save(tmp_path / "plain.nii.gz")
+    cases.require_same_values([files[0], tmp_path / "plain.nii.gz", files[0]])
+    with pytest.raises(
+        InputError, match=r"b\.seg\.nrrd': 'Tumor' has the value 1, in .*a\.seg.* 2;"
+    ):
+        cases.require_same_values(files)
 
 
 def test_a_hundredth_of_a_voxel_is_tolerated():
