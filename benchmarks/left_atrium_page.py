@@ -118,7 +118,7 @@ def _sections(
     yield "## Scans it has seen"
     yield _seen(info)
     yield "## Changed scans"
-    yield robustness.SAID.format(band=content["band_mm"], share=content["most_uncertain"])
+    yield robustness.said(content)
     yield _picture("Dice of changed scans", "left-atrium-changes.png")
     yield robustness.rows_table(content)
     yield robustness.flags_said(content)

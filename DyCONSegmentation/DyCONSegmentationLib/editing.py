@@ -56,7 +56,6 @@ def edit_uncertain(result: Result, threshold: float, open_editor: Callable[[], A
         )
     _edit(result, result.uncertainty, open_editor)
     node = editor_node()
-    node.RemoveAttribute(MASKED)
     node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
     node.SetSourceVolumeIntensityMaskRange(threshold, max(1.0, highest))  # as what is colored
     node.SetSourceVolumeIntensityMask(True)

@@ -30,7 +30,7 @@ from dycon_engine.data.cases import (
     segment_names,
 )
 from dycon_engine.data.formats.readers import read_header
-from dycon_engine.data.mapped import from_parcel, to_parcel, workers_share_memory
+from dycon_engine.data.mapped import SentByFile, workers_share_memory
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.seen import ScanFacts, Seen, facts_from_table, facts_table, scan_facts
 from dycon_engine.data.splits import Split, apply_split
@@ -43,7 +43,7 @@ HALF_MAX = 60_000.0  # larger prepared values do not fit float16
 
 
 @dataclass(frozen=True, eq=False)
-class LabeledCase:
+class LabeledCase(SentByFile):
     """A prepared training case with its label.
 
     Attributes:
@@ -56,25 +56,13 @@ class LabeledCase:
     image: NDArray[Any]
     label: NDArray[np.uint8]
 
-    def __getstate__(self) -> dict[str, Any]:
-        return to_parcel(self.__dict__)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(from_parcel(state))
-
 
 @dataclass(frozen=True, eq=False)
-class UnlabeledCase:
+class UnlabeledCase(SentByFile):
     """A prepared training case of which no label is known; `image` as in `LabeledCase`."""
 
     name: str
     image: NDArray[Any]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return to_parcel(self.__dict__)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(from_parcel(state))
 
 
 @dataclass(frozen=True, eq=False)

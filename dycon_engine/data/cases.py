@@ -111,9 +111,9 @@ def read_case_image(case: Case, config: DataConfig) -> Volume:
 
 
 def _require_one_grid(case: Case, config: DataConfig) -> None:
-    first = _grid(case.images[0], config)
+    first = read_grid(case.images[0], config)
     for path in case.images[1:]:
-        difference = grid_difference(_grid(path, config), first)
+        difference = grid_difference(read_grid(path, config), first)
         if difference:
             raise InputError(
                 f"case '{case.name}': channel '{path.name}' {difference} of "
@@ -214,7 +214,7 @@ def _grid_of_label(case: Case, own: Geometry, config: DataConfig) -> Geometry:
     """
     if not case.images:
         return own
-    grid = _grid(case.images[0], config)
+    grid = read_grid(case.images[0], config)
     difference = grid_difference(own, grid)
     if difference:
         raise InputError(
@@ -224,7 +224,17 @@ def _grid_of_label(case: Case, own: Geometry, config: DataConfig) -> Geometry:
     return grid
 
 
-def _grid(path: Path, config: DataConfig) -> Geometry:
+def lacks_spacing(path: Path) -> bool:
+    """Return whether files of this kind carry no voxel size."""
+    return path.suffix.lower() in HDF5_SUFFIXES
+
+
+def read_grid(path: Path, config: DataConfig) -> Geometry:
+    """Return the grid of a file from its header, with the spacing of `config` where it has none.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
     return _spaced_grid(read_header(path).geometry, path, config)
 
 
@@ -233,6 +243,6 @@ def _spaced(volume: Volume, path: Path, config: DataConfig) -> Volume:
 
 
 def _spaced_grid(grid: Geometry, path: Path, config: DataConfig) -> Geometry:
-    if config.spacing_mm is not None and path.suffix.lower() in HDF5_SUFFIXES:
+    if config.spacing_mm is not None and lacks_spacing(path):
         return spaced_grid(grid, config.spacing_mm)
     return grid

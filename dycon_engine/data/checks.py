@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dycon_engine.config import DataConfig
-from dycon_engine.data.cases import GRID_TOLERANCE, HDF5_SUFFIXES, Dataset, Label, size_text
+from dycon_engine.data.cases import GRID_TOLERANCE, Dataset, Label, lacks_spacing, size_text
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.orientation import axial_orientation
 from dycon_engine.data.splits import Split, patient_of
@@ -215,7 +215,7 @@ def patient_problems(dataset: Dataset, split: Split, config: DataConfig) -> Iter
 
 def assumed_spacing(dataset: Dataset, config: DataConfig) -> Iterable[Finding]:
     """Yield one line where files carry no spacing and none was given."""
-    without = [case for case in dataset.cases if case.images[0].suffix.lower() in HDF5_SUFFIXES]
+    without = [case for case in dataset.cases if lacks_spacing(case.images[0])]
     if without and config.spacing_mm is None:
         yield Finding(
             "spacing",

@@ -29,6 +29,7 @@ from dycon_engine.data.batch import Batch
 from dycon_engine.data.cache import LabeledCase, UnlabeledCase
 from dycon_engine.data.geometry import Spacing
 from dycon_engine.data.patches import air_value, foreground_points
+from dycon_engine.jobs.signals import let_children_end
 
 LABELED, UNLABELED = 0, 1
 ORDER, CONTENT = 0, 1
@@ -183,8 +184,7 @@ def end_workers() -> None:
 
     Python itself would send SIGTERM, which they ignore, and wait for them.
     """
-    if sys.platform != "win32":
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # PyTorch's handler raises for killed ones
+    let_children_end()
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()

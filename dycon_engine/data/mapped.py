@@ -36,17 +36,15 @@ class MappedFile(NamedTuple):
         )
 
 
-def to_parcel(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `state` with a `MappedFile` for every memory map in it."""
-    return {name: _named(value) for name, value in state.items()}
+class SentByFile:
+    """Base of what is pickled with a `MappedFile` for every memory map among its attributes."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: _named(value) for name, value in self.__dict__.items()}
 
-def from_parcel(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the `state` of `to_parcel`, its files mapped again."""
-    return {
-        name: value.open() if isinstance(value, MappedFile) else value
-        for name, value in state.items()
-    }
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        for name, value in state.items():
+            self.__dict__[name] = value.open() if isinstance(value, MappedFile) else value
 
 
 def workers_share_memory() -> bool:

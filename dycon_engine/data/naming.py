@@ -184,12 +184,12 @@ def _names_of_one_value(stored: Sequence[LabelFacts], labels: Sequence[Label]) -
         ]
         others[segment.key] = segment
         for other in unclear[:1]:
-            yield Finding(
-                "label-names",
-                (other.case, segment.case),
-                f"cases '{other.case}', '{segment.case}': label value {segment.value} is called "
-                f"'{other.name}' in one and '{segment.name}' in the other; call one structure by "
-                "one name, or list the classes in a manifest",
+            yield _between(
+                other,
+                segment,
+                f"label value {segment.value} is called '{other.name}' in one and "
+                f"'{segment.name}' in the other; call one structure by one name, or list the "
+                "classes in a manifest",
             )
 
 
@@ -200,13 +200,17 @@ def _values_of_one_name(segments: Iterable[Segment], labels: Sequence[Label]) ->
     for segment in segments:
         other = first.setdefault(segment.key, segment)
         if other.value != segment.value and segment.key not in classes:
-            yield Finding(
-                "label-names",
-                (other.case, segment.case),
-                f"cases '{other.case}', '{segment.case}': '{segment.name}' is label value "
-                f"{other.value} in one and {segment.value} in the other; name the classes as the "
-                "files do, or give it one value",
+            yield _between(
+                other,
+                segment,
+                f"'{segment.name}' is label value {other.value} in one and {segment.value} in the "
+                "other; name the classes as the files do, or give it one value",
             )
+
+
+def _between(one: Segment, other: Segment, words: str) -> Finding:
+    cases = (one.case, other.case)
+    return Finding("label-names", cases, f"cases {quoted(cases)}: {words}")
 
 
 def _nameless(stored: Iterable[LabelFacts], segments: Sequence[Segment]) -> Iterable[Finding]:

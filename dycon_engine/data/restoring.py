@@ -46,9 +46,8 @@ class Restorer:
         self.rows_at_once = max(1, int(CHUNK_VOXELS / (plane * max(1.0, growth))))
 
     def chunks(self, rows: slice) -> Iterator[slice]:
-        """Yield `rows` in pieces of `rows_at_once`."""
-        for start in range(rows.start, rows.stop, self.rows_at_once):
-            yield slice(start, min(start + self.rows_at_once, rows.stop))
+        """Return `rows` in pieces of `rows_at_once`."""
+        return pieces(rows, self.rows_at_once)
 
     def add(
         self, rows: slice, values: NDArray[np.float32]
@@ -96,6 +95,12 @@ class Restorer:
         cut = [slice(None)] * 4
         cut[self.axis + 1] = slice(rows.start - self._first, rows.stop - self._first)
         return part[tuple(cut)]
+
+
+def pieces(rows: slice, count: int) -> Iterator[slice]:
+    """Yield `rows` in pieces of `count`, the last one of what is left."""
+    for start in range(rows.start, rows.stop, count):
+        yield slice(start, min(start + count, rows.stop))
 
 
 def restore(

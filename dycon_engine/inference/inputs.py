@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dycon_engine.data.cases import HDF5_SUFFIXES, Case
-from dycon_engine.data.formats.readers import image_stem, is_readable_image, read_header
-from dycon_engine.data.geometry import Geometry, Spacing
+from dycon_engine.data.cases import Case, lacks_spacing
+from dycon_engine.data.formats.readers import image_stem, is_readable_image
+from dycon_engine.data.formats.writers import SEGMENTATION
+from dycon_engine.data.geometry import Spacing
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import require_place
 
@@ -18,7 +19,6 @@ LIST_SUFFIX = ".txt"
 DEFAULT_SUFFIX = ".nii.gz"
 KEPT_SUFFIXES = (".nrrd", ".mha", ".mhd", ".nii.gz", ".nii")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
-SEGMENTATION = ".seg.nrrd"
 _CHANNEL = re.compile(r"(?P<name>.+)_(?P<channel>\d{4})")
 
 
@@ -83,23 +83,11 @@ def require_spacing(cases: Sequence[Case], spacing_mm: Spacing | None) -> None:
             raise InputError(f"--spacing {given}: expected three numbers above 0, mm along z y x")
         return
     for path in (path for case in cases for path in case.images):
-        if _is_hdf5(path):
+        if lacks_spacing(path):
             raise InputError(
                 f"scan '{path}': HDF5 files carry no voxel size; give it with "
                 "--spacing Z Y X, in mm"
             )
-
-
-def read_grid(case: Case, spacing_mm: Spacing | None) -> Geometry:
-    """Return the grid of `case` from its header; `spacing_mm` is that of files that carry none."""
-    grid = read_header(case.images[0]).geometry
-    if spacing_mm is None or not _is_hdf5(case.images[0]):
-        return grid
-    return Geometry.from_parts(grid.size_zyx, spacing_mm, grid.origin_lps, grid.direction)
-
-
-def _is_hdf5(path: Path) -> bool:
-    return path.suffix.lower() in HDF5_SUFFIXES
 
 
 def check_folders(asked: Targets) -> None:

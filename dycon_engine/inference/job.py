@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine.config import DataConfig, InferenceConfig
-from dycon_engine.data.cases import Case, read_case_image
+from dycon_engine.data.cases import Case, read_case_image, read_grid
 from dycon_engine.data.formats.readers import content_hash, image_stem
 from dycon_engine.data.geometry import Box, Spacing
 from dycon_engine.errors import CancelledError, DyconError, InputError
@@ -19,7 +19,6 @@ from dycon_engine.inference.inputs import (
     check_folders,
     check_targets,
     find_inputs,
-    read_grid,
     require_spacing,
     targets,
 )
@@ -142,13 +141,12 @@ def _predict_case(
     reporter = progress.reporter
     where = targets(case, request.outputs, many=many)
     check_targets(case, where, overwrite=request.overwrite)
-    predictor.check_memory(
-        read_grid(case, request.spacing_mm), f"case '{case.name}'", request.wishes()
-    )
+    data = DataConfig(spacing_mm=request.spacing_mm)
+    predictor.check_memory(read_grid(case.images[0], data), f"case '{case.name}'", request.wishes())
     alias = image_stem(where.labels)  # what the person called the result, not the scan
     began = time.monotonic()
     progress.begin(READING)
-    image = read_case_image(case, DataConfig(spacing_mm=request.spacing_mm))
+    image = read_case_image(case, data)
     reporter.check_cancelled()
     notices: list[str] = []
     watch = progress.watch(functools.partial(_notice, reporter, notices))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dycon_engine.data.geometry import Geometry, Spacing
-from dycon_engine.data.restoring import Restorer
+from dycon_engine.data.restoring import Restorer, pieces
 from dycon_engine.data.straightening import StraightRestorer
 from dycon_engine.errors import NonFiniteError
 from dycon_engine.inference.blending import Slab
@@ -75,19 +76,13 @@ def _turned_back(
     restorer: StraightRestorer | None = None
     for axis, rows, leads in slabs:
         restorer = restorer or StraightRestorer(source, straight, axis=axis)
-        for piece in _pieces(rows, leads[0].numel() // max(rows.stop - rows.start, 1)):
+        plane = math.prod(n for a, n in enumerate(leads.shape[1:]) if a != axis)
+        for piece in pieces(rows, max(1, PIECE_VOXELS // plane)):
             part = leads.narrow(axis + 1, piece.start - rows.start, piece.stop - piece.start)
             restorer.add(piece, likelihoods(part, sets).cpu().numpy())
     if restorer is not None:
         for rows, values in restorer.finish():
             yield functools.partial(_rows_of, rows=rows), values
-
-
-def _pieces(rows: slice, row_voxels: int) -> Iterator[slice]:
-    """Yield `rows` in pieces of about `PIECE_VOXELS`."""
-    step = max(1, PIECE_VOXELS // max(row_voxels, 1))
-    for start in range(rows.start, rows.stop, step):
-        yield slice(start, min(start + step, rows.stop))
 
 
 def _rows_of(array: NDArray[Any], rows: slice) -> NDArray[Any]:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine.config import DataConfig
-from dycon_engine.data.cases import Case, read_case_image
+from dycon_engine.data.cases import Case, read_case_image, read_grid
 from dycon_engine.data.geometry import Spacing
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.errors import CancelledError, DyconError, InputError
-from dycon_engine.inference.inputs import read_grid, require_spacing
+from dycon_engine.inference.inputs import require_spacing
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.progress import READING, CaseProgress
 from dycon_engine.inference.ranking import Impression, Ranked, impression, rank
@@ -97,7 +97,7 @@ def _impressions(
         progress = CaseProgress(reporter, item, len(cases), RANK_SHARES)
         try:
             progress.begin(READING)
-            predictor.check_memory(read_grid(case, data.spacing_mm), f"case '{case.name}'")
+            predictor.check_memory(read_grid(case.images[0], data), f"case '{case.name}'")
             image = read_case_image(case, data)
             watch = progress.watch()
             impressions.append(
