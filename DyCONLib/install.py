@@ -58,9 +58,9 @@ def hindrance() -> str:
         return ""
     return (
         "this 3D Slicer for macOS runs code for Intel processors, for which PyTorch ended with "
-        f"version 2.2, and the engine needs {NEEDED['torch']}. Use a 3D Slicer made for Apple "
-        "Silicon, or one on Windows or Linux; or the engine by itself, in a terminal of this "
-        "computer: its README says how"
+        f"version 2.2, and the engine needs {NEEDED['torch']}. On a computer with Apple Silicon, "
+        "make a Python environment with PyTorch and press 'Use another Python...'; the tutorial "
+        "says how"
     )
 
 

@@ -4,37 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dycon_engine.errors import DyconError, InputError
+from dycon_engine.errors import DyconError
 from dycon_engine.jobs.client import Command
+from DyCONLib.interpreters import as_foreign
 from DyCONLib.launched import as_launched
 
 REAP_S = 2.0
-
-
-def default_python() -> Path:
-    """Return the interpreter that runs the engine: this one, or Slicer's PythonSlicer.
-
-    Raises:
-        InputError: This process is no Python interpreter and PythonSlicer is not found.
-    """
-    own = Path(sys.executable or "")
-    if "python" in own.name.lower():  # in Slicer sys.executable is PythonSlicer
-        return own
-    names = ("PythonSlicer", "PythonSlicer.exe") if own.name else ()  # '': Slicer found none
-    beside = [own.with_name(name) for name in names]
-    found = next((path for path in beside if path.is_file()), None) or shutil.which("PythonSlicer")
-    if found is None:
-        raise InputError(
-            f"PythonSlicer: not found beside '{own}' nor on the PATH; reinstall 3D Slicer"
-        )
-    return Path(found)
 
 
 def start(
@@ -52,7 +32,7 @@ def start(
     Raises:
         DyconError: It cannot be started.
     """
-    argv, environment = as_launched(tuple(argv), environment)
+    argv, environment = as_foreign(*as_launched(tuple(argv), environment))
     try:
         with stderr.open("wb") as errors, stdout.open("wb") as output:
             return subprocess.Popen(

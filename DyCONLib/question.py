@@ -13,6 +13,7 @@ from typing import Any
 from dycon_engine.errors import DyconError
 from dycon_engine.jobs import client
 from DyCONLib import lifeline, processes
+from DyCONLib.interpreters import default_python
 from DyCONLib.support_log import last_words
 
 LIMIT_S = 180.0  # the first start of PyTorch on a slow disk takes long
@@ -36,7 +37,7 @@ class Question:
         self._scratch = tempfile.TemporaryDirectory(prefix="dycon-", ignore_cleanup_errors=True)
         self._began = time.monotonic()
         words = [*arguments, "--json"]
-        line = client.command(python or processes.default_python(), "describe", words)
+        line = client.command(python or default_python(), "describe", words)
         try:
             self._process: subprocess.Popen[bytes] = processes.start(
                 lifeline.with_lifeline(line.argv, "describe"),

@@ -20,6 +20,7 @@ from dycon_engine.jobs.events import TERMINAL, Cancelled, Event, Failed, Finishe
 from dycon_engine.jobs.events import Advanced as Progress
 from dycon_engine.jobs.lock import holder, is_certain
 from DyCONLib import lifeline, processes
+from DyCONLib.interpreters import default_python
 from DyCONLib.support_log import last_words, read_tail, support_log
 
 GRACE_S = 4.0
@@ -82,7 +83,7 @@ class Job:
             job: train, predict, ...
             arguments: Its command line without --run-dir; a `Path` may be relative.
             run_dir: Folder of the job; made if it is not there.
-            python: Interpreter; without it `processes.default_python()`.
+            python: Interpreter; without it `default_python()`.
             environment: What the child inherits; without it this process's own environment. In
                 Slicer give `slicer.util.startupEnvironment()`: PythonSlicer adds what it needs.
             detached: True for a job that goes on when this process ends (training); otherwise it
@@ -100,7 +101,7 @@ class Job:
         tail = EventTail(run_dir / "events.jsonl")
         earlier = tail.read()
         words = [*map(_absolute, arguments), "--run-dir", run_dir.resolve()]
-        line = client.command(python or processes.default_python(), job, words)
+        line = client.command(python or default_python(), job, words)
         process = processes.start(
             line.argv if detached else lifeline.with_lifeline(line.argv, job),
             cwd=line.cwd,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 from dycon_engine.errors import CancelledError, DyconError
@@ -27,12 +28,30 @@ class PreflightLike(Protocol):
         """Stop asking."""
 
 
+class PythonLike(Protocol):
+    """What is used of `DyCONLib.interpreters.EnginePython`."""
+
+    @property
+    def chosen(self) -> Path | None:
+        """The interpreter of another environment; None for Slicer's own."""
+
+    def missing(self) -> list[str]:
+        """Return what the engine needs and the interpreter lacks."""
+
+    def choose(self, folder: Path) -> None:
+        """Run the engine in the environment in `folder`."""
+
+    def forget(self) -> None:
+        """Run the engine in Slicer's own Python again."""
+
+
 class Setup:
     """The state of the setup page.
 
     Attributes:
         changed: Emitted without arguments when something below changed.
-        missing: Packages that the engine needs and this Python lacks.
+        python: Which Python runs the engine.
+        missing: Packages that the engine needs and that Python lacks.
         installing: Whether they are being installed.
         machine: What the last check found; None before one.
         trouble: Why the last check failed; '' where it did not.
@@ -40,19 +59,16 @@ class Setup:
 
     def __init__(
         self,
-        missing_packages: Callable[[], list[str]],
+        python: PythonLike,
         installer: InstallerLike,
         preflight: Callable[[], PreflightLike],
     ) -> None:
         """Look what is missing; nothing is started."""
         self.changed = Signal()
-        self._missing_packages, self._installer, self._preflight = (
-            missing_packages,
-            installer,
-            preflight,
-        )
+        self.python = python
+        self._installer, self._preflight = installer, preflight
         self._asked: PreflightLike | None = None
-        self.missing = missing_packages()
+        self.missing = python.missing()
         self.installing = False
         self.machine: Machine | None = None
         self.trouble = ""
@@ -74,8 +90,32 @@ class Setup:
             return
         finally:
             self.installing = False
-            self.missing = self._missing_packages()
-            self.changed.emit()
+            self.look()
+
+    def choose(self, folder: Path) -> None:
+        """Run the engine in another environment from now on.
+
+        Raises:
+            DyconError: It cannot run the engine there.
+        """
+        self.python.choose(folder)
+        self.machine, self.trouble = None, ""
+        self.look()
+
+    def use_own(self) -> None:
+        """Run the engine in Slicer's own Python again.
+
+        Raises:
+            DyconError: The choice cannot be removed.
+        """
+        self.python.forget()
+        self.machine, self.trouble = None, ""
+        self.look()
+
+    def look(self) -> None:
+        """Look again what is missing; the other panel may have changed it."""
+        self.missing = self.python.missing()
+        self.changed.emit()
 
     def _begun(self) -> None:
         self.installing = True

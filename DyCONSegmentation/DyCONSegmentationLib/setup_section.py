@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from DyCONLib.install import hindrance
+from DyCONLib.python_choice import ask_environment
 from DyCONSegmentationLib import texts
 from DyCONSegmentationLib.setup import Setup
 
@@ -23,6 +24,10 @@ class SetupSection:
         self._ui, self._setup = ui, setup
         ui.installButton.connect("clicked()", lambda: attempt(setup.install))
         ui.checkButton.connect("clicked()", setup.check)
+        for button in (ui.pythonButton, ui.otherPythonButton):
+            button.connect("clicked()", self._on_other)
+        ui.ownPythonButton.connect("clicked()", lambda: attempt(setup.use_own))
+        self._attempt = attempt
 
     def refresh(self) -> None:
         """Show the setup."""
@@ -31,6 +36,9 @@ class SetupSection:
         ui.setupLabel.text = texts.setup_text(setup.missing, installing=setup.installing)
         ui.installButton.visible = not hindrance()
         ui.installButton.enabled = not setup.installing
+        ui.pythonButton.enabled = ui.otherPythonButton.enabled = not setup.installing
+        ui.ownPythonButton.visible = setup.python.chosen is not None
+        ui.pythonLabel.text = texts.python_text(setup.python.chosen)
         ui.checkButton.enabled = not setup.checking and not setup.missing
         if setup.checking:
             ui.computerLabel.text = "Checking; the first time can take a minute..."
@@ -38,3 +46,10 @@ class SetupSection:
             ui.computerLabel.text = setup.trouble
         elif setup.machine is not None:
             ui.computerLabel.text = texts.machine_text(setup.machine)
+        else:
+            ui.computerLabel.text = "Not checked yet."
+
+    def _on_other(self) -> None:
+        folder = ask_environment()
+        if folder is not None:
+            self._attempt(lambda: self._setup.choose(folder))

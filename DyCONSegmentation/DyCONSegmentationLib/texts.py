@@ -6,6 +6,7 @@ import html
 import math
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from DyCONLib.install import INSTALLING, hindrance
@@ -207,6 +208,11 @@ def setup_text(missing: Sequence[str], *, installing: bool = False) -> str:
         f"Segmenting needs {' and '.join(parts)}, which this 3D Slicer does not have yet. You are "
         "asked before anything is downloaded; it is installed once, into Slicer's own Python."
     )
+
+
+def python_text(chosen: Path | None) -> str:
+    """Return which Python runs the engine."""
+    return "The engine runs in Slicer's Python." if chosen is None else f"Engine's Python: {chosen}"
 
 
 def machine_text(machine: Machine) -> str:

@@ -10,9 +10,10 @@ import qt
 import slicer
 
 from dycon_engine.errors import DyconError
-from DyCONLib.install import Installer, missing_packages
+from DyCONLib.install import Installer
 from DyCONLib.models import models_folder
 from DyCONLib.preflight import Preflight
+from DyCONLib.python_choice import engine_python
 from DyCONLib.runner import Job
 from DyCONSegmentationLib.batch import BatchLogic
 from DyCONSegmentationLib.batch_section import BatchSection
@@ -52,7 +53,7 @@ class Panel:
         """
         temporary, start = Path(slicer.app.temporaryPath), start or start_engine
         run = SegmentationLogic(start, temporary)
-        self.setup = Setup(missing_packages, Installer(), lambda: _preflight(temporary))
+        self.setup = Setup(engine_python(), Installer(), lambda: _preflight(temporary))
         self.session = Session(run, surroundings(resources, lambda: self.setup.missing))
         self.reviewing = Reviewing(self.session, _open_editor)
         self.batch = BatchLogic(start, temporary)
@@ -115,6 +116,7 @@ class Panel:
 
     def enter(self) -> None:
         """Show the scene as it is now: nobody told us while the panel was hidden."""
+        self.setup.look()
         self.session.scene_changed()
 
     def close(self) -> None:
@@ -156,13 +158,14 @@ class Panel:
 
 
 def start_engine(arguments: Any, run_dir: Path) -> Job:
-    """Start `predict` with Slicer's Python, in the environment Slicer itself was started in."""
-    environment = slicer.util.startupEnvironment()
-    return Job.start("predict", arguments, run_dir=run_dir, environment=environment)
+    """Start `predict` in the environment Slicer itself was started in."""
+    python, environment = engine_python().chosen, slicer.util.startupEnvironment()
+    return Job.start("predict", arguments, run_dir=run_dir, python=python, environment=environment)
 
 
 def _preflight(folder: Path) -> Preflight:
-    return Preflight(folder, environment=slicer.util.startupEnvironment())
+    python, environment = engine_python().chosen, slicer.util.startupEnvironment()
+    return Preflight(folder, python=python, environment=environment)
 
 
 def _open_editor() -> None:

@@ -1,13 +1,22 @@
-"""How the panel starts the engine: with Slicer's Python, in Slicer's start-up environment."""
+"""How the panel starts the engine: with the chosen Python, in Slicer's start-up environment."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from DyCONLib.question import Question
 from DyCONLib.runner import Job
+
+
+class Python(Protocol):
+    """What is used of `DyCONLib.interpreters.EnginePython`."""
+
+    @property
+    def chosen(self) -> Path | None:
+        """The interpreter of another environment; None for Slicer's own."""
 
 
 @dataclass(frozen=True)
@@ -15,17 +24,21 @@ class Engine:
     """Starts engine processes.
 
     Attributes:
-        python: Interpreter; None = the one of Slicer.
+        python: Which Python runs them.
         environment: What children inherit; None = this process's own.
     """
 
-    python: str | Path | None = None
+    python: Python
     environment: Mapping[str, str] | None = None
 
     def job(self, name: str, arguments: Sequence[str | Path], run_dir: Path) -> Job:
         """Start a short job that ends with Slicer."""
         return Job.start(
-            name, arguments, run_dir=run_dir, python=self.python, environment=self.environment
+            name,
+            arguments,
+            run_dir=run_dir,
+            python=self.python.chosen,
+            environment=self.environment,
         )
 
     def start(self, arguments: Sequence[str | Path], run_dir: Path) -> Job:
@@ -34,7 +47,7 @@ class Engine:
             "train",
             arguments,
             run_dir=run_dir,
-            python=self.python,
+            python=self.python.chosen,
             environment=self.environment,
             detached=True,
         )
@@ -45,4 +58,4 @@ class Engine:
 
     def ask(self, arguments: Sequence[str]) -> Question:
         """Put a question to the engine."""
-        return Question(arguments, python=self.python, environment=self.environment)
+        return Question(arguments, python=self.python.chosen, environment=self.environment)

@@ -11,8 +11,9 @@ import qt
 import slicer
 
 from dycon_engine.errors import CancelledError, DyconError
-from DyCONLib.install import Installer, hindrance, missing_packages
+from DyCONLib.install import Installer, hindrance
 from DyCONLib.models import models_folder
+from DyCONLib.python_choice import ask_environment, engine_python
 from DyCONTrainingLib import parameters, texts
 from DyCONTrainingLib.data_section import DataSection
 from DyCONTrainingLib.labeling import Opened
@@ -44,9 +45,10 @@ class Panel:
             engine: Starts processes; tests give their own.
         """
         self._ui = ui
-        engine = engine or Engine(environment=slicer.util.startupEnvironment())
+        self._python = engine_python()
+        engine = engine or Engine(self._python, slicer.util.startupEnvironment())
         self.logic = TrainingLogic(engine, places(), ask)
-        self._installer, self._missing = Installer(), missing_packages()
+        self._installer, self._missing = Installer(), self._python.missing()
         self._installing = False
         self._sections = (
             DataSection(ui, self.logic, attempt),
@@ -60,6 +62,7 @@ class Panel:
         for name in FOLDED:
             getattr(ui, name).connect("contentsCollapsed(bool)", self._on_folded)
         ui.installButton.connect("clicked()", lambda: attempt(self._install))
+        ui.pythonButton.connect("clicked()", lambda: attempt(self._choose_python))
         ui.taskCancelButton.connect("clicked()", self.logic.stop)
         self.logic.failed.connect(tell)
         self.logic.changed.connect(self._on_changed)
@@ -75,6 +78,8 @@ class Panel:
 
     def enter(self) -> None:
         """The panel is shown: ask what is not known yet, look at what a person edited."""
+        self._missing = self._python.missing()
+        self._stale = True
         if not self._missing:
             self.logic.catalog.request()
         self.logic.dataset.check()
@@ -107,7 +112,7 @@ class Panel:
         ui.setupFrame.visible = bool(self._missing)
         ui.setupLabel.text = texts.setup_text(self._missing, installing=self._installing)
         ui.installButton.visible = not hindrance()
-        ui.installButton.enabled = not self._installing
+        ui.installButton.enabled = ui.pythonButton.enabled = not self._installing
         ui.taskFrame.visible = bool(words)
         ui.taskLabel.text = f"{words} ..."
         ui.taskProgressBar.maximum = RESOLUTION if share >= 0 else 0
@@ -147,10 +152,14 @@ class Panel:
         except CancelledError:
             return
         finally:
-            self._installing = False
-            self._missing = missing_packages()
-            self._stale = True
+            self._installing, self._stale = False, True
         self.enter()
+
+    def _choose_python(self) -> None:
+        folder = ask_environment()
+        if folder is not None:
+            self._python.choose(folder)
+            self.enter()
 
     def _begun(self) -> None:
         self._installing = True

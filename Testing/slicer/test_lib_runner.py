@@ -17,7 +17,7 @@ import pytest
 from dycon_engine.errors import DyconError
 from dycon_engine.jobs.client import RunState
 from dycon_engine.jobs.events import Finished, Stage, Started
-from DyCONLib import launched, processes, runner
+from DyCONLib import interpreters, launched, processes, runner
 from DyCONLib.runner import Job
 from Testing.slicer import engine_jobs
 
@@ -430,19 +430,19 @@ def test_the_log_tells_what_happened_without_names(start, tmp_path):
 
 @pytest.mark.parametrize("name", ["SlicerApp-real", "SlicerApp-real.exe"])
 def test_slicer_runs_the_engine_with_the_python_beside_it(tmp_path, monkeypatch, name):
-    monkeypatch.setattr(processes.sys, "executable", str(tmp_path / name))
+    monkeypatch.setattr(interpreters.sys, "executable", str(tmp_path / name))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(DyconError, match="PythonSlicer: not found"):
-        processes.default_python()
+        interpreters.default_python()
     (tmp_path / "PythonSlicer").write_text("")
-    assert processes.default_python() == tmp_path / "PythonSlicer"
+    assert interpreters.default_python() == tmp_path / "PythonSlicer"
 
 
 def test_a_slicer_that_found_no_python_says_so(monkeypatch):
-    monkeypatch.setattr(processes.sys, "executable", "")
+    monkeypatch.setattr(interpreters.sys, "executable", "")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(DyconError, match="PythonSlicer: not found"):
-        processes.default_python()
+        interpreters.default_python()
 
 
 def test_the_child_gets_the_environment_it_is_given_and_finds_the_engine(tmp_path):

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from DyCONLib import interpreters
 from Testing import tiny_package
 from Testing.slicer.segmentation import fake_predict
 from Testing.slicer.segmentation.contents import add_volume, report_table
@@ -41,8 +42,9 @@ def desk(slicer_qt, slicer_scene, package, tmp_path, monkeypatch):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copy(package, folder / "tiny.dycon")
-    monkeypatch.setattr(widget, "missing_packages", list)
+    monkeypatch.setattr(interpreters, "missing_packages", list)
     desk = SimpleNamespace(scene=slicer_scene, qt=slicer_qt, path=tmp_path, models=folder)
+    desk.engine = widget.start_engine
 
     def open_panel(way="good", **environment):
         monkeypatch.setattr(
@@ -216,7 +218,7 @@ def test_missing_packages_show_one_explanation_and_one_button(desk, monkeypatch)
             left.clear()
             return True
 
-    monkeypatch.setattr(widget, "missing_packages", lambda: list(left))
+    monkeypatch.setattr(interpreters, "missing_packages", lambda: list(left))
     monkeypatch.setattr(widget, "Installer", Installer)
     ui = desk.open()
     add_scan()
@@ -243,7 +245,7 @@ def test_a_no_to_installing_changes_nothing_and_a_failure_is_told(desk, monkeypa
         def ensure(self, begun):
             raise answers.pop(0)
 
-    monkeypatch.setattr(widget, "missing_packages", lambda: ["torch>=2.6"])
+    monkeypatch.setattr(interpreters, "missing_packages", lambda: ["torch>=2.6"])
     monkeypatch.setattr(widget, "Installer", Installer)
     ui = desk.open()
     ui.installButton.click()
@@ -254,14 +256,47 @@ def test_a_no_to_installing_changes_nothing_and_a_failure_is_told(desk, monkeypa
 
 
 def test_where_pytorch_cannot_come_the_person_is_told_and_not_asked(desk, monkeypatch):
-    from DyCONSegmentationLib import setup_section, texts, widget
+    from DyCONSegmentationLib import setup_section, texts
 
-    monkeypatch.setattr(widget, "missing_packages", lambda: ["torch>=2.6"])
+    monkeypatch.setattr(interpreters, "missing_packages", lambda: ["torch>=2.6"])
     for module in (setup_section, texts):
         monkeypatch.setattr(module, "hindrance", lambda: "this Mac cannot")
     ui = desk.open()
     assert ui.setupLabel.text == "Segmenting is not possible here: this Mac cannot."
     assert not ui.installButton.isVisibleTo(ui.setupFrame)
+
+
+def test_another_python_of_the_computer_can_run_the_engine(desk, monkeypatch):
+    """Where Slicer's own cannot have PyTorch, or a person has one with it already."""
+    from DyCONSegmentationLib import widget
+
+    monkeypatch.setattr(interpreters, "missing_packages", lambda: ["torch>=2.6"])
+    ui = desk.open()
+    add_scan()
+    desk.panel.enter()
+    ui.pythonButton.click()  # and the dialog closed without a choice
+    assert ui.setupFrame.isVisibleTo(desk.module.parent)
+    desk.qt.dialogs.answer(str(desk.path))
+    ui.pythonButton.click()
+    assert "no Python found there" in told(desk)[-1]
+    assert not ui.segmentButton.enabled
+    monkeypatch.setattr(interpreters, "_ask", lambda *_: {"version": [3, 12], "missing": []})
+    desk.qt.dialogs.answer(sys.prefix)
+    ui.pythonButton.click()
+    assert not ui.setupFrame.isVisibleTo(desk.module.parent)
+    assert ui.segmentButton.enabled
+    assert ui.pythonLabel.text == f"Engine's Python: {sys.prefix}/bin/python3"
+    started = []
+    for name in ("Job", "Preflight"):
+        start = SimpleNamespace(start=lambda *_, **given: started.append(given))
+        monkeypatch.setattr(widget, name, start if name == "Job" else start.start)
+    desk.engine((), desk.path / "run")
+    widget._preflight(desk.path)
+    assert [str(given["python"]) for given in started] == [f"{sys.prefix}/bin/python3"] * 2
+    ui.ownPythonButton.click()
+    assert ui.pythonLabel.text == "The engine runs in Slicer's Python."
+    assert not ui.ownPythonButton.isVisibleTo(ui.computerSection)
+    assert ui.setupFrame.isVisibleTo(desk.module.parent)
 
 
 def test_the_check_of_the_computer_is_asked_for_and_shown(desk, monkeypatch):
@@ -274,7 +309,7 @@ def test_the_check_of_the_computer_is_asked_for_and_shown(desk, monkeypatch):
     answers = [None, machine]
 
     class Preflight:
-        def __init__(self, folder, environment):
+        def __init__(self, folder, python, environment):
             assert folder.is_dir()
 
         def poll(self):

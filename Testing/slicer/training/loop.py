@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def panel(tmp_path: Path, person: Person | None = None):
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
     remember_methods(tmp_path / "settings" / "methods.json")
     places = Places(tmp_path / "settings", tmp_path / "models", tmp_path / "temporary")
-    made = TrainingLogic(Engine(sys.executable), places, person.ask)
+    made = TrainingLogic(Engine(SimpleNamespace(chosen=None)), places, person.ask)
     made.failed.connect(person.failures.append)
     made.running.finished.connect(lambda _name, model: person.models.append(model))
     return made, person

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from DyCONLib import interpreters
 from Testing import tiny_package
 from Testing.slicer.shown import cells, told
 from Testing.slicer.training import loop, scenes
@@ -39,9 +40,14 @@ def desk(slicer_qt, slicer_scene, tmp_path, monkeypatch):
     loop.remember_methods(tmp_path / "settings" / "methods.json")
     places = Places(tmp_path / "settings", tmp_path / "models", tmp_path / "temporary")
     monkeypatch.setattr(widget, "places", lambda: places)
-    monkeypatch.setattr(widget, "missing_packages", list)
-    monkeypatch.setattr(widget, "Engine", lambda **_: InlineEngine())
+    monkeypatch.setattr(interpreters, "missing_packages", list)
     desk = SimpleNamespace(qt=slicer_qt, scene=slicer_scene, path=tmp_path, widget=widget)
+
+    def engine(*given):
+        desk.started_with = given
+        return InlineEngine()
+
+    monkeypatch.setattr(widget, "Engine", engine)
 
     def open_panel():
         desk.module = modules.load_module(MODULE)
@@ -531,11 +537,26 @@ def test_a_job_for_another_computer_is_written(desk):
 
 
 def test_what_is_missing_is_said_before_anything_else(desk, monkeypatch):
-    monkeypatch.setattr(desk.widget, "missing_packages", lambda: ["torch>=2.6"])
+    monkeypatch.setattr(interpreters, "missing_packages", lambda: ["torch>=2.6"])
     ui = desk.open()
     assert not ui.setupFrame.isHidden()
     assert "torch>=2.6" in ui.setupLabel.text
     assert ui.aboutLabel.text != ""
+
+
+def test_another_python_of_the_computer_can_run_the_training(desk, monkeypatch):
+    monkeypatch.setattr(interpreters, "missing_packages", lambda: ["torch>=2.6"])
+    monkeypatch.setattr(interpreters, "_ask", lambda *_: {"version": [3, 12], "missing": []})
+    ui = desk.open()
+    desk.qt.dialogs.answer(sys.prefix)
+    ui.pythonButton.click()
+    settle(desk)
+    assert ui.setupFrame.isHidden()
+    assert desk.started_with[0].chosen == Path(sys.prefix, "bin", "python3")
+    interpreters.EnginePython(desk.started_with[0]._file.parent, {}).forget()
+    desk.panel.enter()  # from the other panel, where Slicer's own was chosen again
+    settle(desk)
+    assert not ui.setupFrame.isHidden()
 
 
 def test_choices_come_back_with_the_scene(desk):
