@@ -67,7 +67,8 @@ def convert(
 
     Args:
         name: The program of dcmqi.
-        image: Its option for the image, and the file or files.
+        image: Its option for the image, and the names of the file or files in `folder`; paths
+            would be cut at a comma, and need letters that Windows may not have.
         meta: What it writes beside the voxels.
         files: The series that the result belongs to.
         folder: From `workspace`.
@@ -77,8 +78,8 @@ def convert(
     """
     described, made, said = (folder / part for part in ("meta.json", "made.dcm", "stderr.txt"))
     described.write_text(json.dumps(meta), encoding="utf-8")
-    line = [tool(name), *image, "--inputDICOMDirectory", str(folder / "series")]
-    line += ["--inputMetadata", str(described), "--outputDICOM", str(made)]
+    line = [tool(name), *image, "--inputDICOMDirectory", "series"]
+    line += ["--inputMetadata", described.name, "--outputDICOM", made.name]
     yield from _gather(files, folder / "series")
     process = processes.start(line, cwd=folder, environment=os.environ, stderr=said)
     try:

@@ -131,7 +131,7 @@ def export_dicom_segmentation(
             "ContentCreatorName": CREATOR,
             "segmentAttributes": [[_segment_table(core.GetSegment(key))] for key in arrays],
         }
-        images = ("--inputImageList", ",".join(map(str, labels)))
+        images = ("--inputImageList", ",".join(path.name for path in labels))
         yield PREPARING
         made = yield from dcmqi.convert("itkimage2segimage", images, meta, files, folder)
         made.replace(path)
@@ -176,7 +176,7 @@ def export_dicom_map(
             "FrameLaterality": "U",
             "RealWorldValueSlope": "1",
         }
-        image = ("--inputImage", str(folder / "map.nrrd"))
+        image = ("--inputImage", "map.nrrd")
         yield PREPARING
         made = yield from dcmqi.convert("itkimage2paramap", image, meta, files, folder)
         _take_modality(made, files[0])

@@ -97,6 +97,8 @@ class Installer:
                 f"PyTorch {_version('torch')} is installed, the engine needs {NEEDED['torch']} or "
                 "newer; uninstall it in the module PyTorch Utils, restart Slicer and come back"
             )
+        if any(each.startswith("torch") for each in missing):
+            _require_torch_installer()
         if Installer._running:
             raise DyconError("packages are being installed already; wait until that is done")
         Installer._running = True
@@ -192,15 +194,21 @@ def _testing() -> bool:
     return app is not None and bool(app.testingEnabled())
 
 
-def _install_torch(version: str) -> None:
-    """Install PyTorch for this computer's graphics card with the extension PyTorch."""
+def _require_torch_installer() -> None:
+    """Refuse before the person is asked: modules of a source checkout bring no other extension."""
     try:
-        from PyTorchUtils import PyTorchUtilsLogic  # noqa: PLC0415 - an extension
+        importlib.import_module("PyTorchUtils")
     except ImportError:
         raise DyconError(
             "the extension PyTorch is not installed; install it in the Extensions Manager, "
             "restart Slicer and come back"
         ) from None
+
+
+def _install_torch(version: str) -> None:
+    """Install PyTorch for this computer's graphics card with the extension PyTorch."""
+    from PyTorchUtils import PyTorchUtilsLogic  # noqa: PLC0415 - an extension
+
     installed = PyTorchUtilsLogic().installTorch(
         askConfirmation=False,  # the person has agreed to the whole list
         torchVersionRequirement=version,

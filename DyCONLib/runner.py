@@ -104,7 +104,7 @@ class Job:
         line = client.command(python or default_python(), job, words)
         process = processes.start(
             line.argv if detached else lifeline.with_lifeline(line.argv, job),
-            cwd=line.cwd,
+            cwd=run_dir if detached else line.cwd,  # an update may replace the extension meanwhile
             environment=processes.child_environment(line, environment),
             stderr=run_dir / STDERR,
         )

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleTest,
@@ -17,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if (ROOT / "DyCONLib").is_dir() and str(ROOT) not in sys.path:  # a source checkout
     sys.path.append(str(ROOT))
 
+TUTORIAL = "https://github.com/SlicerDyCON/SlicerDyCON/blob/main/docs/tutorial/segment.md"
 RESEARCH = "For research use only. Not a medical device; not for diagnosis or treatment planning."
 
 
@@ -26,13 +29,14 @@ class DyCONSegmentation(ScriptedLoadableModule):
     def __init__(self, parent: Any) -> None:
         """Describe it."""
         ScriptedLoadableModule.__init__(self, parent)
-        parent.title = "DyCON Segmentation"
-        parent.categories = ["Segmentation"]
+        parent.title = _("DyCON Segmentation")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.contributors = ["The DyCON for 3D Slicer contributors"]
-        parent.helpText = (
+        text = _(
             "Segments scans with a trained model and shows voxel by voxel where the model is "
-            f"unsure, so that a person corrects only what needs it. {RESEARCH}"
+            "unsure, so that a person corrects only what needs it."
         )
+        parent.helpText = f'{text} {RESEARCH} <a href="{TUTORIAL}">{_("Tutorial")}</a>'
         parent.acknowledgementText = (
             "The method is DyCON (Assefa et al., CVPR 2025) and its peers; see the references in "
             "docs/reference/methods.md."
@@ -52,6 +56,8 @@ class DyCONSegmentationWidget(ScriptedLoadableModuleWidget):
         widget.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(widget)
         self.panel = Panel(self.ui, Path(self.resourcePath("UI")).parent)
+        if self.parent.isEntered:  # loaded anew while it is shown
+            self.enter()
 
     def enter(self) -> None:
         """Slicer shows the panel."""

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleTest,
@@ -17,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if (ROOT / "DyCONLib").is_dir() and str(ROOT) not in sys.path:  # a source checkout
     sys.path.append(str(ROOT))
 
+TUTORIAL = "https://github.com/SlicerDyCON/SlicerDyCON/blob/main/docs/tutorial/train.md"
 RESEARCH = "For research use only. Not a medical device; not for diagnosis or treatment planning."
 
 
@@ -26,13 +29,14 @@ class DyCONTraining(ScriptedLoadableModule):
     def __init__(self, parent: Any) -> None:
         """Describe it."""
         ScriptedLoadableModule.__init__(self, parent)
-        parent.title = "DyCON Training"
-        parent.categories = ["Segmentation"]
+        parent.title = _("DyCON Training")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.contributors = ["The DyCON for 3D Slicer contributors"]
-        parent.helpText = (
+        text = _(
             "Trains a segmentation model on a few labeled and many unlabeled scans, shows how it "
-            f"goes, and says which scan to label next. {RESEARCH}"
+            "goes, and says which scan to label next."
         )
+        parent.helpText = f'{text} {RESEARCH} <a href="{TUTORIAL}">{_("Tutorial")}</a>'
         parent.acknowledgementText = (
             "The method is DyCON (Assefa et al., CVPR 2025) and its peers; see the references in "
             "docs/reference/methods.md."
@@ -52,6 +56,8 @@ class DyCONTrainingWidget(ScriptedLoadableModuleWidget):
         widget.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(widget)
         self.panel = Panel(self.ui)
+        if self.parent.isEntered:  # loaded anew while it is shown
+            self.enter()
 
     def enter(self) -> None:
         """Slicer shows the panel."""

@@ -32,6 +32,7 @@ class BatchSection:
         self._ui, self._session, self._batch, self._attempt = ui, session, batch, attempt
         self._folders: list[sources.Folder] = []
         self._summary = ""
+        self._rows: list[tuple[Cell, ...]] | None = None
         tables.prepare(ui.batchTable, RESULT)
         ui.batchTable.connect(
             "currentCellChanged(int,int,int,int)", lambda *_cells: self._show_row()
@@ -83,14 +84,16 @@ class BatchSection:
             ui.batchFolderSelector.addItems([folder.name for folder in found])
 
     def _show_rows(self) -> None:
-        rows = []
+        rows: list[tuple[Cell, ...]] = []
         for row in self._batch.rows:
             outcome = "failed" if row.done is False else "review" if row.review else ""
             words = _words(row)
             tip = f"{row.name}: {words}"
             rows.append((Cell(row.name, tip), Cell(words, tip), Cell(outcome, tip, bold=True)))
-        self._ui.batchTable.visible = bool(rows)
-        tables.fill(self._ui.batchTable, rows, most=10)
+        if rows != self._rows:  # hundreds of cells, several times a second
+            self._rows = rows
+            self._ui.batchTable.visible = bool(rows)
+            tables.fill(self._ui.batchTable, rows, most=10)
         self._show_row()
 
     def _show_row(self) -> None:

@@ -1,8 +1,9 @@
 """Correcting only what is uncertain: Segment Editor's intensity mask on the uncertainty volume.
 
 With the uncertainty as the editor's source volume and its editable range from the threshold up,
-every effect of the editor leaves all other voxels alone. The other way, an area inside a mask
-segment, lets the eraser remove the edited segment outside that area too.
+every effect of the editor leaves all other voxels alone; "Logical operators" does so once its own
+"Bypass masking", which Slicer switches on, is off. The other way, an area inside a mask segment,
+lets the eraser remove the edited segment outside that area too.
 """
 
 from __future__ import annotations
@@ -13,21 +14,11 @@ from typing import Any
 import slicer
 
 from dycon_engine.errors import InputError
+from DyCONLib.segment_editor import EDITOR, KIND, editor_node, open_on
 from DyCONSegmentationLib.results import UNCERTAINTY, Result
 
-EDITOR = "SegmentEditor"
+BYPASS = "Logical operators.BypassMasking"  # an effect's parameter, on the editor's node
 MASKED = "DyCON.UncertainOnly"  # on the editor's node: the uncertainty that we masked with
-
-
-def editor_node() -> Any:
-    """Return the parameter node of the module Segment Editor, made if it is not there."""
-    node = slicer.mrmlScene.GetSingletonNode(EDITOR, "vtkMRMLSegmentEditorNode")
-    if node is None:
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
-        node.UnRegister(None)
-        node.SetSingletonTag(EDITOR)
-        node = slicer.mrmlScene.AddNode(node)
-    return node
 
 
 def edit_uncertain(result: Result, threshold: float, open_editor: Callable[[], Any]) -> None:
@@ -59,22 +50,21 @@ def edit_uncertain(result: Result, threshold: float, open_editor: Callable[[], A
     node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
     node.SetSourceVolumeIntensityMaskRange(threshold, max(1.0, highest))  # as what is colored
     node.SetSourceVolumeIntensityMask(True)
+    node.SetAttribute(BYPASS, "0")
     node.SetAttribute(MASKED, result.uncertainty.GetID())
 
 
 def edit_everything(result: Result, open_editor: Callable[[], Any]) -> None:
     """Open Segment Editor on `result` without a mask; its source volume is the scan again."""
-    editor_node().SetSourceVolumeIntensityMask(False)
-    editor_node().RemoveAttribute(MASKED)
+    _unmask(editor_node())
     _edit(result, result.volume, open_editor)
 
 
 def leave_mask() -> None:
     """Let the editor change every voxel again, if its mask lies on an uncertainty of ours."""
-    node = slicer.mrmlScene.GetSingletonNode(EDITOR, "vtkMRMLSegmentEditorNode")
+    node = slicer.mrmlScene.GetSingletonNode(EDITOR, KIND)
     if node is not None and is_masked(node):
-        node.SetSourceVolumeIntensityMask(False)
-        node.RemoveAttribute(MASKED)
+        _unmask(node)
 
 
 class EditorWatch:
@@ -91,7 +81,7 @@ class EditorWatch:
 
     def look(self) -> None:
         """Watch the editor's node of the scene, which comes and goes."""
-        node = slicer.mrmlScene.GetSingletonNode(EDITOR, "vtkMRMLSegmentEditorNode")
+        node = slicer.mrmlScene.GetSingletonNode(EDITOR, KIND)
         if node is not self._node:
             self.close()
             self._node = node
@@ -108,23 +98,30 @@ class EditorWatch:
 def _leave_other_source(node: Any) -> None:
     ours, source = node.GetAttribute(MASKED), node.GetSourceVolumeNode()
     if ours and source is not None and source.GetID() != ours:
-        node.RemoveAttribute(MASKED)
-        node.SetSourceVolumeIntensityMask(False)
+        _unmask(node)
 
 
 def leave_lost_mask() -> None:
     """Take our mask away where its uncertainty volume was removed; the scan is the source again."""
-    node = slicer.mrmlScene.GetSingletonNode(EDITOR, "vtkMRMLSegmentEditorNode")
+    node = slicer.mrmlScene.GetSingletonNode(EDITOR, KIND)
     ours = node.GetAttribute(MASKED) if node is not None else None
     if not ours or slicer.mrmlScene.GetNodeByID(ours) is not None:
         return
-    node.RemoveAttribute(MASKED)
-    if node.GetSourceVolumeNode() is None:
-        node.SetSourceVolumeIntensityMask(False)
+    if node.GetSourceVolumeNode() is not None:  # another one, with a mask that is not ours
+        node.RemoveAttribute(MASKED)
+    else:
+        _unmask(node)
         segmentation = node.GetSegmentationNode()
         if segmentation is not None:
             role = segmentation.GetReferenceImageGeometryReferenceRole()
             node.SetAndObserveSourceVolumeNode(segmentation.GetNodeReference(role))
+
+
+def _unmask(node: Any) -> None:
+    if node.GetAttribute(MASKED):
+        node.SetAttribute(BYPASS, "1")  # as Slicer has it
+        node.RemoveAttribute(MASKED)
+    node.SetSourceVolumeIntensityMask(False)
 
 
 def is_masked(node: Any) -> bool:
@@ -140,10 +137,8 @@ def is_masked(node: Any) -> bool:
 
 def _edit(result: Result, source: Any, open_editor: Callable[[], Any]) -> None:
     segmentation = result.segmentation.GetSegmentation()
-    open_editor()  # it makes its own choices when it opens: ours come after
+    open_on(result.segmentation, source, open_editor)
     node = editor_node()
-    node.SetAndObserveSegmentationNode(result.segmentation)
-    node.SetAndObserveSourceVolumeNode(source)
     if segmentation.GetNumberOfSegments() and not segmentation.GetSegment(
         node.GetSelectedSegmentID() or ""
     ):

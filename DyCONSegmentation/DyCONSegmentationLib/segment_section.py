@@ -57,6 +57,8 @@ class SegmentSection:
                 Tie("keep_probabilities", ui.probabilitiesBox, "checked", "toggled(bool)"),
             ),
         )
+        for selector in (ui.outputSelector, ui.roiSelector):
+            selector.connect("nodeAboutToBeRemoved(vtkMRMLNode*)", self._on_leaving)
         ui.modelSelector.connect("currentIndexChanged(int)", self._on_model)
         ui.segmentButton.connect("clicked()", self._on_segment)
         ui.cancelButton.connect("clicked()", session.run.cancel)
@@ -103,10 +105,11 @@ class SegmentSection:
             selector.visible = used
             self._labels[index].visible = used
             chosen = volumes[index].GetID() if used and volumes[index] else ""
+            blocked = selector.blockSignals(True)
+            selector.sortFilterProxyModel().hiddenNodeIDs = self._session.maps
             if used and selector.currentNodeID != chosen:
-                blocked = selector.blockSignals(True)
                 selector.setCurrentNodeID(chosen)
-                selector.blockSignals(blocked)
+            selector.blockSignals(blocked)
         self._labels[0].text = "Vol&ume:" if len(names) == 1 else f"{names[0]}:"
         for label, name in zip(self._labels[1:], names[1:], strict=False):
             label.text = f"{name}:"
@@ -136,6 +139,12 @@ class SegmentSection:
 
         selector.connect("currentNodeChanged(vtkMRMLNode*)", changed)
 
+    def close(self) -> None:
+        """Let the selectors go of the scene: a panel that was loaded anew only hides them."""
+        for selector in (*self._selectors, self._ui.outputSelector, self._ui.roiSelector):
+            selector.blockSignals(True)
+            selector.setMRMLScene(None)
+
     def refresh_run(self) -> None:
         """Show how far the run is, and whether one can be started."""
         run, ui = self._session.run, self._ui
@@ -144,7 +153,8 @@ class SegmentSection:
         ui.segmentButton.enabled = not busy and not problem
         ui.segmentButton.toolTip = problem or "Segment the volume with the model"
         ui.segmentButton.text = "&Segment" if not busy else "Segmenting..."
-        hint = "\n".join(run.notices) if busy or not problem else problem
+        notices = run.notices if busy else self._limits()
+        hint = "\n".join(notices) if busy or not problem else problem
         ui.hintLabel.text = hint
         ui.hintLabel.visible = bool(hint)
         ui.cancelButton.visible = busy
@@ -157,6 +167,11 @@ class SegmentSection:
         if not ui.logBox.collapsed and ui.logText.plainText != run.log:
             ui.logText.plainText = run.log
 
+    def _limits(self) -> list[str]:
+        """Return what Segment will be limited to, which is chosen in a box that may be folded."""
+        roi = slicer.mrmlScene.GetNodeByID(self._session.parameters.roi or "")
+        return [f"Only inside the region '{roi.GetName()}'."] if roi is not None else []
+
     def _show_progress(self, progress: Progress) -> None:
         ui = self._ui
         ui.progressBar.maximum = RESOLUTION if progress.share >= 0 else 0
@@ -165,6 +180,13 @@ class SegmentSection:
         cancelling = self._session.run.phase is Phase.CANCELLING
         ui.stepLabel.text = "Cancelling" if cancelling else f"{progress.step}{on}"
         ui.timeLabel.text = texts.times_text(progress.elapsed_s, progress.remaining_s)
+
+    def _on_leaving(self, node: Any) -> None:
+        """Choose none where the chosen node is removed: a selector would take its neighbor."""
+        parameters = self._session.parameters
+        for name in ("output", "roi"):
+            if getattr(parameters, name) == node.GetID():
+                self._session.choose(**{name: ""})
 
     def _on_model(self, index: int) -> None:
         if 0 <= index < len(self._session.models):

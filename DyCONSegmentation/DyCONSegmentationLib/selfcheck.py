@@ -13,6 +13,7 @@ import slicer
 
 from DyCONLib import mrml
 from DyCONLib.models import Channel, Model, ModelLabel
+from DyCONLib.segment_editor import editor_node
 from DyCONSegmentationLib import editing, results, showing
 from DyCONSegmentationLib.parameters import (
     DEFAULTS,
@@ -98,7 +99,7 @@ def check_editing() -> None:
     """Segment Editor is limited to uncertain voxels, and not limited again."""
     result = _placed(_scan())
     editing.edit_uncertain(result, 0.5, lambda: None)
-    node = editing.editor_node()
+    node = editor_node()
     _require(editing.is_masked(node), "the mask is on")
     _require(node.GetSourceVolumeNode() is result.uncertainty, "the mask is the uncertainty")
     editing.edit_everything(result, lambda: None)

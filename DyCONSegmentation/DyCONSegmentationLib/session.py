@@ -27,6 +27,7 @@ from DyCONSegmentationLib.parameters import (
     write_parameters,
 )
 from DyCONSegmentationLib.results import (
+    MAP,
     Result,
     find_result,
     is_result,
@@ -112,6 +113,12 @@ class Session:
                 before = (_active_volume(),)  # what the person looks at
             chosen = preselect(self.model.channels, scans, before)
             self.choose(volumes=tuple(node.GetID() if node else "" for node in chosen))
+
+    @property
+    def maps(self) -> list[str]:
+        """The ids of volumes that are no scans: the uncertainty and probabilities of results."""
+        nodes = _nodes("vtkMRMLScalarVolumeNode")
+        return [node.GetID() for node in nodes if node.GetAttribute(MAP)]
 
     def scene_changed(self) -> None:
         """Say that nodes came, went or were replaced; a closed scene took the choices with it."""

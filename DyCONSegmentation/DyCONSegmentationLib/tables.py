@@ -17,7 +17,7 @@ class Cell(NamedTuple):
     bold: bool = False
 
 
-ROW_PIXELS = 24
+ROW_PIXELS, AROUND = 24, 8  # of a row, which large letters make higher
 
 
 def prepare(table: Any, stretched: int) -> None:
@@ -28,7 +28,7 @@ def prepare(table: Any, stretched: int) -> None:
         header.setSectionResizeMode(column, mode)
     header.setMinimumSectionSize(24)
     table.verticalHeader().setVisible(False)
-    table.verticalHeader().setDefaultSectionSize(ROW_PIXELS)
+    table.verticalHeader().setDefaultSectionSize(_row_pixels(table))
 
 
 def fill(
@@ -52,8 +52,14 @@ def fill(
                 table.setItem(row, column, item)
             _show(item, cell, to_right=column in right)
     lines = max(1, min(len(rows), most))
-    table.setFixedHeight(table.horizontalHeader().sizeHint.height() + lines * ROW_PIXELS + 4)
+    table.setFixedHeight(
+        table.horizontalHeader().sizeHint.height() + lines * _row_pixels(table) + 4
+    )
     table.blockSignals(blocked)
+
+
+def _row_pixels(table: Any) -> int:
+    return max(ROW_PIXELS, int(table.fontMetrics().height()) + AROUND)
 
 
 def _show(item: Any, cell: Cell, *, to_right: bool) -> None:

@@ -115,8 +115,9 @@ class Panel:
             self._polling = False
 
     def enter(self) -> None:
-        """Show the scene as it is now: nobody told us while the panel was hidden."""
+        """Show scene and models as they are now: nobody told us while the panel was hidden."""
         self.setup.look()
+        self.session.find_models()
         self.session.scene_changed()
 
     def close(self) -> None:
@@ -126,6 +127,7 @@ class Panel:
         for tag in self._observed:
             slicer.mrmlScene.RemoveObserver(tag)
         self._observed.clear()
+        self._segment.close()
         self.session.changed.disconnect()
         self.session.run.close()
         self.session.close()

@@ -8,9 +8,11 @@ from typing import Any
 
 import qt
 
+from dycon_engine.errors import InputError
 from DyCONTrainingLib import tables, texts
 from DyCONTrainingLib.cases import Role, Row
 from DyCONTrainingLib.draft import Finding
+from DyCONTrainingLib.folder import open_folder
 from DyCONTrainingLib.logic import TrainingLogic
 from DyCONTrainingLib.tables import Cell
 
@@ -157,9 +159,16 @@ class DataSection:
         return action
 
     def _on_path(self, path: str) -> None:
-        """Open what was chosen; what is being typed is not a folder yet at every key."""
-        if not self._line.modified:
-            self._open(path)
+        """Open what was chosen; what is being typed or completed is not meant at every key."""
+        if self._line.modified:
+            return
+        completer = self._line.completer()
+        popup = completer.popup() if completer is not None else None
+        completing = popup is not None and popup.visible
+        if completing or (self._line.focus and not _is_usable(path)):
+            self._line.modified = True  # until it is done, like what is typed
+            return
+        self._open(path)
 
     def _open_typed(self) -> None:
         if not self._line.modified:  # Qt says it again when a dialog takes the focus
@@ -185,6 +194,14 @@ class DataSection:
         item = self._ui.itemSelector.currentItem()
         if item:
             self._logic.dataset.add_items([item])
+
+
+def _is_usable(path: str) -> bool:
+    try:
+        open_folder(Path(path))
+    except InputError:
+        return False
+    return True
 
 
 def _check(row: Row, findings: Sequence[Finding], *, checked: bool) -> Cell:

@@ -238,6 +238,12 @@ class TrainingLogic:
         """Let go of the scene, which is being closed; data set and runs lie in files and stay."""
         self.labels.close()
         self.dataset.leave_scene()
+        self.running.leave_scene()
+
+    def return_to_scene(self) -> None:
+        """Show the run that was looked at in the empty scene."""
+        self.running.return_to_scene()
+        self.changed.emit()
 
     def close(self) -> None:
         """End what belongs to this panel; training goes on."""

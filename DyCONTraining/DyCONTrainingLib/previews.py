@@ -82,12 +82,18 @@ class Previews:
     def is_shown(self) -> bool:
         """Return whether the slice views show the scan of the previews now."""
         views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
-        own = self._image.GetID() if self._image is not None else ""
-        return bool(own) and any(view.GetBackgroundVolumeID() == own for view in views)
+        return self._is_there and any(
+            view.GetBackgroundVolumeID() == self._image.GetID() for view in views
+        )
+
+    @property
+    def _is_there(self) -> bool:
+        """Whether the scan is in the scene; its id may be another's in the next scene."""
+        return self._image is not None and bool(slicer.mrmlScene.IsNodePresent(self._image))
 
     def show(self, number: int) -> None:
         """Show one preview in the slice views: scan, prediction, uncertainty."""
-        if self._browser is None or self._image is None or not 0 <= number < len(self.steps):
+        if self._browser is None or not self._is_there or not 0 <= number < len(self.steps):
             return
         first = not self.is_shown
         self._browser.SetSelectedItemNumber(number)

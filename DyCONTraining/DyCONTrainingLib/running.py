@@ -43,6 +43,7 @@ class RunLogic:
         self._trouble = ""
         self._export: transfer.Export | None = None
         self._handed: set[Path] = set()
+        self._left = ""  # the run that was looked at before the scene was closed
         self.cards: list[RunCard] = []
         self.watch: Watch | None = None
         self.exported: Path | None = None
@@ -232,6 +233,18 @@ class RunLogic:
             self.watch.leave()
         self._runs = self.watch = None
         self.cards = []
+
+    def leave_scene(self) -> None:
+        """Take charts and previews out of the scene, which is being closed."""
+        if self.watch is not None:
+            self._left = self.watch.name
+            self.watch.leave()
+
+    def return_to_scene(self) -> None:
+        """Look at the run again that was looked at before the scene was closed."""
+        name, self._left = self._left, ""
+        if self.watch is not None and self.card(name) is not None:
+            self.watch.follow(name)
 
     def look(self) -> None:
         """Bring the list up to date, hand on new models, start the oldest queued run."""

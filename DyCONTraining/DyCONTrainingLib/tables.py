@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import qt
 
-LINE = 24  # pixels
+LINE = 24  # pixels; large letters make it higher
 MARGIN = 8
 
 
@@ -27,7 +27,7 @@ def prepare(table: Any, stretched: int, *, wrapped: bool = False) -> None:
         mode = qt.QHeaderView.Stretch if column == stretched else qt.QHeaderView.ResizeToContents
         header.setSectionResizeMode(column, mode)
     rows = table.verticalHeader()
-    rows.setDefaultSectionSize(LINE)
+    rows.setDefaultSectionSize(_line(table))
     if wrapped:
         rows.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
 
@@ -50,9 +50,13 @@ def fit(table: Any, most: int) -> None:
     """Make the table as high as its rows, up to `most` lines; then it scrolls."""
     header = 0 if table.horizontalHeader().isHidden() else table.horizontalHeader().height
     rows = sum(table.rowHeight(row) for row in range(table.rowCount))
-    height = header + min(rows, most * LINE) + MARGIN // 2
+    height = header + min(rows, most * _line(table)) + MARGIN // 2
     if table.minimumHeight != height:
         table.setFixedHeight(height)
+
+
+def _line(table: Any) -> int:
+    return max(LINE, int(table.fontMetrics().height()) + MARGIN)
 
 
 def selected(table: Any) -> list[int]:

@@ -14,6 +14,7 @@ from dycon_engine.errors import CancelledError, DyconError
 from DyCONLib.install import Installer, hindrance
 from DyCONLib.models import models_folder
 from DyCONLib.python_choice import ask_environment, engine_python
+from DyCONLib.segment_editor import EDITOR, open_on
 from DyCONTrainingLib import parameters, texts
 from DyCONTrainingLib.data_section import DataSection
 from DyCONTrainingLib.labeling import Opened
@@ -66,7 +67,7 @@ class Panel:
         ui.taskCancelButton.connect("clicked()", self.logic.stop)
         self.logic.failed.connect(tell)
         self.logic.changed.connect(self._on_changed)
-        self._stale, self._polling = True, False
+        self._stale, self._polling, self._closed = True, False, False
         self._observed: list[int] = []
         self._timer = qt.QTimer()
         self._timer.setInterval(POLL_MS)
@@ -97,6 +98,9 @@ class Panel:
             return
         self._polling = True
         try:
+            if self._closed:
+                self._closed = False
+                self.logic.return_to_scene()
             self.logic.poll()
             if self._stale:
                 self._stale = False
@@ -136,6 +140,11 @@ class Panel:
         self._stale = True
         parameters.write_parameters(parameters.parameter_node(), self.logic.chosen)
 
+    def _on_closed(self) -> None:
+        """Write the choices into the empty scene; what is shown of a run follows with `poll`."""
+        self._on_changed()
+        self._closed = True  # nodes that come before Slicer's own parts are done are half known
+
     def _restore(self) -> None:
         """Take the choices that came with the scene; its data set is opened again."""
         chosen = parameters.read_parameters(parameters.parameter_node())
@@ -169,7 +178,7 @@ class Panel:
         scene = slicer.mrmlScene
         for event, action in (
             (scene.StartCloseEvent, self.logic.leave_scene),
-            (scene.EndCloseEvent, self._on_changed),  # the choices, into the empty scene
+            (scene.EndCloseEvent, self._on_closed),
             (scene.EndImportEvent, self._restore),
         ):
             self._observed.append(scene.AddObserver(event, _observer(action)))
@@ -211,15 +220,7 @@ def open_segmentation() -> None:
 
 def open_editor(opened: Opened) -> None:
     """Show Segment Editor on an opened case."""
-    _select("SegmentEditor")
-    node = slicer.mrmlScene.GetSingletonNode("SegmentEditor", "vtkMRMLSegmentEditorNode")
-    if node is None:
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
-        node.UnRegister(None)
-        node.SetSingletonTag("SegmentEditor")
-        node = slicer.mrmlScene.AddNode(node)
-    node.SetAndObserveSegmentationNode(opened.segmentation)
-    node.SetAndObserveSourceVolumeNode(opened.volume)
+    open_on(opened.segmentation, opened.volume, lambda: _select(EDITOR))
 
 
 def _select(module: str) -> None:

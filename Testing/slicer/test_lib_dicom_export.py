@@ -135,8 +135,10 @@ def test_overlapping_segments_are_both_kept(export, loaded, tmp_path):
     node = result(volume, tmp_path, BOX.astype(np.uint8))
     extra = node.GetSegmentation().AddEmptySegment("", "by hand")
     slicer.util.updateSegmentBinaryLabelmapFromArray(BOX.astype(np.uint8), node, extra, volume)
-    finish(export.export_dicom_segmentation(node, volume, tmp_path / "seg.dcm", find_file=find))
-    data = pydicom.dcmread(tmp_path / "seg.dcm")
+    folder = tmp_path / "Doe, Jané"  # the tool takes a list of files with commas between
+    folder.mkdir()
+    finish(export.export_dicom_segmentation(node, volume, folder / "seg.dcm", find_file=find))
+    data = pydicom.dcmread(folder / "seg.dcm")
     assert [each.SegmentLabel for each in data.SegmentSequence] == ["left atrium", "by hand"]
     assert data.pixel_array.sum() == 2 * BOX.sum()
 

@@ -255,6 +255,9 @@ def _segment_editor() -> Any:
             node.SetSingletonTag(tag)
             node = slicer.mrmlScene.AddNode(node)
         editor.setMRMLSegmentEditorNode(node)
+        first = slicer.mrmlScene.GetFirstNode(None, "vtkMRMLSegmentationNode")
+        if editor.segmentationNode() is None and first is not None:
+            editor.setSegmentationNode(first)
 
     panel._python = SimpleNamespace(editor=wrap(editor), enter=enter, exit=lambda: None)
     enter()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 import vtk
-from PySide6.QtCore import Property, Qt
+from PySide6.QtCore import Property, QObject, Qt
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import (
     QComboBox,
@@ -81,6 +81,21 @@ class _SceneObserver:
         ]
 
 
+class qMRMLSortFilterProxyModel(StandIn, QObject):
+    """What leaves nodes out of a list; here only those that are named."""
+
+    def __init__(self, selector: Any) -> None:
+        super().__init__(selector)
+        self._selector = selector
+
+    def _hide(self, ids: Any) -> None:
+        if list(ids) != self.__dict__.get("_hidden", []):
+            self.__dict__["_hidden"] = list(ids)
+            self._selector._fill()
+
+    hiddenNodeIDs = Property("QStringList", lambda self: self.__dict__.get("_hidden", []), _hide)
+
+
 class qMRMLNodeComboBox(StandIn, QWidget):
     """A list of the scene's nodes of some classes."""
 
@@ -114,6 +129,7 @@ class qMRMLNodeComboBox(StandIn, QWidget):
         self._observer = _SceneObserver(self._node_added, self._node_leaving)
         self._attributes: list[tuple[str, str, Any]] = []
         self._told = ""  # the id that was last sent out
+        self._proxy = qMRMLSortFilterProxyModel(self)
         self._box.currentIndexChanged.connect(self._index_changed)
         self._box.activated.connect(
             lambda _: self._send("nodeActivated(vtkMRMLNode*)", self.currentNode())
@@ -128,6 +144,7 @@ class qMRMLNodeComboBox(StandIn, QWidget):
             for kind in self.nodeTypes
         ) and not any(node.IsA(kind) for kind in self.hideChildNodeTypes)
         visible = self.showHidden or not node.GetHideFromEditors()
+        visible = visible and node.GetID() not in self._proxy.__dict__.get("_hidden", ())
         return shown and visible and all(_has(node, *wanted) for wanted in self._attributes)
 
     def _fill(self, keep: str | None = None) -> None:
@@ -207,6 +224,9 @@ class qMRMLNodeComboBox(StandIn, QWidget):
         self._scene.RemoveNode(self.currentNode())
 
     # --- Q_INVOKABLE
+
+    def sortFilterProxyModel(self) -> Any:
+        return self._proxy
 
     def mrmlScene(self) -> Any:
         return self._scene
@@ -328,7 +348,11 @@ class qMRMLSubjectHierarchyComboBox(StandIn, QComboBox):
 
 
 class qMRMLSegmentEditorWidget(qMRMLWidget):
-    """Segment Editor's widget reduced to the nodes it works on: nothing can be painted."""
+    """Segment Editor's widget reduced to the nodes it works on: nothing can be painted.
+
+    As in Slicer (qMRMLSegmentEditorWidget.cxx), a newly chosen segmentation brings its reference
+    volume as source, and a new source that the slice views do not show becomes all they show.
+    """
 
     _slots = (
         *qMRMLWidget._slots,
@@ -342,9 +366,37 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._node: Any = None
+        self._tag = 0
+        self._seen: tuple[Any, Any] = (None, None)  # segmentation and source
+        self.destroyed.connect(lambda: self.setMRMLSegmentEditorNode(None))
 
     def setMRMLSegmentEditorNode(self, node: Any) -> None:
-        self._node = node
+        if node is self._node:
+            return
+        if self._node is not None:
+            self._node.RemoveObserver(self._tag)
+        self._node, self._seen = node, (None, None)
+        if node is not None:
+            self._tag = node.AddObserver("ModifiedEvent", lambda *_: self._follow())
+            self._follow()
+
+    def _follow(self) -> None:
+        segmentation = self._node.GetSegmentationNode()
+        if segmentation is not self._seen[0]:
+            self._seen = (segmentation, self._seen[1])
+            if segmentation is not None:
+                role = segmentation.GetReferenceImageGeometryReferenceRole()
+                self._node.SetAndObserveSourceVolumeNode(segmentation.GetNodeReference(role))
+        source = self._node.GetSourceVolumeNode()
+        if segmentation is None or source is self._seen[1]:
+            return
+        self._seen = (segmentation, source)
+        for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode") if source else ():
+            shown = (view.GetBackgroundVolumeID(), view.GetForegroundVolumeID())
+            if source.GetID() not in shown:
+                view.SetBackgroundVolumeID(source.GetID())
+                view.SetForegroundVolumeID(None)
+                view.SetLabelVolumeID(None)
 
     def setSegmentationNode(self, node: Any) -> None:
         self._node.SetAndObserveSegmentationNode(node)

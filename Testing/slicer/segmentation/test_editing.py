@@ -43,7 +43,8 @@ def array(case, name):
 def paint_everything(case, mode):
     """Do what a brush over the whole scan does, with the editor's own masking."""
     import slicer
-    from DyCONSegmentationLib.editing import editor_node
+
+    from DyCONLib.segment_editor import editor_node
 
     logic = slicer.vtkSlicerSegmentEditorLogic
     case.editor.SetSegmentEditorNode(editor_node())
@@ -77,25 +78,32 @@ def test_only_uncertain_voxels_change(case, mode):
 
 
 def test_without_the_mask_confident_voxels_change_too(case):
-    from DyCONSegmentationLib.editing import edit_everything, edit_uncertain, editor_node, is_masked
+    from DyCONSegmentationLib.editing import edit_everything, edit_uncertain, is_masked
+
+    from DyCONLib.segment_editor import editor_node
 
     edit_uncertain(case.result, THRESHOLD, lambda: None)
     assert is_masked(editor_node())
+    assert editor_node().GetAttribute("Logical operators.BypassMasking") == "0"
     edit_everything(case.result, lambda: None)
     assert not is_masked(editor_node())
+    assert editor_node().GetAttribute("Logical operators.BypassMasking") == "1"
     assert editor_node().GetSourceVolumeNode() is case.scan
     paint_everything(case, "Add")
     assert array(case, "one").all()
 
 
-def test_the_editor_is_opened_before_our_choices_are_made(case):
-    from DyCONSegmentationLib.editing import edit_uncertain, editor_node
+def test_our_choices_are_made_before_the_editor_opens_and_again_afterwards(case):
+    from DyCONSegmentationLib.editing import edit_uncertain
+
+    from DyCONLib.segment_editor import editor_node
 
     calls = []
 
     def opened():
         calls.append(True)
-        assert editor_node().GetSegmentationNode() is None
+        assert editor_node().GetSegmentationNode() is case.result.segmentation
+        editor_node().SetAndObserveSourceVolumeNode(case.scan)  # as the editor does
         editor_node().SetMaskMode(3)  # as somebody left it
 
     edit_uncertain(case.result, THRESHOLD, opened)
@@ -109,7 +117,9 @@ def test_the_editor_is_opened_before_our_choices_are_made(case):
 
 
 def test_a_segment_that_was_selected_stays_selected(case):
-    from DyCONSegmentationLib.editing import edit_uncertain, editor_node
+    from DyCONSegmentationLib.editing import edit_uncertain
+
+    from DyCONLib.segment_editor import editor_node
 
     editor_node().SetSelectedSegmentID("two")
     edit_uncertain(case.result, THRESHOLD, lambda: None)
@@ -117,7 +127,9 @@ def test_a_segment_that_was_selected_stays_selected(case):
 
 
 def test_leaving_the_mask_touches_only_a_mask_of_ours(case):
-    from DyCONSegmentationLib.editing import edit_uncertain, editor_node, leave_mask
+    from DyCONSegmentationLib.editing import edit_uncertain, leave_mask
+
+    from DyCONLib.segment_editor import editor_node
 
     edit_uncertain(case.result, THRESHOLD, lambda: None)
     leave_mask()
@@ -130,7 +142,9 @@ def test_leaving_the_mask_touches_only_a_mask_of_ours(case):
 
 def test_another_segmentation_in_the_editor_leaves_the_mask(case):
     """Slicer changes the source volume with it and leaves the mask on."""
-    from DyCONSegmentationLib.editing import EditorWatch, edit_uncertain, editor_node
+    from DyCONSegmentationLib.editing import EditorWatch, edit_uncertain
+
+    from DyCONLib.segment_editor import editor_node
 
     editor_node()
     watch = EditorWatch()
@@ -146,7 +160,9 @@ def test_another_segmentation_in_the_editor_leaves_the_mask(case):
 
 
 def test_a_mask_whose_uncertainty_was_removed_goes_with_it(case):
-    from DyCONSegmentationLib.editing import edit_uncertain, editor_node, leave_lost_mask
+    from DyCONSegmentationLib.editing import edit_uncertain, leave_lost_mask
+
+    from DyCONLib.segment_editor import editor_node
 
     edit_uncertain(case.result, THRESHOLD, lambda: None)
     leave_lost_mask()

@@ -220,7 +220,9 @@ def test_marking_goes_to_the_next_open_region_and_is_kept_in_the_scene(desk):
 
 
 def test_editing_shows_the_overlay_and_masks_what_is_not_colored(desk):
-    from DyCONSegmentationLib.editing import editor_node, is_masked
+    from DyCONSegmentationLib.editing import is_masked
+
+    from DyCONLib.segment_editor import editor_node
 
     _, scan, uncertainty = add_result()
     desk.session.choose(show_overlay=False, hide_below=0.4)
@@ -236,7 +238,7 @@ def test_editing_shows_the_overlay_and_masks_what_is_not_colored(desk):
 
 
 def test_another_result_is_not_edited_under_the_mask_of_the_one_before(desk):
-    from DyCONSegmentationLib.editing import editor_node
+    from DyCONLib.segment_editor import editor_node
 
     first, *_ = add_result("first")
     add_result("second")

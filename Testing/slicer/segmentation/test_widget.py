@@ -18,7 +18,7 @@ import pytest
 from DyCONLib import interpreters
 from Testing import tiny_package
 from Testing.slicer.segmentation import fake_predict
-from Testing.slicer.segmentation.contents import add_volume, report_table
+from Testing.slicer.segmentation.contents import add_segmentation, add_volume, report_table
 from Testing.slicer.shown import cells, told
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -299,6 +299,42 @@ def test_another_python_of_the_computer_can_run_the_engine(desk, monkeypatch):
     assert ui.setupFrame.isVisibleTo(desk.module.parent)
 
 
+def test_a_model_that_was_trained_meanwhile_is_there_when_the_panel_is_opened(desk, package):
+    ui = desk.open()
+    shutil.copy(package, desk.models / "first run.dycon")
+    desk.panel.enter()
+    assert [ui.modelSelector.itemText(n) for n in range(ui.modelSelector.count)][:2] == [
+        "first run",
+        "tiny",
+    ]
+    assert desk.session.model.name == "tiny"  # what was chosen stays
+
+
+def test_a_removed_region_is_not_replaced_by_its_neighbor(desk):
+    ui = desk.open()
+    add_scan()
+    first, second = (
+        desk.scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name) for name in ("one", "two")
+    )
+    desk.panel.enter()
+    ui.roiSelector.setCurrentNode(first)
+    desk.panel.refresh()
+    assert ui.hintLabel.text == "Only inside the region 'one'."  # its box may be folded
+    desk.scene.RemoveNode(first)
+    assert (desk.session.parameters.roi, ui.roiSelector.currentNodeID) == ("", "")
+    desk.panel.refresh()
+    assert ui.hintLabel.text == ""
+    assert desk.scene.IsNodePresent(second)
+
+
+def test_maps_of_results_are_not_offered_as_scans(desk):
+    ui = run_once(desk)
+    selector = ui.volumeSelector
+    names = [selector.nodeFromIndex(n).GetName() for n in range(selector.nodeCount())]
+    assert names == ["scan"]
+    assert desk.session.result.uncertainty.GetID() in desk.session.maps
+
+
 def test_the_check_of_the_computer_is_asked_for_and_shown(desk, monkeypatch):
     from DyCONSegmentationLib import widget
 
@@ -519,7 +555,9 @@ def test_review_by_mouse_and_keyboard(desk):
 
 def test_editing_opens_segment_editor_with_the_mask(desk):
     import slicer
-    from DyCONSegmentationLib.editing import editor_node, is_masked
+    from DyCONSegmentationLib.editing import is_masked
+
+    from DyCONLib.segment_editor import editor_node
 
     ui = run_once(desk)
     ui.editUncertainButton.click()
@@ -527,6 +565,26 @@ def test_editing_opens_segment_editor_with_the_mask(desk):
     assert is_masked(editor_node())
     ui.editAllButton.click()
     assert not is_masked(editor_node())
+
+
+@pytest.mark.parametrize("button", ["editUncertainButton", "editAllButton"])
+def test_opening_the_editor_leaves_scan_and_overlay_in_the_views(desk, button):
+    """Slicer's editor begins on the scene's first segmentation, and shows that one's scan."""
+    import slicer
+
+    other = add_volume(np.zeros(SIZE, np.int16), "another patient")
+    add_segmentation(np.ones(SIZE, np.uint8), other, ("liver",))
+    ui = desk.open()
+    scan = add_scan()
+    desk.session.choose(volumes=(scan.GetID(),))
+    ui.segmentButton.click()
+    wait_idle(desk)
+    getattr(ui, button).click()
+    assert slicer.util.selectedModule() == "SegmentEditor"
+    shown = desk.session.result
+    views = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    assert {view.GetBackgroundVolumeID() for view in views} == {shown.volume.GetID()}
+    assert {view.GetForegroundVolumeID() for view in views} == {shown.uncertainty.GetID()}
 
 
 def test_add_to_training_set_asks_where_and_under_which_name(desk, tmp_path):

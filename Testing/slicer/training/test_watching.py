@@ -10,6 +10,7 @@ import pytest
 
 from dycon_engine.jobs.client import RunState
 from dycon_engine.jobs.events import Advanced, Stage, Started, StepDone, Warned
+from Testing.slicer import scene_volumes
 from Testing.slicer.training import run_folders as folders
 
 
@@ -321,6 +322,24 @@ def test_previews_are_scrubbed_in_the_slice_views(previews, slicer_scene, tmp_pa
     previews.remove()
     assert not view.GetUseLabelOutline()
     assert slicer_scene.GetNumberOfNodes() == before
+
+
+def test_previews_leave_the_views_of_the_next_scene_alone(previews, slicer_scene, tmp_path):
+    """A scene that is closed counts its nodes anew: the next scan has the id of the last."""
+    import slicer
+
+    made = history(*write_preview(tmp_path, 5, 1))
+    previews.update(made.previews())
+    previews.show(0)
+    assert previews.is_shown
+    slicer_scene.Clear(0)
+    scan = scene_volumes.volume(name="next patient")
+    slicer.util.setSliceViewerLayers(background=scan)
+    assert not previews.is_shown
+    previews.show(0)
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    assert red.GetBackgroundVolumeID() == scan.GetID()
+    assert not red.GetLabelVolumeID()
 
 
 def test_previews_are_no_scans_of_the_person(previews, slicer_scene, tmp_path):

@@ -309,6 +309,38 @@ def test_a_path_that_is_typed_is_opened_when_it_is_done(desk):
     assert ui.casesTable.rowCount == 2
 
 
+def test_a_path_that_is_being_completed_waits_for_its_end(desk):
+    """A completer puts every folder on the way into the line, as if it was chosen."""
+    (desk.path / "letters" / "old").mkdir(parents=True)
+    ui = desk.open()
+    line = ui.folderPath.comboBox().lineEdit()
+    window = line._raw.window()
+    window.show()
+    window.activateWindow()
+    line._raw.setFocus()
+    desk.qt.wait_until(lambda: line.focus)
+    ui.folderPath.currentPath = str(desk.path / "letters")  # not empty, and no data set
+    desk.panel.refresh()
+    assert told(desk) == []
+    assert ui.folderPath.currentPath == str(desk.path / "letters")
+    line._raw.editingFinished.emit()
+    assert "is not empty and no data set" in told(desk)[0]
+    ui.folderPath.currentPath = str(desk.path / "letters" / "old")
+    assert str(desk.logic.dataset.folder.path) == str(desk.path / "letters" / "old")
+    line._raw.clearFocus()
+    window.hide()
+
+
+def test_no_two_mnemonics_are_the_same_nor_those_of_slicers_menus():
+    letters = []
+    for widget in widgets():
+        for name in ("text", "title"):
+            found = widget.find(f"property[@name='{name}']")
+            letters += re.findall("&(.)", "".join(found.itertext()) if found is not None else "")
+    assert len(letters) == len({letter.lower() for letter in letters})
+    assert not {letter.lower() for letter in letters} & set("fevh")
+
+
 def test_the_data_set_of_the_last_time_is_found_with_its_runs(desk):
     """Slicer was closed while a run went on, and the scene was not saved."""
     import slicer
@@ -589,6 +621,8 @@ def test_closing_the_scene_keeps_what_lies_in_files(desk):
     assert desk.logic.chosen.method == "ua_mt"
     stored = parameters_of_scene()
     assert (stored.method, stored.dataset) == ("ua_mt", str(desk.path / "set"))
+    chart = desk.logic.running.watch.charts.node("Loss terms")
+    assert slicer.mrmlScene.IsNodePresent(chart)  # made anew
 
 
 def test_a_scan_of_the_next_scene_is_not_taken_for_one_of_the_last(desk):
@@ -649,9 +683,11 @@ def test_closing_the_panel_leaves_nothing(desk):
 def test_reloading_the_module_makes_everything_anew(desk):
     build(desk)
     before = desk.panel
+    desk.module.parent.enter()
     desk.module.onReload()
     assert "DyCONTrainingLib.widget" in sys.modules
     assert not before._timer.active
+    assert desk.module.parent.self().panel._timer.active  # it is shown all the time
 
 
 def test_without_a_main_window_nothing_fails(desk, monkeypatch):
