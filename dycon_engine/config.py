@@ -209,10 +209,14 @@ class TrainingConfig:
     milestones: tuple[int, ...] = setting((), "schedule = steps: x0.1 at each of these steps.")
     clip_norm: float = setting(1.0, "Largest gradient norm; 0 = no clipping.", low=0.0)
     precision: str = setting(
-        "auto", "Number format of the convolutions.", choices=("auto", "fp32", "bf16", "fp16")
+        "auto",
+        "Number format of the convolutions; fp32 does without TF32 on CUDA.",
+        choices=("auto", "fp32", "bf16", "fp16"),
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps.")
-    threads: int = setting(0, "CPU threads; 0 = all cores.", low=0)
+    threads: int = setting(
+        0, "CPU threads; 0 = all cores, which the processes of torchrun share.", low=0
+    )
     workers: int = setting(0, "Data loading processes; 0 = in the training process.", low=0)
     compile: bool = setting(
         False, "Compile the networks. On a CPU it needs a C++ compiler and was slower."

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from dycon_engine.config import DataConfig
@@ -27,7 +28,7 @@ from dycon_engine.inference.result import Wishes
 from dycon_engine.jobs.client import EventTail
 from dycon_engine.jobs.events import Event, Finished, Started, StepDone
 from dycon_engine.jobs.files import make_folder, write_json
-from dycon_engine.networks.devices import choose_device
+from dycon_engine.networks.devices import take_device
 from dycon_engine.package import load_package
 from dycon_engine.settings import Table
 
@@ -91,6 +92,7 @@ def run_one(spec: RunSpec) -> Path:
         _train(spec)
     began = time.monotonic()
     scores = score_package(package, spec.test, device=spec.device)
+    torch.cuda.empty_cache()  # of this process; the next one that trains needs it all
     events = EventTail(spec.folder / "run" / "events.jsonl").read()
     content = {
         "method": marked(spec.title or spec.method, oracle=scores["oracle"]),
@@ -127,7 +129,7 @@ def score_package(path: Path, cases: tuple[Case, ...], *, device: str = "auto") 
     event that says it, too, is lost where the run was killed at its end.
     """
     package = load_package(path)
-    predictor = Predictor(package, choose_device(device))
+    predictor = Predictor(package, take_device(device))
     labels = package.info.labels
     rows, samples = [], []
     for case in cases:

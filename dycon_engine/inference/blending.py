@@ -16,6 +16,7 @@ from dycon_engine.errors import CancelledError, OutOfMemoryError
 from dycon_engine.inference.memory import (
     FLOAT_BYTES,
     device_available_bytes,
+    first_line,
     is_out_of_memory,
     mebibytes,
 )
@@ -36,12 +37,15 @@ class Watch:
         on_stage: Called with the name of a stage and its units when it begins.
         on_window: Called with (windows done, windows in all).
         on_notice: Called with one sentence for every fallback.
+        on_pass: Called after every pass with how many of its windows, the first ones, count; the
+            others come again.
     """
 
     cancelled: Callable[[], bool] = lambda: False
     on_stage: Callable[[str, int], None] = lambda _name, _total: None
     on_window: Callable[[int, int], None] = lambda _done, _total: None
     on_notice: Callable[[str], None] = lambda _text: None
+    on_pass: Callable[[int], None] = lambda _count: None
 
 
 class Slab(NamedTuple):
@@ -154,6 +158,7 @@ class Blend:
                 ran_out = error.with_traceback(None)
             if ran_out is not None:  # outside the handler, so that the failed tensors are freed
                 self._step_down(ran_out)
+            self._watch.on_pass(done - before)
             yield done - before
 
     def _slab(self, stop: int) -> Slab:
@@ -219,8 +224,7 @@ class Blend:
         return logits
 
     def _pass(self, network: Apply, patches: Tensor, dtype: torch.dtype) -> Tensor:
-        half = dtype is not torch.float32
-        with torch.autocast(self._device.type, dtype=dtype if half else None, enabled=half):
+        with autocast(self._device, dtype):
             return network(patches)
 
     @torch.inference_mode()
@@ -239,8 +243,10 @@ class Blend:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+            words = first_line(error)
+        needed = f"{mebibytes(math.prod(shape) * FLOAT_BYTES)} needed"
         if self._device.type == "cpu":
-            raise self._refusal(math.prod(shape) * FLOAT_BYTES)
+            raise self._refusal(needed, words)
         self._watch.on_notice("the device's memory is too small to blend in; using main memory")
         return torch.zeros(tuple(shape))
 
@@ -260,14 +266,13 @@ class Blend:
             notice("out of memory on the device; blending in main memory")
             self._total = self._total.cpu()
         else:
-            raise self._refusal(0) from error
+            raise self._refusal("one window does not fit", first_line(error)) from error
 
-    def _refusal(self, needed: int) -> OutOfMemoryError:
+    def _refusal(self, found: str, words: str) -> OutOfMemoryError:
         free = mebibytes(device_available_bytes(self._device))
-        want = f"{mebibytes(needed)} needed, " if needed else "one window does not fit, "
         return OutOfMemoryError(
-            f"segmentation on {self._device}: {want}{free} available; close other programs, use "
-            "--device cpu, or a machine with more memory"
+            f"segmentation on {self._device}: {found}, {free} available; close other programs, use "
+            f"--device cpu, or a machine with more memory (PyTorch: {words})"
         )
 
 
@@ -282,6 +287,12 @@ def trust(blank: NDArray[np.bool_]) -> float:
     """
     share = 1.0 - float(blank.mean())
     return float(max(share**TRUST_POWER, LEAST_TRUST))
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Return the context in which convolutions compute in `dtype`; float32 is without autocast."""
+    half = dtype is not torch.float32
+    return torch.autocast(device.type, dtype=dtype if half else None, enabled=half)
 
 
 def default_dtype(device: torch.device) -> torch.dtype:

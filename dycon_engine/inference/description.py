@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import platform
 import typing
 from collections.abc import Mapping
@@ -20,6 +20,7 @@ from dycon_engine.data.survey import survey
 from dycon_engine.inference.memory import available_bytes
 from dycon_engine.inference.uncertainty import KINDS
 from dycon_engine.methods import METHODS
+from dycon_engine.networks.cores import usable_cores
 from dycon_engine.networks.devices import device_name, present, works
 from dycon_engine.package import load_package
 from dycon_engine.settings import as_table, schema
@@ -122,17 +123,14 @@ def _is_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return devices (each tried with one convolution), memory, cores and versions."""
+    """Return devices (each tried with a tiny network), memory, cores and versions."""
     devices: dict[str, Any] = {}
     for kind in ("cpu", *present()):
-        device = torch.device(kind)
-        devices[kind] = {"works": works(device), "name": device_name(device)}
-        if kind == "cuda":
-            devices[kind] |= _cuda(torch.device(kind))
+        devices[kind] = _facts(torch.device(kind))
     return {
         "devices": devices,
         "memory_available_gib": round(available_bytes() / GIB, 2),
-        "cores": _cores(),
+        "cores": usable_cores(),
         "torch_threads": torch.get_num_threads(),
         "versions": {
             "dycon_engine": __version__,
@@ -145,6 +143,17 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
+def _facts(device: torch.device) -> dict[str, Any]:
+    """Return what is known of a device; of one that does not work that it does not."""
+    facts: dict[str, Any] = {"works": works(device), "name": device.type}
+    if facts["works"]:
+        with contextlib.suppress(RuntimeError, AssertionError):  # a driver may fail at any question
+            facts["name"] = device_name(device)
+            if device.type == "cuda":
+                facts |= _cuda(device)
+    return facts
+
+
 def _cuda(device: torch.device) -> dict[str, Any]:
     free, total = torch.cuda.mem_get_info(device)
     return {
@@ -153,11 +162,6 @@ def _cuda(device: torch.device) -> dict[str, Any]:
         "memory_total_gib": round(total / GIB, 2),
         "bf16": torch.cuda.is_bf16_supported(including_emulation=False),
     }
-
-
-def _cores() -> int:
-    own = getattr(os, "sched_getaffinity", None)  # what this process may use, on Linux only
-    return len(own(0)) if own is not None else os.cpu_count() or 1
 
 
 def _first_line(text: str | None) -> str:

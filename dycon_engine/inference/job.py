@@ -25,13 +25,15 @@ from dycon_engine.inference.inputs import (
 from dycon_engine.inference.page import to_html
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.progress import READING, WRITING, CaseProgress
+from dycon_engine.inference.ranks import together
 from dycon_engine.inference.report import Input, report
 from dycon_engine.inference.result import Wishes
 from dycon_engine.inference.writing import write_results
 from dycon_engine.jobs.events import CaseDone, Saved
 from dycon_engine.jobs.files import sha256_of
 from dycon_engine.jobs.reporter import Reporter
-from dycon_engine.networks.devices import choose_device, device_name
+from dycon_engine.networks.cores import share_cores
+from dycon_engine.networks.devices import device_name, take_device
 from dycon_engine.package import load_package
 from dycon_engine.settings import as_table, build
 
@@ -77,12 +79,18 @@ def predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
         DyconError: Some of several cases failed; each was said when it did.
         CancelledError: The reporter was asked to stop.
     """
+    with together(request.world):
+        return _predict_all(request, reporter)
+
+
+def _predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
     if not (math.isfinite(request.minimum_mm3) and request.minimum_mm3 >= 0):
         raise InputError(f"--minimum-volume-mm3 {request.minimum_mm3}: expected a number >= 0")
     if request.roi is not None:
         _check_roi(request.roi)
     package = load_package(request.package)
-    device = choose_device(
+    share_cores()
+    device = take_device(
         request.device,
         functools.partial(reporter.warn, "device"),
         local_rank=request.local_rank,

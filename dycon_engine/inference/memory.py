@@ -21,18 +21,25 @@ MIB = 2**20
 VERSION_2 = ("memory.max", "memory.current", "")  # of control groups: files, prefix in memory.stat
 VERSION_1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_")
 MAPS_IN_WRITING = 3  # of the probabilities: kept, handed to the writer, read back
-_ALLOCATION_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+_ALLOCATION_WORDS = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "cublas_status_alloc_failed",
+    "cudnn_status_alloc_failed",
+    "unable to find an engine to execute this computation",  # cuDNN, mostly for lack of memory
+)
 
 
 def available_bytes() -> int:
-    """Return the main memory that can still be taken, in bytes; respects a container's limit.
+    """Return the main memory that can still be taken, in bytes.
 
-    Reads /proc/meminfo and the cgroup where they exist; elsewhere a conservative half of the
-    physical memory, and 4 GiB where even that is unknown.
+    Respects the limits of a container and of `ulimit -v`, which some clusters set. Reads
+    /proc/meminfo and the cgroup where they exist; elsewhere a conservative half of the physical
+    memory, and 4 GiB where even that is unknown.
     """
-    host = _meminfo_bytes()
-    limit = _cgroup_bytes()
-    return host if limit is None else min(host, limit)
+    limits = (_cgroup_bytes(), _address_bytes())
+    return min(_meminfo_bytes(), *(limit for limit in limits if limit is not None))
 
 
 def needed_bytes(  # noqa: PLR0913 - plain values, keyword-only
@@ -102,6 +109,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in text for word in _ALLOCATION_WORDS)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what PyTorch says; its kind where that is nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def device_available_bytes(device: torch.device) -> int:
     """Return the free memory of `device`; main memory for anything but CUDA."""
     if device.type == "cuda":
@@ -122,6 +134,20 @@ def _meminfo_bytes() -> int:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError, OSError):
         return _windows_bytes()
+
+
+def _address_bytes() -> int | None:
+    """Return what `ulimit -v` still allows; None where it sets no limit."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+
+        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+        held = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    except (ImportError, AttributeError, OSError, ValueError):
+        return None
+    if limit == resource.RLIM_INFINITY:
+        return None
+    return max(0, limit - held * os.sysconf("SC_PAGE_SIZE"))
 
 
 def _windows_bytes() -> int:

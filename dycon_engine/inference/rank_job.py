@@ -24,7 +24,7 @@ from dycon_engine.inference.sliding_window import SEGMENTING
 from dycon_engine.jobs.events import CaseDone, Saved
 from dycon_engine.jobs.files import make_folder, require_place, write_bytes, write_json, write_text
 from dycon_engine.jobs.reporter import Reporter
-from dycon_engine.networks.devices import choose_device, device_name
+from dycon_engine.networks.devices import device_name, take_device
 from dycon_engine.package import load_package
 
 CSV, JSON = ".csv", ".json"
@@ -57,7 +57,7 @@ def rank_all(request: RankRequest, reporter: Reporter) -> dict[str, Any]:
     """
     files = _files(request)
     package = load_package(request.package)
-    device = choose_device(request.device, functools.partial(reporter.warn, "device"))
+    device = take_device(request.device, functools.partial(reporter.warn, "device"))
     reporter.computes_on(str(device), device_name(device))
     predictor = Predictor(package, device)
     data = DataConfig(spacing_mm=request.spacing_mm)

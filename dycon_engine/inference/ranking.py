@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -86,16 +87,22 @@ def impression(
     info = predictor.package.info
     prepared = predictor.prepare(image)
     flags = domain_flags(scan_facts(image, prepared), info.seen)
+    means: list[Tensor] = []  # (B, F) of the windows of the last pass
     pooled: list[Tensor] = []
 
     def apply(patches: Tensor) -> Tensor:
         features = predictor.network(patches)
-        pooled.append(features.embedding.float().mean((2, 3, 4)).sum(0).cpu())
+        means[:] = [features.embedding.float().mean((2, 3, 4))]
         return features.logits.float() / info.calibration.temperature
+
+    def keep(count: int) -> None:
+        if count:
+            pooled.append(means[0][:count].sum(0).cpu())
 
     looked_at = uncertain = found = 0
     total = 0.0
     scene = _empty_scene(prepared, info) if thumbnail else None
+    watch = dataclasses.replace(watch or Watch(), on_pass=keep)
     for slab in predictor.slabs(prepared, Passes(apply, sets=1), watch=watch):
         likely = likelihoods(slab.logits).cpu()
         if prepared.blank is not None:

@@ -232,7 +232,7 @@ def _chunk(
 
 def _power(similarity: Tensor, slope: float, power: float) -> Tensor:
     """Return (1/2 + slope S)^power, a focal weight or a factor of its derivative."""
-    base = torch.add(similarity.new_tensor(0.5), similarity, alpha=slope)
+    base = torch.add(similarity.new_full((), 0.5), similarity, alpha=slope)
     if power == 2.0:  # noqa: PLR2004
         return base.square_()
     return base.clamp_min_(0.0 if power >= 0.0 else STEEPEST).pow_(power)

@@ -58,7 +58,7 @@ def labeled_cells(source: CellSource, label: Tensor, *, purity: float) -> Cells:
     """
     grid, classes = source.embedding.shape[2:], source.p.shape[1]
     one_class = ((label == c).to(source.p.dtype)[:, None] for c in range(classes))
-    share, winner = torch.cat([_mean(each, grid) for each in one_class], 1).max(1)
+    share, winner = torch.cat([block_mean(each, grid) for each in one_class], 1).max(1)
     return _cells(source, winner, share >= purity)
 
 
@@ -70,7 +70,7 @@ def pseudo_cells(source: CellSource, p_teacher: Tensor, *, confidence: float) ->
         p_teacher: (U, K, D, H, W) probabilities of the teacher.
         confidence: Least mean probability of the winning class.
     """
-    share, winner = _mean(p_teacher, source.embedding.shape[2:]).max(1)
+    share, winner = block_mean(p_teacher, source.embedding.shape[2:]).max(1)
     return _cells(source, winner, share >= confidence)
 
 
@@ -86,9 +86,13 @@ def join(parts: Sequence[Cells]) -> Cells:
     )
 
 
-def _mean(p: Tensor, grid: Sequence[int]) -> Tensor:
-    """Average (B, K, D, H, W) over the block of each cell: (B, K, d, h, w)."""
-    return F.adaptive_avg_pool3d(p, (grid[0], grid[1], grid[2]))
+def block_mean(p: Tensor, grid: Sequence[int]) -> Tensor:
+    """Return (B, K, D, H, W) averaged over equal blocks, as (B, K, d, h, w) of a coarser `grid`.
+
+    Source: the adaptive pooling of the same shapes, bit for bit; that one MPS does not have.
+    """
+    depth, height, width = (n // cells for n, cells in zip(p.shape[2:], grid, strict=True))
+    return F.avg_pool3d(p, (depth, height, width))
 
 
 def _cells(source: CellSource, winner: Tensor, valid: Tensor) -> Cells:
@@ -97,7 +101,7 @@ def _cells(source: CellSource, winner: Tensor, valid: Tensor) -> Cells:
         _rows(source.teacher) if len(source.teacher) else None,
         winner.flatten(),
         valid.flatten(),
-        _rows(_mean(source.p, source.embedding.shape[2:])),
+        _rows(block_mean(source.p, source.embedding.shape[2:])),
     )
 
 

@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dycon_engine.data.batch import Batch
@@ -39,6 +38,7 @@ from dycon_engine.losses.cross_supervision import (
 from dycon_engine.losses.prototypes import prototype_loss
 from dycon_engine.losses.uncertainty import TINY, Posterior, posterior
 from dycon_engine.methods.base import Method, MethodConfig
+from dycon_engine.methods.cells import block_mean
 from dycon_engine.methods.collapse import foregrounds
 from dycon_engine.methods.passes import student_passes
 from dycon_engine.methods.perturbations import strong_intensity
@@ -227,5 +227,5 @@ class DualNetwork(Method):
 
 def _pooled(p: Tensor, grid: torch.Size) -> Posterior:
     """Return probabilities averaged to the voxels of `grid`."""
-    mean = F.adaptive_avg_pool3d(p, (grid[0], grid[1], grid[2]))
+    mean = block_mean(p, grid)
     return Posterior(mean.clamp_min(TINY).log(), mean)

@@ -90,7 +90,8 @@ def turned(patches: Tensor, strength: float) -> View:
     angles = (torch.rand(count, 3, device=device) * 2.0 - 1.0) * limit
     zoom = (torch.rand(count, 1, 1, device=device) * 2.0 - 1.0) * strength * math.log(ZOOM)
     size = torch.tensor(patches.shape[2:], device=device, dtype=torch.float32)
-    matrix = _rotation(angles) * zoom.exp() * size / size[:, None]  # in shares of each axis
+    with torch.autocast(device.type, enabled=False):
+        matrix = _rotation(angles) * zoom.exp() * size / size[:, None]  # in shares of each axis
     theta = torch.cat((matrix.flip(1, 2), matrix.new_zeros(count, 3, 1)), 2)
     return View(_sampled(patches, theta, "border"), theta)
 
@@ -132,8 +133,12 @@ def mixed(view: View, labeled: Tensor, label: Tensor, chance: float) -> View:
 
 
 def _sampled(patches: Tensor, theta: Tensor, outside: str) -> Tensor:
-    grid = F.affine_grid(theta.to(patches.dtype), list(patches.shape), align_corners=False)
-    sampled: Tensor = F.grid_sample(patches, grid, padding_mode=outside, align_corners=False)
+    """Return float32, also under autocast: positions of 8 bits would be off by a voxel."""
+    with torch.autocast(patches.device.type, enabled=False):
+        grid = F.affine_grid(theta.float(), list(patches.shape), align_corners=False)
+        sampled: Tensor = F.grid_sample(
+            patches.float(), grid, padding_mode=outside, align_corners=False
+        )
     return sampled
 
 

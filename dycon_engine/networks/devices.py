@@ -1,7 +1,8 @@
-"""Which device really computes (tried with one small convolution), and its memory layout."""
+"""Which device really computes (tried with a tiny network), and its memory layout."""
 
 from __future__ import annotations
 
+import platform
 import sys
 from collections.abc import Callable
 
@@ -11,14 +12,33 @@ from torch.nn import functional as F
 
 from dycon_engine.errors import InputError
 
+EDGE = 4  # of the image that a device is tried with
+
 
 def works(device: torch.device) -> bool:
-    """Return whether `device` runs a 3D convolution with the right result."""
+    """Return whether `device` runs what networks are made of, there and back, with right results.
+
+    MPS of an older PyTorch has the convolution but not all of the rest.
+    """
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("default")  # not all of it has a reproducible form on CUDA
     try:
-        ones = torch.ones(1, 1, 3, 3, 3, device=device)
-        return float(F.conv3d(ones, ones)) == ones.numel()
+        return _tried(device)
     except (RuntimeError, AssertionError, NotImplementedError):
         return False
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+
+
+@torch.enable_grad()
+def _tried(device: torch.device) -> bool:
+    image = torch.ones(1, 1, EDGE, EDGE, EDGE, device=device, requires_grad=True)
+    kernel = torch.ones(1, 1, 2, 2, 2, device=device, requires_grad=True)
+    deep = F.max_pool3d(F.conv3d(image, kernel, stride=2), 2)
+    found = F.interpolate(F.conv_transpose3d(deep, kernel, stride=2), (EDGE,) * 3, mode="trilinear")
+    by_image, by_kernel = torch.autograd.grad(found.sum(), (image, kernel))
+    sums = [float(tensor.sum()) for tensor in (found.detach(), by_image, by_kernel)]
+    return sums == [8.0 * EDGE**3, 8.0 * EDGE**3, 16.0 * EDGE**3]
 
 
 def present() -> tuple[str, ...]:
@@ -26,6 +46,11 @@ def present() -> tuple[str, ...]:
     cuda = ("cuda",) if torch.cuda.is_available() else ()
     mps = ("mps",) if torch.backends.mps.is_available() else ()
     return (*cuda, *mps)
+
+
+def gpu_identity(device: torch.device) -> str:
+    """Return what tells the CUDA `device` from all others of all machines."""
+    return f"{platform.node()} {torch.cuda.get_device_properties(device).uuid}"
 
 
 def device_name(device: torch.device) -> str:
@@ -40,18 +65,20 @@ def choose_device(
 ) -> torch.device:
     """Return the device called `name`: auto, cpu, cuda, cuda:N or mps.
 
-    `auto` takes CUDA where a kernel runs on it, then MPS, else the CPU, and says so where a GPU is
+    `auto` takes CUDA where a network runs on it, then MPS, else the CPU, and says so where a GPU is
     there but does not run. With several processes each takes its own CUDA device.
 
     Raises:
-        InputError: No such device, or it runs no kernel.
+        InputError: No such device, or it cannot run a network.
     """
     if name == "auto":
         for kind in present():
             device = _own(kind, local_rank)
             if works(device):
                 return device
-            on_notice(f"{kind} is there but runs no kernel (driver or PyTorch build?); not used")
+            on_notice(
+                f"{kind} is there but cannot run a 3D network (driver or PyTorch build?); not used"
+            )
         return torch.device("cpu")
     if name == "cuda" and "cuda" in present():
         name = str(_own(name, local_rank))
@@ -61,16 +88,31 @@ def choose_device(
         raise InputError(f"device '{name}': unknown; use auto, cpu, cuda, cuda:N or mps") from None
     if not works(device):
         raise InputError(
-            f"device '{name}': runs no kernel on this machine; use auto or one of "
+            f"device '{name}': cannot run a 3D network on this machine; use auto or one of "
             f"{', '.join((*present(), 'cpu'))} (`dycon describe --machine` tells more)"
         )
     return device
 
 
+def take_device(
+    name: str, on_notice: Callable[[str], None] = lambda _text: None, *, local_rank: int = 0
+) -> torch.device:
+    """Return the device as `choose_device` and make it the one that this process asks and fills.
+
+    Raises:
+        InputError: As there.
+    """
+    device = choose_device(name, on_notice, local_rank=local_rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
 def _own(kind: str, local_rank: int) -> torch.device:
-    if kind == "cuda" and torch.cuda.device_count() > 1:
-        return torch.device("cuda", local_rank % torch.cuda.device_count())
-    return torch.device(kind)
+    """Return the device with its number; of many GPUs a process may see one alone, as number 0."""
+    if kind != "cuda":
+        return torch.device(kind)
+    return torch.device("cuda", local_rank % max(1, torch.cuda.device_count()))
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

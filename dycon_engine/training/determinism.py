@@ -13,8 +13,14 @@ import torch
 WORDS = " does not have a deterministic implementation"
 
 
-def switch(*, on: bool) -> None:
-    """Choose kernels: bit-reproducible ones, or the fastest. Called before a device is used."""
+def switch(*, on: bool, tf32: bool = True) -> None:
+    """Choose kernels: bit-reproducible ones, or the fastest. Called before a device is used.
+
+    Args:
+        on: Whether they are to be bit-reproducible.
+        tf32: Whether convolutions of float32 may keep 10 bits of the mantissa on CUDA.
+    """
+    torch.backends.cudnn.allow_tf32 = tf32
     if on:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)

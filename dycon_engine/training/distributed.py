@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from dycon_engine.config import TrainingConfig
 from dycon_engine.errors import DyconError, InputError
-from dycon_engine.networks.devices import choose_device
+from dycon_engine.networks.cores import share_cores
+from dycon_engine.networks.devices import gpu_identity, take_device
 from dycon_engine.training.determinism import switch, tolerant
 
 T = TypeVar("T")
@@ -126,34 +127,51 @@ def start_process(
 ) -> Iterator[Process]:
     """Join the other ranks (started by torchrun), if any, and leave them at the end.
 
+    A rank that fails does not take leave of the others, who may be waiting for its numbers: with
+    NCCL that would wait for them in turn. It ends, and torchrun ends the rest.
+
     Args:
         config: The settings.
         on_notice: Called with one sentence where a GPU is there but not used, or cannot do what
             is asked for.
 
     Raises:
-        InputError: The device is unknown or runs no kernel.
+        InputError: The device is unknown or cannot run a network, or two ranks have the same GPU.
     """
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    device = choose_device(config.device, on_notice, local_rank=local_rank)
+    device = take_device(config.device, on_notice, local_rank=local_rank)
     if world == 1:
         with tolerant(device, on_notice):
             yield Process(device)
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
-    try:
-        patient = dist.new_group(backend="gloo", timeout=PATIENCE)
-        with tolerant(device, on_notice):
-            yield Process(device, rank, world, patient)
-    finally:
-        dist.destroy_process_group()
+    process = Process(device, rank, world, dist.new_group(backend="gloo", timeout=PATIENCE))
+    if device.type == "cuda":
+        _require_own_gpu(process.gather(gpu_identity(device)))
+    with tolerant(device, on_notice):
+        yield process
+    dist.destroy_process_group()
+
+
+def _require_own_gpu(taken: Sequence[str]) -> None:
+    """Check that no two ranks compute on the same GPU, which NCCL cannot.
+
+    Raises:
+        InputError: Some do.
+    """
+    count = len(set(taken))
+    if count < len(taken):
+        raise InputError(
+            f"torchrun: found {len(taken)} processes on {count} GPUs, expected a GPU for each; "
+            "start as many as there are GPUs (--nproc-per-node) with --device auto"
+        )
 
 
 def configure(config: TrainingConfig) -> None:
     """Set threads and kernels of this process as the settings say."""
     if config.threads:
         torch.set_num_threads(config.threads)
-    switch(on=config.deterministic)
+    else:
+        share_cores()
+    switch(on=config.deterministic, tf32=config.precision != "fp32")

@@ -15,7 +15,7 @@ from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods.collapse import CollapseWatch
 from dycon_engine.settings import Table
 from dycon_engine.training.checkpoint import CheckpointStore
-from dycon_engine.training.trainer import Outcome, Trainer
+from dycon_engine.training.trainer import Outcome, Trainer, refusing_lack_of_memory
 
 
 class Batches(Protocol):
@@ -158,9 +158,10 @@ class Loop:
 
     def _one_step(self, batches: Iterator[Batch]) -> None:
         began = time.perf_counter()
-        batch = self._next(batches)
-        data_s = time.perf_counter() - began
-        outcome = self.trainer.step(batch)
+        with refusing_lack_of_memory(self.trainer.step_count, self.trainer.process.device):
+            batch = self._next(batches)
+            data_s = time.perf_counter() - began
+            outcome = self.trainer.step(batch)
         step_s = time.perf_counter() - began
         self.speed.add(step_s, data_s)
         self._report(outcome, step_s, data_s)
@@ -178,6 +179,8 @@ class Loop:
 
     def _report(self, outcome: Outcome, step_s: float, data_s: float) -> None:
         step = self.trainer.step_count
+        if outcome.backed_off:
+            return
         if outcome.faults:
             names = ", ".join(outcome.faults)
             self.reporter.warn(

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from dycon_engine import schedules
 from dycon_engine.config import TrainingConfig
 from dycon_engine.errors import InputError
 from dycon_engine.schedules import Progress
+from dycon_engine.settings import Table
 
 FUSED_DEVICES = ("cpu", "cuda")
 
@@ -34,7 +35,7 @@ def build_optimizer(
 ) -> Optimizer:
     """Return the optimizer over those `parameters` that need a gradient."""
     trainable = [p for p in parameters if p.requires_grad]
-    fused = device.type in FUSED_DEVICES
+    fused = is_fused(device)
     if config.optimizer == "sgd":
         return SGD(
             trainable,
@@ -44,6 +45,25 @@ def build_optimizer(
             fused=fused,
         )
     return AdamW(trainable, lr=config.learning_rate, weight_decay=config.weight_decay, fused=fused)
+
+
+def is_fused(device: torch.device) -> bool:
+    """Return whether one kernel updates all weights there."""
+    return device.type in FUSED_DEVICES
+
+
+def load_optimizer(optimizer: Optimizer, state: Table, device: torch.device) -> None:
+    """Go on from the `state` of an optimizer, maybe of another device.
+
+    Fused kernels follow the memory of weights and state side by side, so each takes the layout of
+    its weights; whether they are fused is up to the device.
+    """
+    groups = [group | {"fused": is_fused(device)} for group in state["param_groups"]]
+    optimizer.load_state_dict({**state, "param_groups": groups})
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter).copy_(value)
 
 
 def learning_rate(config: TrainingConfig, progress: Progress) -> float:
@@ -67,7 +87,7 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
     """Return the number format; auto is bf16 (else fp16) on CUDA and float32 elsewhere.
 
     Raises:
-        InputError: fp16 is wanted where it cannot work.
+        InputError: fp16 or bf16 is wanted where it cannot work.
     """
     if wanted == "auto":
         if device.type != "cuda":
@@ -75,7 +95,12 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
         wanted = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
     if wanted == "fp16" and device.type != "cuda":
         raise InputError(
-            f"training.precision: fp16 needs a CUDA device, found '{device.type}'; use auto or bf16"
+            f"training.precision: fp16 needs a CUDA device, found '{device.type}'; use auto or fp32"
+        )
+    if wanted == "bf16" and device.type == "mps":
+        raise InputError(
+            "training.precision: bf16 needs CUDA or the CPU, found 'mps', whose transposed "
+            "convolutions are float32 only; use auto or fp32"
         )
     dtypes = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
     return Precision(dtypes[wanted], wanted)

@@ -21,7 +21,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--method", help="training recipe; `describe --methods` lists them")
     add("--device", help="auto, cpu, cuda, cuda:N or mps")
-    add("--config", type=Path, help="TOML file with settings")
+    add(
+        "--config",
+        type=Path,
+        action="append",
+        default=[],
+        help="TOML file with settings; may be repeated, later files win",
+    )
     add(
         "--set",
         action="append",
@@ -45,8 +51,9 @@ def choose_config(arguments: argparse.Namespace, stored: RunConfig | None) -> Ru
     Raises:
         InputError: An unknown or impossible setting.
     """
-    tables: list[Table] = [read_toml(arguments.config)] if arguments.config else []
-    profile = arguments.profile or (tables[0].pop("profile", None) if tables else None)
+    tables: list[Table] = [read_toml(path) for path in arguments.config]
+    named = [table.pop("profile") for table in tables if "profile" in table]
+    profile = arguments.profile or (named[-1] if named else None)
     if profile is None and stored is not None:
         tables.insert(0, as_table(stored))
     chosen = list(arguments.set)

@@ -12,6 +12,7 @@ from dycon_engine.data.hidden import ORACLE_NOTICE
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.seen import Seen
 from dycon_engine.data.splits import Split
+from dycon_engine.evaluation.calibration import TEMPERATURE_RANGE
 from dycon_engine.jobs.events import Saved, Validated
 from dycon_engine.jobs.files import write_json
 from dycon_engine.jobs.reporter import Reporter
@@ -92,6 +93,8 @@ class Packager:
                 "calibration",
                 "no validation cases: the model is not calibrated (temperature 1) and unscored",
             )
+        elif found.calibration.temperature in TEMPERATURE_RANGE:
+            self.reporter.warn("calibration", _end_of_range(found.calibration.temperature))
         self._ship(LAST, trainer, found)
         summary: Table = {
             "steps": trainer.step_count,
@@ -138,7 +141,7 @@ class Packager:
                 "dice": found.dice,
                 "dice_per_class": found.dice_per_class,
                 "student_dice": found.student_dice,
-                "calibration": "near boundaries, each case with the temperature of the others",
+                "calibration": _judged(len(found.cases)),
             }
         return {
             "method": self.config.method.name,
@@ -185,6 +188,21 @@ class Packager:
             "cases": cases,
         }
         write_json(self.run.report / "validation.json", content)
+
+
+def _judged(cases: int) -> str:
+    if cases > 1:
+        return "near boundaries, each case with the temperature of the others"
+    return "near boundaries, judged on the one case it was fitted on"
+
+
+def _end_of_range(temperature: float) -> str:
+    low, high = TEMPERATURE_RANGE
+    return (
+        f"the temperature is {temperature:g}, the end of what is tried ({low:g} to {high:g}): near "
+        "boundaries of the held-out cases the model is hardly ever wrong or hardly ever right; do "
+        "not rely on its probabilities, train longer or hold out other cases"
+    )
 
 
 def _oracle(method: Method) -> Table:

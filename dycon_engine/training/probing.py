@@ -24,6 +24,7 @@ from dycon_engine.data.layouts import find_cases
 from dycon_engine.data.splits import Split, apply_split, split_cases
 from dycon_engine.data.survey import Scan
 from dycon_engine.errors import InputError
+from dycon_engine.inference.blending import autocast
 from dycon_engine.inference.memory import device_available_bytes
 from dycon_engine.inference.windows import windows
 from dycon_engine.jobs.reporter import Reporter
@@ -33,12 +34,14 @@ from dycon_engine.settings import Table, known
 from dycon_engine.training.distributed import configure, start_process
 from dycon_engine.training.parts import Plan, look, make_batches, make_method, prepare
 from dycon_engine.training.shipping import networks_of, start_from
-from dycon_engine.training.trainer import Trainer
+from dycon_engine.training.trainer import Trainer, refusing_lack_of_memory
 from dycon_engine.training.validation import is_same
+from dycon_engine.training.whole_scans import whole_scan_dtype
 
 CASES_PER_ROLE = 2
 WARM_UP_STEPS = 2  # the first ones choose kernels and fetch memory
 LEAST_STEPS = 3
+CUDA_CONTEXT_GIB = 0.5  # of a process, beside its tensors
 GIB = 2**30
 
 
@@ -60,7 +63,7 @@ class Request:
 
 
 class Costs(NamedTuple):
-    """Seconds and bytes that were measured."""
+    """Seconds and bytes that were measured; what was free was so before the first tensor."""
 
     step_s: float
     steps: int
@@ -69,6 +72,7 @@ class Costs(NamedTuple):
     prepare_s: float  # per case
     case_bytes: float  # prepared, per case
     validate_s: float  # per case and network
+    free_bytes: int
 
 
 def probe(request: Request, config: RunConfig, reporter: Reporter) -> Table:
@@ -92,6 +96,7 @@ def probe(request: Request, config: RunConfig, reporter: Reporter) -> Table:
         tempfile.TemporaryDirectory(prefix="probe-", dir=request.folder) as folder,
     ):
         reporter.computes_on(str(process.device), device_name(process.device))
+        free_bytes = device_available_bytes(process.device)
         began = time.perf_counter()
         small = _few(dataset, whole, config)
         plan = look(small, _plain(config), reporter)
@@ -113,6 +118,7 @@ def probe(request: Request, config: RunConfig, reporter: Reporter) -> Table:
             prepare_s=prepare_s,
             case_bytes=sum(image.nbytes for image in images) / len(images),
             validate_s=_window_s(trainer, plan) * _windows_of(images, config),
+            free_bytes=free_bytes,
         )
         return _summary(costs, trainer, whole, request) | _memory(costs, trainer, whole, config)
 
@@ -148,7 +154,8 @@ def _steps(
     taken: list[float] = []
     last = began = time.perf_counter()
     for number, batch in enumerate(make_batches(plan, data, trainer).iterate(middle, 2**30)):
-        trainer.step(batch)
+        with refusing_lack_of_memory(number, trainer.process.device):
+            trainer.step(batch)
         reporter.check_cancelled()
         now = time.perf_counter()
         if number < WARM_UP_STEPS:
@@ -167,10 +174,12 @@ def _window_s(trainer: Trainer, plan: Plan) -> float:
     """Return the seconds of one window of a validation."""
     network, device = networks_of(trainer.method.predictor())[0].eval(), trainer.process.device
     window = torch.zeros(1, network.channels, *plan.config.training.patch_size, device=device)
+    dtype = whole_scan_dtype(plan.config, device)
     taken = []
     for _ in range(3):
         began = time.perf_counter()
-        float(network(window).logits.sum())
+        with autocast(device, dtype):
+            float(network(window).logits.sum())
         taken.append(time.perf_counter() - began)
     return min(taken)
 
@@ -217,14 +226,22 @@ def _summary(costs: Costs, trainer: Trainer, whole: Split, request: Request) -> 
 def _memory(costs: Costs, trainer: Trainer, whole: Split, config: RunConfig) -> Table:
     """Return what the run would need and what there is; on the CPU all prepared cases count."""
     device = trainer.process.device
-    peak = peak_memory_mib(device)
+    peak_gib = _peak_gib(device)
     more = costs.case_bytes * max(0, _trained(trainer, whole) - costs.cases) / GIB
     if device.type != "cpu" or more > config.data.cache_gib:  # beyond it, mapped from disk
         more = 0.0
     return {
-        "memory_gib": None if peak is None else peak / 1024 + more,
-        "available_gib": device_available_bytes(device) / GIB,
+        "memory_gib": None if peak_gib is None else peak_gib + more,
+        "available_gib": costs.free_bytes / GIB,
     }
+
+
+def _peak_gib(device: torch.device) -> float | None:
+    """Return the most that was taken of the memory of `device`; None where nobody counts it."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_reserved(device) / GIB + CUDA_CONTEXT_GIB
+    peak_mib = peak_memory_mib(device)
+    return None if peak_mib is None else peak_mib / 1024
 
 
 def _trained(trainer: Trainer, whole: Split) -> int:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor, nn
 
 from dycon_engine.config import TrainingConfig
 from dycon_engine.data.batch import Batch
-from dycon_engine.errors import NonFiniteError
+from dycon_engine.errors import NonFiniteError, OutOfMemoryError
+from dycon_engine.inference.memory import first_line, is_out_of_memory
 from dycon_engine.methods.base import Method
 from dycon_engine.methods.teacher import Teacher
 from dycon_engine.networks.devices import move
@@ -28,6 +30,7 @@ from dycon_engine.training.optimizer import (
     build_optimizer,
     choose_precision,
     learning_rate,
+    load_optimizer,
     set_learning_rate,
 )
 
@@ -45,6 +48,7 @@ class Outcome(NamedTuple):
         gradient_norm: Before clipping.
         learning_rate: Of this step.
         faults: Names of the terms that were NaN or infinite, or `gradient`.
+        backed_off: Whether that was fp16 overflow, which the smaller loss scale mends.
     """
 
     loss: float
@@ -53,6 +57,7 @@ class Outcome(NamedTuple):
     gradient_norm: float
     learning_rate: float
     faults: tuple[str, ...] = ()
+    backed_off: bool = False
 
 
 class Trainer:
@@ -97,6 +102,7 @@ class Trainer:
         outcome = self._outcome(terms, norm, rate)
         if outcome.faults:
             self._undo(before)
+            outcome = outcome._replace(backed_off=self._backed_off(outcome))
         else:
             self._update(rate, progress)
         self.step_count += 1
@@ -117,7 +123,7 @@ class Trainer:
         """Go on from what `state` returned."""
         table = dict(state)
         self.method.load_state_dict(table["method"])  # type: ignore[arg-type]
-        self.optimizer.load_state_dict(table["optimizer"])  # type: ignore[arg-type]
+        load_optimizer(self.optimizer, table["optimizer"], self.process.device)  # type: ignore[arg-type]
         if self._scaler.is_enabled() and table["scaler"]:  # none from another number format
             self._scaler.load_state_dict(table["scaler"])  # type: ignore[arg-type]
         self.step_count = int(table["step"])  # type: ignore[call-overload]
@@ -188,16 +194,19 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.update()
 
+    def _backed_off(self, outcome: Outcome) -> bool:
+        overflow = outcome.faults == (GRADIENT,) and self._scaler.is_enabled()
+        return overflow and self._scaler.get_scale() >= 1.0
+
     def _count_bad(self, outcome: Outcome) -> None:
-        """Count non-finite steps in a row; fp16 overflow that a smaller loss scale mends is none.
+        """Count non-finite steps in a row; one that only backed off is none.
 
         Raises:
             NonFiniteError: There were too many.
         """
-        overflow = outcome.faults == (GRADIENT,) and self._scaler.is_enabled()
         if not outcome.faults:
             self.bad_steps = 0
-        elif not overflow or self._scaler.get_scale() < 1.0:
+        elif not outcome.backed_off:
             self.bad_steps += 1
         if self.bad_steps >= self.config.max_bad_steps:
             raise NonFiniteError(
@@ -205,6 +214,25 @@ class Trainer:
                 f"{self.step_count} ({', '.join(outcome.faults)}); nothing of them was kept; lower "
                 "training.learning_rate or set training.precision=fp32 in a new run"
             )
+
+
+@contextmanager
+def refusing_lack_of_memory(step: int, device: torch.device) -> Iterator[None]:
+    """Turn a lack of memory in a step, of the device or the machine, into one sentence.
+
+    Raises:
+        OutOfMemoryError: There is too little.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"training on {device}: step {step + 1} needs more memory than there is; start a new "
+            "run with a smaller training.patch_size, training.unlabeled_batch or "
+            f"training.labeled_batch (README, On a GPU); PyTorch: {first_line(error)}"
+        ) from error
 
 
 def _touched_buffers(method: nn.Module) -> list[Tensor]:

@@ -40,12 +40,13 @@ def over_scan(
         air=prepared.air,
         blank=prepared.blank,
         device=device,
-        dtype=_dtype(config, device),
+        dtype=whole_scan_dtype(config, device),
         watch=watch,
     )
 
 
-def _dtype(config: RunConfig, device: torch.device) -> torch.dtype | None:
+def whole_scan_dtype(config: RunConfig, device: torch.device) -> torch.dtype:
+    """Return the number format of the convolutions over whole scans in a run."""
     if device.type != "cuda":
-        return None
+        return torch.float32
     return choose_precision(config.training.precision, device).dtype or torch.float32

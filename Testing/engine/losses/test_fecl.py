@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dycon_engine.losses.fecl import FeclSettings, fecl
 from Testing.reference.naive_fecl import naive_fecl
@@ -188,3 +189,18 @@ def test_identical_cells_have_a_gradient_that_is_a_number(gamma: float) -> None:
     c["embedding"] = torch.ones_like(c["embedding"]).requires_grad_()
     loss(c, gamma=gamma, detach_weights=False).backward()
     assert torch.isfinite(c["embedding"].grad).all()
+
+
+class NothingFromTheHost(TorchDispatchMode):
+    """Fails where a number of Python becomes a tensor, which on CUDA waits for all before it."""
+
+    def __torch_dispatch__(self, operator, types, arguments=(), options=None):
+        assert operator is not torch.ops.aten.lift_fresh.default
+        return operator(*arguments, **(options or {}))
+
+
+def test_it_does_not_wait_for_the_device() -> None:
+    c = cells()
+    c["embedding"].requires_grad_()
+    with NothingFromTheHost():
+        loss(c).backward()

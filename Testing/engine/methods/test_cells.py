@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dycon_engine.methods.cells import CellSource, join, labeled_cells, pseudo_cells
+from dycon_engine.methods.cells import CellSource, block_mean, join, labeled_cells, pseudo_cells
 
 
 def source(classes: int = 2, patches: int = 1) -> CellSource:
@@ -68,3 +68,27 @@ def test_without_all_teacher_embeddings_there_are_none() -> None:
         pseudo_cells(source(), source().p, confidence=1),
     ]
     assert join(cells).teacher is None
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last_3d])
+@pytest.mark.parametrize(
+    ("size", "grid"),
+    [((48, 64, 64), (6, 8, 8)), ((80, 112, 112), (5, 7, 7)), ((12, 10, 6), (6, 5, 3))],
+)
+def test_the_mean_of_blocks_is_that_of_the_adaptive_pooling_bit_for_bit(size, grid, layout):
+    found, gradients = [], []
+    p = torch.rand(2, 2, *size, generator=torch.Generator().manual_seed(0))
+    for pool in (block_mean, torch.nn.functional.adaptive_avg_pool3d):
+        own = p.clone(memory_format=layout).requires_grad_()
+        mean = pool(own, grid)
+        mean.square().sum().backward()
+        found.append(mean.detach())
+        gradients.append(own.grad)
+    assert torch.equal(*found)
+    assert torch.equal(*gradients)
+
+
+def test_no_pooling_is_used_that_mps_does_not_have(monkeypatch):
+    monkeypatch.delattr(torch.nn.functional, "adaptive_avg_pool3d")
+    monkeypatch.setattr(torch, "_adaptive_avg_pool3d", None, raising=False)
+    assert block_mean(torch.ones(1, 2, 4, 4, 4), (2, 2, 2)).shape == (1, 2, 2, 2, 2)

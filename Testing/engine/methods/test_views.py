@@ -152,3 +152,21 @@ def test_where_the_label_is_known_it_is_the_answer() -> None:
         even = view.unlabeled_only(followed.p)
         assert torch.equal(even[kept], alone.p[kept])
         assert (even[~kept] == 1.0 / 3.0).all()
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_places_are_exact_under_autocast(half: bool) -> None:
+    """Eight bits of mantissa would move a voxel at the edge by half of one."""
+    patches = torch.randn(2, 1, *SIZE)
+    coarse = torch.randn(2, 4, 7, 24, 11)
+    torch.manual_seed(5)
+    plain = turned(patches, 1.0)
+    torch.manual_seed(5)
+    with torch.autocast("cpu", torch.bfloat16):
+        view = turned(patches, 1.0)
+        moved = view.move_along(coarse.bfloat16() if half else coarse)
+    assert torch.equal(view.theta, plain.theta)
+    assert torch.equal(view.image, plain.image)
+    expected = plain.move_along(coarse.bfloat16().float() if half else coarse)
+    assert moved.dtype is torch.float32
+    assert torch.equal(moved, expected)

@@ -12,6 +12,7 @@ import torch
 
 from dycon_engine.config import TrainingConfig
 from dycon_engine.errors import InputError
+from dycon_engine.training import distributed
 from dycon_engine.training.distributed import Process, start_process
 from Testing.engine.training import small_run
 
@@ -101,7 +102,7 @@ def test_one_process_needs_no_group():
 
 def test_a_device_that_is_not_there_is_refused_with_those_that_are():
     with (
-        pytest.raises(InputError, match=r"'cuda:77': runs no kernel.* auto or one of .*cpu"),
+        pytest.raises(InputError, match=r"'cuda:77': cannot run a 3D.* auto or one of .*cpu"),
         start_process(TrainingConfig(device="cuda:77")),
     ):
         pass
@@ -129,3 +130,48 @@ def test_long_work_of_one_rank_is_waited_for_beyond_the_limit_of_a_step():
     children = ranks(free_port(), "-c", SLOW_MAIN)
     errors = [child.communicate(timeout=240)[1] for child in children]
     assert [child.returncode for child in children] == [0, 0], errors
+
+
+@pytest.fixture
+def group(monkeypatch):
+    """Pretend to be rank 1 of two; return what was done with the other."""
+    done: list[str] = []
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    for name in ("init_process_group", "new_group", "destroy_process_group"):
+        note = lambda *_, _name=name, **__: done.append(_name)  # noqa: E731 - one line each
+        monkeypatch.setattr(distributed.dist, name, note)
+    return done
+
+
+def test_a_rank_takes_leave_of_the_others_at_the_end(group):
+    with start_process(TrainingConfig(device="cpu")) as process:
+        assert (process.rank, process.world) == (1, 2)
+    assert group == ["init_process_group", "new_group", "destroy_process_group"]
+
+
+def test_a_rank_that_fails_ends_without_waiting_for_the_others(group):
+    """They may wait for it: NCCL would not let it go before they are done, and hide the error."""
+    with (
+        pytest.raises(ZeroDivisionError),
+        start_process(TrainingConfig(device="cpu")),
+    ):
+        raise ZeroDivisionError
+    assert group == ["init_process_group", "new_group"]
+
+
+def test_two_ranks_on_one_gpu_are_refused_in_one_sentence(group, monkeypatch):
+    gpu = torch.device("cuda", 0)
+    monkeypatch.setattr(distributed, "take_device", lambda *_, **__: gpu)
+    monkeypatch.setattr(distributed, "gpu_identity", lambda device: f"host {device}")
+    others = ["host cuda:0"]
+    monkeypatch.setattr(Process, "gather", lambda _self, mine: [*others, mine])
+    with (
+        pytest.raises(InputError, match=r"2 processes on 1 GPUs.*start as many as") as no,
+        start_process(TrainingConfig(device="cuda")),
+    ):
+        pass
+    assert "\n" not in str(no.value)
+    others[0] = "another host cuda:0"
+    with start_process(TrainingConfig(device="cuda")) as process:
+        assert process.device == gpu

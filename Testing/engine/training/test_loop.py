@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from dycon_engine.config import TrainingConfig
-from dycon_engine.errors import CancelledError, DyconError
+from dycon_engine.errors import CancelledError, DyconError, OutOfMemoryError
 from dycon_engine.methods.collapse import MESSAGE
 from dycon_engine.training.checkpoint import CheckpointStore
 from dycon_engine.training.distributed import Process
 from dycon_engine.training.loop import Loop, Standing
-from dycon_engine.training.trainer import Outcome
+from dycon_engine.training.trainer import GRADIENT, Outcome
 from Testing.engine.training import small_run
 
 FINE = Outcome(
@@ -81,6 +81,47 @@ def test_a_step_that_changed_nothing_is_a_warning_and_no_step(said):
     warnings = [event for event in events if event["event"] == "warning"]
     assert [event["topic"] for event in warnings] == ["non_finite"] * 3
     assert warnings[1]["message"] == "step 2: dice not finite; this step changed nothing"
+
+
+def test_a_step_that_backs_off_as_the_loss_scale_does_now_and_then_is_no_warning(said):
+    events = said(FINE._replace(faults=(GRADIENT,), backed_off=True), 3)
+    assert not [event for event in events if event["event"] in ("step", "warning")]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB\nmore"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+        MemoryError(),
+    ],
+)
+def test_lack_of_memory_says_what_to_do_and_what_was_said(tmp_path, error):
+    class Full(Counter):
+        def step(self, _batch):
+            raise error
+
+    store = CheckpointStore(tmp_path / "checkpoints", keep=1)
+    with small_run.silent_reporter(tmp_path) as reporter:
+        loop = Loop(Full(FINE, 3), Nothing(), store, reporter, Standing(), lambda: None)
+        with pytest.raises(OutOfMemoryError, match="step 1 needs more memory than") as no:
+            loop.run()
+    text = str(no.value)
+    assert "\n" not in text
+    assert "start a new run with a smaller training.patch_size, training.unlabeled_batch" in text
+    assert text.endswith((str(error) or "MemoryError").split("\n")[0])
+
+
+def test_another_error_of_a_step_is_not_taken_for_lack_of_memory(tmp_path):
+    class Broken(Counter):
+        def step(self, _batch):
+            raise RuntimeError("shape mismatch")
+
+    store = CheckpointStore(tmp_path / "checkpoints", keep=1)
+    with small_run.silent_reporter(tmp_path) as reporter:
+        loop = Loop(Broken(FINE, 3), Nothing(), store, reporter, Standing(), lambda: None)
+        with pytest.raises(RuntimeError, match="shape mismatch"):
+            loop.run()
 
 
 class Gone(Nothing):

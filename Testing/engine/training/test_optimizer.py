@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,12 @@ from torch import nn
 from dycon_engine.config import TrainingConfig
 from dycon_engine.errors import InputError
 from dycon_engine.schedules import Progress
-from dycon_engine.training.optimizer import build_optimizer, choose_precision, learning_rate
+from dycon_engine.training.optimizer import (
+    build_optimizer,
+    choose_precision,
+    learning_rate,
+    load_optimizer,
+)
 
 CPU = torch.device("cpu")
 
@@ -45,3 +52,42 @@ def test_precision():
     assert choose_precision("fp16", torch.device("cuda")).needs_scaler
     with pytest.raises(InputError, match="fp16 needs a CUDA device"):
         choose_precision("fp16", CPU)
+    mps = torch.device("mps")
+    assert choose_precision("auto", mps).dtype is None
+    with pytest.raises(InputError, match="bf16 needs CUDA or the CPU, found 'mps'"):
+        choose_precision("bf16", mps)
+
+
+def one_step(layer, optimizer, image):
+    optimizer.zero_grad()
+    layer(image).square().mean().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_state_saved_in_another_layout_gives_the_same_update(name):
+    """MPS keeps weights contiguous, CPU and CUDA channels last; fused kernels mind only memory."""
+    torch.manual_seed(0)
+    config, image = TrainingConfig(optimizer=name), torch.randn(2, 3, 4, 5, 6)
+    whole = nn.Conv3d(3, 4, 3, padding=1).to(memory_format=torch.channels_last_3d)
+    optimizer = build_optimizer(whole.parameters(), config, CPU)
+    one_step(whole, optimizer, image)
+    saved = copy.deepcopy(optimizer.state_dict())
+    for values in saved["state"].values():
+        values.update({key: value.contiguous() for key, value in values.items()})
+    for group in saved["param_groups"]:
+        group["fused"] = False
+    other = nn.Conv3d(3, 4, 3, padding=1).to(memory_format=torch.channels_last_3d)
+    other.load_state_dict(whole.state_dict())
+    resumed = build_optimizer(other.parameters(), config, CPU)
+    load_optimizer(resumed, saved, CPU)
+    assert [group["fused"] for group in resumed.param_groups] == [True]
+    for parameter, values in resumed.state.items():
+        strides = {v.stride() for v in values.values() if v.shape == parameter.shape}
+        assert strides == {parameter.stride()}
+    one_step(whole, optimizer, image)
+    one_step(other, resumed, image)
+    assert torch.equal(whole.weight, other.weight)
+    assert torch.equal(whole.bias, other.bias)
+    load_optimizer(resumed, saved, torch.device("mps"))
+    assert [group["fused"] for group in resumed.param_groups] == [False]

@@ -1,4 +1,4 @@
-"""Which validation becomes best.dycon."""
+"""Which validation becomes best.dycon, and what is said of the calibration."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from dycon_engine.config import RunConfig
+from dycon_engine.data.splits import Split
 from dycon_engine.package import Calibration
 from dycon_engine.training.distributed import Process
 from dycon_engine.training.loop import Standing
 from dycon_engine.training.packaging import BEST, Packager
-from dycon_engine.training.validation import Validation
+from dycon_engine.training.validation import CaseResult, Validation
 from Testing.engine.training import small_run
 
 
@@ -52,6 +54,42 @@ def test_the_best_is_chosen_by_the_network_that_is_shipped(packager):
     assert packager.shipped == [(BEST, 10), (BEST, 20)]
     assert (packager.standing.best_dice, packager.standing.best_step) == (0.7, 20)
     assert validator.asked == [("teacher", "student", False)] * 3
+
+
+def calibrated(temperature, cases=1):
+    results = tuple(CaseResult(number, (0.5,), None, (), None) for number in range(cases))
+    return Validation(0.5, {"ball": 0.5}, None, results, Calibration(temperature, 0.2, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("cases", "words"),
+    [
+        (0, "not calibrated: no validation cases"),
+        (1, "near boundaries, judged on the one case it was fitted on"),
+        (2, "near boundaries, each case with the temperature of the others"),
+    ],
+)
+def test_a_package_says_how_its_calibration_was_judged(packager, cases, words):
+    packager.config, packager.split = RunConfig(), Split((), (), (), (), {})
+    method = SimpleNamespace(config=packager.config.inference, sees_hidden_labels=False)
+    shipped = SimpleNamespace(
+        step_count=1, method=method, precision=SimpleNamespace(name="float32")
+    )
+    found = calibrated(1.0, cases) if cases else None
+    assert packager._training(shipped, "last", found)["validation"]["calibration"] == words
+
+
+@pytest.mark.parametrize(("temperature", "warned"), [(0.05, True), (1.3, False), (20.0, True)])
+def test_a_temperature_at_an_end_of_what_is_tried_is_warned_of(
+    packager, monkeypatch, temperature, warned
+):
+    said = []
+    monkeypatch.setattr(packager.reporter, "warn", lambda *words: said.append(words))
+    monkeypatch.setattr(packager, "validated", lambda *_, **__: calibrated(temperature))
+    packager.run = SimpleNamespace(package=SimpleNamespace(name="package"))
+    packager.finish(None, SimpleNamespace(step_count=1, process=SimpleNamespace(is_main=False)))
+    assert [topic for topic, _ in said] == ["calibration"] * warned
+    assert all(f"the temperature is {temperature:g}, the end" in message for _, message in said)
 
 
 def test_an_equal_later_one_is_not_better_but_the_same_step_is_written_again(packager):

@@ -10,12 +10,14 @@ import warnings as warnings_module
 import pytest
 import torch
 
+from dycon_engine.config import TrainingConfig
 from dycon_engine.data.cases import Label
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.networks import NetworkBuilder
 from dycon_engine.networks.base import Network
 from dycon_engine.package import load_package, save_package
 from dycon_engine.training import determinism
+from dycon_engine.training.distributed import configure
 from Testing.engine.training import small_run
 
 
@@ -443,3 +445,15 @@ def test_what_is_not_reproducible_on_a_gpu_is_told_once(recwarn):
     (sentence,) = told
     assert "'put_' has no bit-reproducible form on cuda" in sentence
     assert not recwarn.list
+
+
+def test_fp32_is_without_tf32_on_cuda():
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
+    try:
+        found = {}
+        for precision in ("fp32", "auto", "bf16"):
+            configure(TrainingConfig(precision=precision, threads=1))
+            found[precision] = torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = before
+    assert found == {"fp32": False, "auto": True, "bf16": True}

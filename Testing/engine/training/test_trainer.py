@@ -163,3 +163,28 @@ def test_a_state_without_a_loss_scale_goes_on_where_one_is_needed():
     trainer._scaler = torch.amp.GradScaler("cpu", enabled=True)
     trainer.load_state(state)
     assert trainer._scaler.get_scale() == 2.0**16
+
+
+def test_a_state_of_another_layout_is_loaded_through_the_trainer():
+    """The whole run: every 5-D momentum lies as its weights do."""
+    trainer = make_trainer("supervised")
+    trainer.step(tiny_batch(unlabeled=0))
+    state = trainer.state()
+    for values in state["optimizer"]["state"].values():
+        values.update({name: value.clone().contiguous() for name, value in values.items()})
+    second = make_trainer("supervised")
+    second.load_state(state)
+    for parameter, values in second.optimizer.state.items():
+        assert values["exp_avg"].stride() == parameter.stride()
+
+
+@pytest.mark.parametrize(("scale", "backed_off"), [(1024.0, True), (0.5, False)])
+def test_an_overflow_that_the_scaler_mends_is_told_from_one_that_it_does_not(scale, backed_off):
+    trainer = make_trainer("supervised")
+    trainer._scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    weight = next(p for p in trainer.method.parameters() if p.requires_grad)
+    weight.register_hook(lambda gradient: gradient * float("inf"))
+    outcome = trainer.step(tiny_batch(unlabeled=0))
+    assert outcome.faults == (GRADIENT,)
+    assert outcome.backed_off is backed_off
+    assert trainer.bad_steps == (not backed_off)

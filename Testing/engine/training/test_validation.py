@@ -194,7 +194,7 @@ def test_samples_are_the_same_slab_by_slab_along_any_axis():
         ("fp32", "cuda", torch.float32),
         ("fp16", "cuda", torch.float16),
         ("bf16", "cuda", torch.bfloat16),
-        ("bf16", "cpu", None),  # float32, as `predict` has it there
+        ("bf16", "cpu", torch.float32),  # as `predict` has it there
     ],
 )
 def test_whole_scans_are_seen_in_the_number_format_of_the_run(data, precision, device, dtype):
