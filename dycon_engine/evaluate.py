@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from dycon_engine.evaluation.job import Request
 
 EPILOG = """\
-Cases are matched by file name (CASE.nii.gz with CASE.nii.gz); both must lie on one grid.
+Cases are matched by file name (CASE.nii.gz with CASE.nii.gz); both must lie on one grid, whose
+voxels may be stored in another order.
 Give --prediction several times, each with a --name, to compare models on the same cases; paired
 differences are taken from the first. Writes report.csv, report.json, report.md and report.html.
 Research use only; not a medical device.
@@ -51,7 +52,15 @@ def _parser() -> argparse.ArgumentParser:
         "of the label values in rising order",
     )  # fmt: skip
     add("--images", type=Path, metavar="FILE|FOLDER", help="the scans, for the pictures")
-    add("--labels", default="", metavar="NAMES", help="e.g. 'left atrium,left ventricle'")
+    add(
+        "--labels", default="", metavar="NAMES",
+        help="of the label values in rising order, e.g. 'left atrium,left ventricle'; a leading "
+        "'background' is left out",
+    )  # fmt: skip
+    add(
+        "--spacing", type=float, nargs=3, metavar=("Z", "Y", "X"),
+        help="voxel size in mm of files that carry none (HDF5)",
+    )  # fmt: skip
     add("--title", default="", help="heading of the report")
     add("--note", action="append", default=[], help="a sentence for the report")
     add("--overwrite", action="store_true", help="replace a report that is there")
@@ -60,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _request(arguments: argparse.Namespace) -> Request:
     from dycon_engine.evaluation.job import Request  # noqa: PLC0415 - after --help
+    from dycon_engine.evaluation.names import foreground  # noqa: PLC0415
 
     predictions, names = tuple(arguments.prediction), tuple(arguments.name)
     if not names:
@@ -82,7 +92,8 @@ def _request(arguments: argparse.Namespace) -> Request:
         output=arguments.output,
         probabilities=tuple(arguments.probabilities),
         images=arguments.images,
-        labels=tuple(n.strip() for n in arguments.labels.split(",") if n.strip()),
+        labels=foreground([n.strip() for n in arguments.labels.split(",") if n.strip()]),
+        spacing_mm=None if arguments.spacing is None else tuple(arguments.spacing),
         title=arguments.title,
         notes=tuple(arguments.note),
         overwrite=arguments.overwrite,

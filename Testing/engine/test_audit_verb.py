@@ -81,9 +81,50 @@ def test_a_person_is_told_how_many_cases_have_which_role(tmp_path, capsys):
     data = write_pairs(tmp_path / "data", 6, 5)
     write_scan(data / "images/pt05.nii.gz", scan(5), spacing=(9, 1, 1))
     assert audit(data, tmp_path / "run")[0] == 0
-    warning, roles = capsys.readouterr().err.splitlines()
+    warning, *said = capsys.readouterr().err.splitlines()
     assert warning.startswith("Warning: case 'pt05': spacing")
-    assert roles == "4 labeled, 1 unlabeled, 1 validation"
+    rows = audit(data, tmp_path / "again")[1]["summary"]["cases"]
+    labeled = [row["name"] for row in rows if row["role"] == "labeled"]
+    [held_out] = [row["name"] for row in rows if row["role"] == "validation"]
+    assert said == [
+        f"4 labeled: {', '.join(labeled)}",
+        "1 unlabeled: pt05",
+        f"1 validation: {held_out}",
+        "1 class: 'foreground' (value 1)",
+    ]
+
+
+def test_many_names_and_cases_without_a_role_are_told_too(tmp_path, capsys):
+    data = write_pairs(tmp_path / "data", 16, 2)
+    (tmp_path / "order.txt").write_text("\n".join(f"pt{n:02d}" for n in range(15)))
+    audit(data, tmp_path / "run", "--set", f"data.order={tmp_path / 'order.txt'}")
+    said = capsys.readouterr().err.splitlines()
+    names = ", ".join(f"pt{n:02d}" for n in range(2, 14))
+    assert f"13 unlabeled: {names}, ..." in said
+    assert "1 not used: pt15" in said
+
+
+def test_it_takes_the_settings_that_train_takes(tmp_path):
+    data = write_pairs(tmp_path / "data", 6, 5)
+    config = tmp_path / "run.toml"
+    config.write_text('profile = "paper"\n[data]\nvalidation = 2\n[method]\nname = "supervised"\n')
+    code, last = audit(data, tmp_path / "run", "--config", str(config), "--profile", "laptop")
+    roles = [row["role"] for row in last["summary"]["cases"]]
+    assert (code, roles.count("validation")) == (0, 2)
+    assert audit(data, tmp_path / "two", "--device", "cpu", "--method", "dicon")[0] == 2
+
+
+def test_values_that_became_classes_by_a_slip_are_told_before_they_are_trained(tmp_path, capsys):
+    data = write_pairs(tmp_path / "data", 6, 5)
+    write_scan(data / "labels/pt03.nii.gz", mask(values=(255,)))
+    code, last = audit(data, tmp_path / "run")
+    assert code == 0
+    [finding] = last["summary"]["findings"]
+    assert (finding["severity"], finding["topic"]) == ("warning", "classes")
+    assert finding["cases"] == ["pt03"]
+    said = capsys.readouterr().err
+    assert "Warning: classes that never occur together: 'label 255' only in case 'pt03'" in said
+    assert "2 classes: 'label 1' (value 1), 'label 255' (value 255)" in said
 
 
 def test_where_all_have_a_label_it_says_what_to_set(tmp_path):

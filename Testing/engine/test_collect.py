@@ -50,6 +50,26 @@ def test_voxels_and_grid_are_kept_and_label_values_mapped(tmp_path):
     np.testing.assert_array_equal(raw, read_image(series).array)
 
 
+@pytest.mark.parametrize("high", [255, 256, 70000])
+def test_label_values_may_be_large(tmp_path, high):
+    label = write_scan(tmp_path / "m.nii.gz", mask(values=(1, 7)))
+    code, _ = collect(tmp_path, [row("case-001", [], label, values={"1": 2, "7": high})])
+    assert code == 0
+    stored = read_label(tmp_path / "set/labels/case-001.nii.gz").array
+    source = mask(values=(1, 7)).astype(int)
+    np.testing.assert_array_equal(stored, np.where(source == 7, high, source * 2))
+
+
+@pytest.mark.parametrize("value", [-1, 2**32, 2**70])
+def test_a_label_value_that_cannot_be_stored_is_refused_before_anything_is_written(tmp_path, value):
+    label = write_scan(tmp_path / "m.nii.gz", mask(values=(1, 7)))
+    cases = [row("case-001", [], label), row("case-002", [], label, values={"7": value})]
+    code, last = collect(tmp_path, cases)
+    assert code == 2
+    assert f"case 'case-002': label value {value} in the data set, expected 0 to" in last["message"]
+    assert not (tmp_path / "set").exists()
+
+
 def test_where_one_case_fails_nothing_is_left_and_every_failure_is_told(tmp_path):
     good = write_scan(tmp_path / "good.nii.gz", scan(1))
     cut = write_scan(tmp_path / "cut.nii.gz", scan(2))

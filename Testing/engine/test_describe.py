@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dycon_engine.config import PROFILES, RECIPES, RunConfig, resolve
 from dycon_engine.describe import main
+from dycon_engine.inference import description
 from dycon_engine.methods import METHODS
 from dycon_engine.settings import as_table, read_toml
 from Testing import tiny_package
@@ -128,6 +130,25 @@ def test_the_machine_says_what_really_runs(describe):
     assert machine["memory_available_gib"] > 0
     assert machine["cores"] >= 1
     assert machine["versions"]["torch"]
+
+
+@pytest.mark.parametrize("is_used", [False, True])
+def test_a_gpu_that_is_broken_is_described_as_such(describe, monkeypatch, is_used):
+    """Its kernels fail, or its driver at the questions asked after them."""
+    monkeypatch.setattr(description, "present", lambda: ("cuda",))
+    monkeypatch.setattr(description, "works", lambda device: is_used or device.type == "cpu")
+    asked = []
+
+    def broken(device):
+        asked.append(device)
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    for name in ("mem_get_info", "get_device_properties"):
+        monkeypatch.setattr(torch.cuda, name, broken)
+    machine = describe("--machine")["machine"]
+    assert machine["devices"]["cuda"] == {"works": is_used, "name": "cuda"}
+    assert machine["devices"]["cpu"] == {"works": True, "name": "CPU"}
+    assert bool(asked) is is_used
 
 
 def test_a_package_shows_its_whole_description(describe, package):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,8 @@ from dycon_engine.jobs.events import (
 from dycon_engine.predict import KINDS as OFFERED
 from dycon_engine.predict import Place, main, place_among
 from Testing import tiny_package
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def write(path: Path, seed: int = 1, **changes) -> Path:
@@ -187,6 +190,33 @@ def test_an_output_of_no_format_or_in_no_folder_is_refused_before_the_work(predi
     assert (code, isinstance(events[-1], Failed)) == (2, True)
     assert "file/mask.nii.gz': cannot be written" in err
     assert not any(isinstance(event, Stage) for event in events)
+
+
+def test_a_folder_beside_a_label_map_takes_files_called_as_that(predict, tmp_path):
+    scan = write(tmp_path / "scan.nii.gz")
+    (tmp_path / "rest").mkdir()
+    more = [f"--{name}" for name in ("uncertainty", "probabilities", "report")]
+    more = [text for name in more for text in (name, tmp_path / "rest")]
+    more += ["--report-html", tmp_path / "page.html"]
+    assert predict("--input", scan, "--output", tmp_path / "mask.nrrd", *more)[0] == 0
+    assert {path.name for path in (tmp_path / "rest").iterdir()} == {
+        "mask_uncertainty.nrrd",
+        "mask_probabilities.nrrd",
+        "mask_report.json",
+    }
+    assert (tmp_path / "mask.nrrd").is_file()
+    assert (tmp_path / "page.html").is_file()
+
+
+def test_a_folder_of_the_name_of_a_result_is_refused_before_the_work(predict, tmp_path):
+    scan = write(tmp_path / "scan.nii.gz")
+    (tmp_path / "out" / "scan_report.json").mkdir(parents=True)
+    line = ["--input", scan, "--output", tmp_path / "out", "--report", tmp_path / "out"]
+    code, events, err = predict(*line, "--overwrite")
+    assert code == 2
+    assert "scan_report.json': is a folder, expected a file" in err
+    assert not any(isinstance(event, Stage) for event in events)
+    assert not (tmp_path / "out" / "scan.nii.gz").exists()
 
 
 def test_a_list_is_relative_to_itself(predict, tmp_path):
@@ -375,6 +405,24 @@ def test_hdf5_is_read_at_the_spacing_that_is_said(predict, tmp_path):
     assert np.array_equal(one.array, other.array)
 
 
+def test_hdf5_files_are_named_by_their_folders(predict, tmp_path):
+    root = tmp_path / "h5"
+    for seed, name in enumerate(("pt1", "pt2")):
+        (root / name).mkdir(parents=True)
+        with h5py.File(root / name / "mri_norm2.h5", "w") as file:
+            file["image"] = tiny_package.scan(seed).array[0].transpose(2, 1, 0)
+    spacing = ["--spacing", 2.0, 1.5, 1.5]
+    assert predict("--input", root, "--output", tmp_path / "out", *spacing)[0] == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"pt1.nii.gz", "pt2.nii.gz"}
+    (tmp_path / "list.txt").write_text("h5/pt1/mri_norm2.h5\nh5/pt2/mri_norm2.h5\n")
+    for given, found in (
+        (tmp_path / "list.txt", ["pt1", "pt2"]),
+        (root / "pt2" / "mri_norm2.h5", ["pt2"]),
+        (root / "pt2", ["mri_norm2"]),  # here it is the scan of the folder that was named
+    ):
+        assert [case.name for case in inputs.find_inputs((given,), 1)] == found
+
+
 def test_the_label_map_is_there_where_the_probabilities_cannot_be_written(
     predict, tmp_path, monkeypatch
 ):
@@ -471,3 +519,67 @@ def test_a_failed_case_does_not_hold_the_progress_back(predict, tmp_path, monkey
     steps = [event for event in events if isinstance(event, Advanced)]
     assert steps[0].overall > 0.5
     assert steps[-1].overall == pytest.approx(1.0)
+
+
+SHARE = """
+import os, sys, time
+from pathlib import Path
+from dycon_engine.inference import job
+from dycon_engine.predict import main
+
+name, slow, cancelled = "ab"[int(os.environ["RANK"])], *sys.argv[1:3]
+read = job.read_case_image
+
+def reading(*arguments):
+    time.sleep(3 if name == slow else 0)
+    if name == cancelled:
+        Path("run" if name == "a" else "run/rank-1", "cancel").touch()
+    return read(*arguments)
+
+job.read_case_image = reading
+raise SystemExit(main(sys.argv[3:]))
+"""
+
+
+@pytest.fixture
+def torchrun(package, tmp_path):
+    """Segment scans a and b by two processes of torchrun; return code, words and label maps."""
+
+    def run(*, slow: str, damaged: str, cancelled: str = "-"):
+        for name in "ab":
+            scan = write(tmp_path / "in" / f"{name}.nii.gz", size=(8, 8, 8))
+            if name == damaged:
+                scan.write_bytes(scan.read_bytes()[:200])
+        (tmp_path / "share.py").write_text(SHARE)
+        line = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "share.py"]
+        line += [slow, cancelled, "--package", str(package), "--device", "cpu"]
+        line += ["--input", "in", "--output", "out", "--run-dir", "run"]
+        done = subprocess.run(
+            [sys.executable, "-m", *line],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        return done.returncode, done.stderr, {path.name for path in tmp_path.glob("out/*")}
+
+    return run
+
+
+def test_a_rank_that_fails_does_not_take_the_others_with_it(torchrun):
+    """Torchrun ends all processes as soon as one has ended with a failure."""
+    code, err, written = torchrun(damaged="a", slow="b")
+    assert written == {"b.nii.gz"}, err
+    assert code != 0
+    assert "1 of 1 cases failed: a" in err
+    assert "Cancelled" not in err
+
+
+def test_nobody_waits_for_a_rank_that_was_cancelled(torchrun):
+    code, err, written = torchrun(cancelled="a", slow="a", damaged="b")
+    assert written == set(), err
+    assert code != 0
+    assert err.count("Cancelled: stopped as asked") == 1
+    assert "1 of 1 cases failed: b" in err

@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+import torch
 
 from dycon_engine import probe
 from dycon_engine.training import probing
@@ -131,6 +132,47 @@ def test_classes_that_the_first_cases_lack_do_not_stop_it(tmp_path, measure):
     code, found, error = measure(*settings, root=root / "data.toml")
     assert code == 0, error
     assert found["step_s"] > 0
+
+
+def test_what_is_free_is_asked_before_the_probe_takes_any_of_it(measure, monkeypatch):
+    done = []
+    plain = probing.Trainer
+    monkeypatch.setattr(probing, "Trainer", lambda *a: done.append("trainer") or plain(*a))
+    monkeypatch.setattr(
+        probing, "device_available_bytes", lambda _device: done.append("free") or 3 * 2**30
+    )
+    code, found, _ = measure()
+    assert code == 0
+    assert done == ["free", "trainer"]
+    assert found["available_gib"] == 3.0
+
+
+def test_on_cuda_all_that_the_process_holds_is_counted(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _device: 3 * 2**30)
+    assert probing._peak_gib(torch.device("cuda", 0)) == 3.5
+
+
+@pytest.fixture
+def whole_scans():
+    """Return whether networks outside of training ran in half precision, once they did."""
+    seen = set()
+
+    def watch(_module, _arguments):
+        if torch.is_inference_mode_enabled():
+            seen.add(torch.is_autocast_enabled("cpu"))
+
+    with torch.nn.modules.module.register_module_forward_pre_hook(watch):
+        yield seen
+
+
+def test_a_window_is_timed_in_the_number_format_of_validation(measure, whole_scans, monkeypatch):
+    """On the CPU validation is in float32 whatever the steps are in."""
+    assert measure("--set", "training.precision=bf16")[0] == 0
+    assert whole_scans == {False}
+    whole_scans.clear()
+    monkeypatch.setattr(probing, "whole_scan_dtype", lambda *_: torch.bfloat16)
+    assert measure()[0] == 0
+    assert whole_scans == {True}
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,25 @@ def test_a_file_may_name_the_profile(tmp_path):
     assert options.choose_config(parsed("--config", str(config)), None).network.name == "vnet"
 
 
+@pytest.mark.parametrize("more", [(), ("--resume",)])
+def test_the_profile_of_the_command_line_wins_over_that_of_a_file(tmp_path, more):
+    config = tmp_path / "run.toml"
+    config.write_text('profile = "paper"\n[training]\nsteps = 5\n')
+    arguments = parsed("--profile", "laptop", "--config", str(config), *more)
+    chosen = options.choose_config(arguments, settings.resolve("gpu") if more else None)
+    assert chosen == settings.resolve("laptop", (), ["training.steps=5"])
+
+
+def test_of_several_files_later_ones_win(tmp_path):
+    first, second, third = (tmp_path / f"{number}.toml" for number in range(3))
+    first.write_text('profile = "laptop"\n[training]\nsteps = 5\nseed = 1\n')
+    second.write_text('profile = "paper"\n')
+    third.write_text("[training]\nseed = 2\n")
+    files = [word for path in (first, second, third) for word in ("--config", str(path))]
+    chosen = options.choose_config(parsed(*files), None)
+    assert chosen == settings.resolve("paper", (), ["training.steps=5", "training.seed=2"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

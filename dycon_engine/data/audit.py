@@ -15,6 +15,7 @@ import numpy as np
 from dycon_engine.config import DataConfig, RunConfig
 from dycon_engine.data import checks
 from dycon_engine.data.cases import Case, Dataset, Label, read_stored_label, segment_names
+from dycon_engine.data.doubtful import class_doubts
 from dycon_engine.data.geometry import Spacing
 from dycon_engine.data.naming import (
     class_problems,
@@ -112,6 +113,7 @@ def audit(
     names = config.data.label_names
     labels = dataset.labels or found_labels(stored, names)
     classes = renamed(labels, names)
+    declared = bool(dataset.labels or names)
     usable = [scan for scan in by_name.values() if not scan.problem]
     errors = [
         *_listing(dataset.problems),
@@ -121,7 +123,7 @@ def audit(
         *checks.label_problems(stored, by_name, dataset.labels),
         *class_problems(stored, classes, split),
         *name_problems(labels, names),
-        *name_findings(stored, classes, declared=bool(dataset.labels or names)),
+        *name_findings(stored, classes, declared=declared),
         *checks.role_problems(dataset, split, needs_unlabeled=needs_unlabeled),
         *checks.duplicate_problems(by_name, split),
         *checks.patient_problems(dataset, split, config.data),
@@ -131,6 +133,7 @@ def audit(
         *checks.assumed_spacing(dataset, config.data),
         *checks.spacing_warnings(usable),
         *checks.empty_warnings(stored),
+        *(() if declared else class_doubts(stored, classes)),
         *taken_for(stored, classes),
         *checks.same_role_warnings(by_name, split),
         *checks.left_out(dataset, used),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 SMALLEST_MM3 = 1000.0  # of a block
+PART = 2**22  # voxels
 
 
 def blank_voxels(channel: NDArray[Any], voxel_mm3: float) -> NDArray[np.bool_] | None:
@@ -34,13 +35,21 @@ def blank_voxels(channel: NDArray[Any], voxel_mm3: float) -> NDArray[np.bool_] |
         grown[behind] |= core[ahead] & equal
         core = grown
     blocks, count = ndimage.label(core)
-    large = np.bincount(blocks.ravel(), minlength=count + 1) * voxel_mm3 >= SMALLEST_MM3
+    large = _sizes(blocks, count) * voxel_mm3 >= SMALLEST_MM3
     rim = np.zeros(count + 1, dtype=bool)
     for axis in range(3):
         rim[np.unique(blocks.take((0, -1), axis=axis))] = True
     chosen = large & rim
     chosen[0] = False
     return np.asarray(chosen[blocks]) if chosen.any() else None
+
+
+def _sizes(blocks: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """Return how many voxels have each value 0...count; a part at a time, since it is copied."""
+    flat, sizes = blocks.reshape(-1), np.zeros(count + 1, dtype=np.int64)
+    for start in range(0, flat.size, PART):
+        sizes += np.bincount(flat[start : start + PART], minlength=count + 1)
+    return sizes
 
 
 def _shifted(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

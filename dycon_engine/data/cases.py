@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,18 +12,19 @@ from typing import NamedTuple
 import numpy as np
 
 from dycon_engine.config import DataConfig
+from dycon_engine.data.aligning import GRID_TOLERANCE, on_grid
 from dycon_engine.data.formats.readers import (
+    is_segmentation,
     read_header,
     read_image,
     read_label,
     read_segment_names,
     spaced_grid,
 )
-from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.geometry import Geometry, Spacing
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 
-GRID_TOLERANCE = 0.01  # voxels a corner may lie apart
 ROLES = ("labeled", "unlabeled", "validation", "test")
 HDF5_SUFFIXES = (".h5", ".hdf5")
 
@@ -104,7 +105,7 @@ def read_case_image(case: Case, config: DataConfig) -> Volume:
     """
     if len(case.images) > 1:
         _require_one_grid(case, config)  # before the voxels: one header costs nothing
-    volumes = [_spaced(read_image(path), path, config) for path in case.images]
+    volumes = [spaced(read_image(path), path, config.spacing_mm) for path in case.images]
     if len(volumes) == 1:
         return volumes[0]
     return Volume(np.concatenate([volume.array for volume in volumes]), volumes[0].geometry)
@@ -128,7 +129,13 @@ def read_case_label(case: Case, labels: Sequence[Label], config: DataConfig) -> 
         InputError: There is none, it cannot be read, it holds a value not among `labels`, or it
             lies elsewhere than the image.
     """
-    stored = read_stored_label(case, config)
+    stored, grid = _stored_label(case, config)
+    difference = grid_difference(stored.geometry, grid)
+    if difference:
+        raise InputError(
+            f"case '{case.name}': label {difference} of the image; resample the label or exclude "
+            "the case"
+        )
     names = segment_names(case)
     lookup = class_indices(labels, names)
     indices = np.zeros(stored.array.shape, dtype=np.uint8)
@@ -144,7 +151,7 @@ def read_case_label(case: Case, labels: Sequence[Label], config: DataConfig) -> 
             f"expected only {[labels[lookup[v]].name if names else v for v in sorted(lookup)]}; "
             "correct the label map or the list of labels"
         )
-    return Volume(indices, _grid_of_label(case, stored.geometry, config))
+    return Volume(indices, grid)
 
 
 def segment_names(case: Case) -> dict[int, str]:
@@ -182,12 +189,24 @@ def folded(name: str) -> str:
 def read_stored_label(case: Case, config: DataConfig) -> Volume:
     """Return the label map of `case` with the values of its file, (D, H, W) integer.
 
+    It lies on the grid of the image, also where the file has the same voxels in another order of
+    axes, or is a segmentation that was cropped; on its own where it lies elsewhere.
+
     Raises:
         InputError: There is none or it cannot be read.
     """
+    return _stored_label(case, config)[0]
+
+
+def _stored_label(case: Case, config: DataConfig) -> tuple[Volume, Geometry]:
+    """Return `read_stored_label` and the grid of the image, its own where there is no image."""
     if case.label is None:
         raise InputError(f"case '{case.name}': has no label map; draw one or make it unlabeled")
-    return _spaced(read_label(case.label), case.label, config)
+    label = spaced(read_label(case.label), case.label, config.spacing_mm)
+    if not case.images:
+        return label, label.geometry
+    grid = read_grid(case.images[0], config)
+    return on_grid(label, grid, cropped=is_segmentation(case.label)), grid
 
 
 def grid_difference(own: Geometry, other: Geometry) -> str:
@@ -206,27 +225,28 @@ def size_text(size_zyx: Sequence[int]) -> str:
     return "x".join(str(n) for n in reversed(size_zyx))
 
 
-def _grid_of_label(case: Case, own: Geometry, config: DataConfig) -> Geometry:
-    """Return the grid of the image, of which that of the label differs by rounding at most.
-
-    Raises:
-        InputError: It differs by more.
-    """
-    if not case.images:
-        return own
-    grid = read_grid(case.images[0], config)
-    difference = grid_difference(own, grid)
-    if difference:
-        raise InputError(
-            f"case '{case.name}': label {difference} of the image; resample the label or exclude "
-            "the case"
-        )
-    return grid
-
-
 def lacks_spacing(path: Path) -> bool:
     """Return whether files of this kind carry no voxel size."""
     return path.suffix.lower() in HDF5_SUFFIXES
+
+
+def require_voxel_size(paths: Iterable[Path], spacing_mm: Spacing | None) -> None:
+    """Refuse files that carry no voxel size where none is given either.
+
+    Raises:
+        InputError: That, or a size that is not above 0.
+    """
+    if spacing_mm is not None:
+        if not all(math.isfinite(mm) and mm > 0 for mm in spacing_mm):
+            given = " ".join(f"{mm:g}" for mm in spacing_mm)
+            raise InputError(f"--spacing {given}: expected three numbers above 0, mm along z y x")
+        return
+    for path in paths:
+        if lacks_spacing(path):
+            raise InputError(
+                f"scan '{path}': HDF5 files carry no voxel size; give it with "
+                "--spacing Z Y X, in mm"
+            )
 
 
 def read_grid(path: Path, config: DataConfig) -> Geometry:
@@ -235,14 +255,15 @@ def read_grid(path: Path, config: DataConfig) -> Geometry:
     Raises:
         InputError: The file cannot be read.
     """
-    return _spaced_grid(read_header(path).geometry, path, config)
+    return _spaced_grid(read_header(path).geometry, path, config.spacing_mm)
 
 
-def _spaced(volume: Volume, path: Path, config: DataConfig) -> Volume:
-    return Volume(volume.array, _spaced_grid(volume.geometry, path, config))
+def spaced(volume: Volume, path: Path, spacing_mm: Spacing | None) -> Volume:
+    """Return the content of `path` with `spacing_mm` (z, y, x) where the file carries none."""
+    return Volume(volume.array, _spaced_grid(volume.geometry, path, spacing_mm))
 
 
-def _spaced_grid(grid: Geometry, path: Path, config: DataConfig) -> Geometry:
-    if config.spacing_mm is not None and lacks_spacing(path):
-        return spaced_grid(grid, config.spacing_mm)
+def _spaced_grid(grid: Geometry, path: Path, spacing_mm: Spacing | None) -> Geometry:
+    if spacing_mm is not None and lacks_spacing(path):
+        return spaced_grid(grid, spacing_mm)
     return grid

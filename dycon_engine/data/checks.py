@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dycon_engine.config import DataConfig
-from dycon_engine.data.cases import GRID_TOLERANCE, Dataset, Label, lacks_spacing, size_text
+from dycon_engine.data.aligning import GRID_TOLERANCE
+from dycon_engine.data.cases import Dataset, Label, lacks_spacing, size_text
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.orientation import axial_orientation
 from dycon_engine.data.splits import Split, patient_of

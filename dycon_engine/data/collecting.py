@@ -23,6 +23,8 @@ from dycon_engine.jobs.events import CaseDone
 from dycon_engine.jobs.files import make_folder
 from dycon_engine.jobs.reporter import Reporter
 
+HIGHEST_VALUE = int(np.iinfo(np.uint32).max)  # that the writers store
+
 
 @dataclass(frozen=True)
 class Copy:
@@ -50,7 +52,8 @@ def read_plan(path: Path) -> tuple[Copy, ...]:
     """Return the cases of a JSON plan, `{"cases": [...]}` with the fields of `Copy`.
 
     Raises:
-        InputError: It is no plan, or a target lies outside the data set.
+        InputError: It is no plan, a target lies outside the data set, or a label value cannot be
+            stored.
     """
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))["cases"]
@@ -66,6 +69,7 @@ def read_plan(path: Path) -> tuple[Copy, ...]:
     ) as error:
         raise InputError(f"plan '{path}': cannot be read ({error!r}); write it again") from error
     for copy in plan:
+        _check_values(path, copy)
         complete = len(copy.to) == len(copy.images) and bool(copy.label) == bool(copy.label_to)
         if not complete or not (copy.to or copy.label):
             raise InputError(f"plan '{path}', case '{copy.name}': expected one target per file")
@@ -131,6 +135,15 @@ def _copy_of(row: Mapping[str, Any]) -> Copy:
     )
 
 
+def _check_values(path: Path, copy: Copy) -> None:
+    for value in copy.values.values():
+        if not 0 <= value <= HIGHEST_VALUE:
+            raise InputError(
+                f"plan '{path}', case '{copy.name}': label value {value} in the data set, expected "
+                f"0 to {HIGHEST_VALUE}; choose another"
+            )
+
+
 def _remove(paths: Sequence[Path]) -> None:
     for path in paths:
         with contextlib.suppress(OSError):
@@ -146,7 +159,7 @@ def _made(root: Path, name: str) -> Path:
 def _mapped(array: NDArray[Any], values: Mapping[int, int]) -> NDArray[Any]:
     if not values:
         return array
-    result = np.zeros(array.shape, dtype=np.uint8)
+    result = np.zeros(array.shape, dtype=np.min_scalar_type(max(values.values())))
     for old, new in values.items():
         result[array == old] = new
     return result

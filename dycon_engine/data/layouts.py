@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import h5py
 
 from dycon_engine.config import DataConfig
 from dycon_engine.data.cases import Case, Dataset
-from dycon_engine.data.listing import CONTAINERS, list_scans
+from dycon_engine.data.listing import CONTAINERS, list_scans, scan_name
 from dycon_engine.data.manifest import find_manifest, is_manifest
 from dycon_engine.data.nnunet import find_msd, find_nnunet, is_msd, is_nnunet
 from dycon_engine.data.splits import read_list
@@ -35,8 +36,9 @@ def find_cases(root: Path, config: DataConfig) -> Dataset:
             f"data '{root}': organised as {name}, but no readable scan is in it; expected "
             f"{EXPECTED[name]}"
         )
-    first = {case.name: case for case in reversed(dataset.cases)}  # `problems` names the others
-    return replace(dataset, cases=tuple(c for c in dataset.cases if first[c.name] is c))
+    cases = [replace(c, name=unicodedata.normalize("NFC", c.name)) for c in dataset.cases]
+    first = {case.name: case for case in reversed(cases)}  # `problems` names the others
+    return replace(dataset, cases=tuple(c for c in cases if first[c.name] is c))
 
 
 def find_pairs(root: Path) -> Dataset:
@@ -68,10 +70,8 @@ def find_hdf5(root: Path) -> Dataset:
     files that no list names are left out.
     """
     files: dict[str, list[Path]] = {}
-    for path in sorted(_containers(root)):
-        alone = len([p for p in path.parent.iterdir() if p.suffix == path.suffix]) == 1
-        name = path.parent.name if alone and path.parent != root else path.stem
-        files.setdefault(name, []).append(path)
+    for path in hdf5_files(root):
+        files.setdefault(scan_name(path, root), []).append(path)
     problems = [
         f"case '{name}': two files, '{paths[0]}' and '{paths[1]}'; keep one"
         for name, paths in files.items()
@@ -85,11 +85,17 @@ def find_hdf5(root: Path) -> Dataset:
             f"'{lost[0]}'; add the files or shorten the list"
         )
     names = [name for name in roles if name in files] if roles else sorted(files)
+    chosen = {name: files[name][0] for name in names}
     cases = tuple(
-        Case(name, (files[name][0],), _own_label(files[name][0]), role=roles.get(name))
-        for name in names
+        Case(name, (path,), path if holds_label(path) else None, role=roles.get(name))
+        for name, path in chosen.items()
     )
     return Dataset(root, "hdf5", cases, ordered=bool(roles), problems=tuple(problems))
+
+
+def hdf5_files(root: Path) -> list[Path]:
+    """Return the HDF5 files of `root` and of the folders in it, by path."""
+    return sorted(_containers(root))
 
 
 def _listed_roles(root: Path) -> dict[str, str | None]:
@@ -103,13 +109,13 @@ def _listed_roles(root: Path) -> dict[str, str | None]:
     return roles
 
 
-def _own_label(path: Path) -> Path | None:
-    """Return `path` where the file holds a label, read from its header only."""
+def holds_label(path: Path, *, if_damaged: bool = False) -> bool:
+    """Return whether an HDF5 file holds a label, read from its header only."""
     try:
         with h5py.File(path, "r") as file:
-            return path if "label" in file else None
+            return "label" in file
     except OSError:
-        return None  # the audit will say what is wrong with the file
+        return if_damaged  # who reads it will say what is wrong with it
 
 
 def _detected(root: Path) -> str:
@@ -136,7 +142,7 @@ def _containers(root: Path) -> Iterator[Path]:
     """Yield the HDF5 files of `root`, nearest first."""
     for depth in range(1, HDF5_DEPTH + 1):
         for path in root.glob("/".join("*" * depth)):
-            if path.suffix.lower() in CONTAINERS:
+            if path.suffix.lower() in CONTAINERS and not path.name.startswith("."):
                 yield path
 
 

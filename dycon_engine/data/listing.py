@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ def list_scans(folder: Path) -> Listing:
             problems.append(scan)
         if not isinstance(scan, Path):
             continue
-        name = path.name if path.is_dir() else image_stem(path)
+        name = unicodedata.normalize("NFC", path.name) if path.is_dir() else image_stem(path)
         if name in found:
             problems.append(
                 f"case '{name}': two files, '{found[name].name}' and '{path.name}', "
@@ -44,6 +45,21 @@ def list_scans(folder: Path) -> Listing:
         found[name] = scan
     problems += _case_collisions(found)
     return Listing(found, tuple(problems))
+
+
+def scan_name(path: Path, root: Path | None = None) -> str:
+    """Return the case name of a file; an HDF5 file alone in a folder is called as the folder.
+
+    Args:
+        path: The file.
+        root: The data set, whose own name is not taken.
+    """
+    if path.suffix.lower() not in CONTAINERS or path.parent == root:
+        return image_stem(path)
+    folder = path.parent.resolve() if path.parent.name in ("", "..") else path.parent
+    beside = [entry for entry in list_folder(folder) if entry.suffix == path.suffix]
+    is_alone = len(beside) == 1 and folder.name
+    return unicodedata.normalize("NFC", folder.name) if is_alone else image_stem(path)
 
 
 def list_folder(folder: Path) -> list[Path]:

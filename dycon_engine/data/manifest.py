@@ -83,7 +83,13 @@ def _read_csv(path: Path) -> list[dict[str, Any]]:
             rows = list(csv.DictReader(file, restkey="too many columns"))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"manifest '{path}': cannot be read ({error}); correct it") from error
-    return [{name: value for name, value in row.items() if value} for row in rows]
+    filled = [{name: value for name, value in row.items() if _said(value)} for row in rows]
+    return [row for row in filled if row]  # spreadsheets end with rows of commas alone
+
+
+def _said(value: str | list[str] | None) -> bool:
+    """Return whether a cell, or any of those beyond the last column, holds more than blanks."""
+    return any(text.strip() for text in ([value] if isinstance(value, str) else value or ()))
 
 
 def _case(path: Path, row: Mapping[str, Any], number: int) -> Case:

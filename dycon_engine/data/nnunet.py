@@ -13,6 +13,7 @@ from dycon_engine.data.listing import is_there, list_folder
 from dycon_engine.errors import InputError
 
 CHANNEL_DIGITS = 4  # ID_0000: four digits name the channel
+IGNORE = "ignore"  # in nnU-Net 2 the voxels that nobody labeled
 
 
 def is_nnunet(root: Path) -> bool:
@@ -61,6 +62,7 @@ def find_nnunet(root: Path) -> Dataset:
             role = "test" if part == "Ts" and label is not None else None
             images = tuple(files[index] for index in sorted(files))
             cases.append(Case(name, images, label, role=role))
+    problems += _ignore_label(root, card)
     cases.sort(key=lambda case: case.name)
     names = [case.name for case in cases]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -136,7 +138,7 @@ def _labels(root: Path, card: Mapping[str, Any]) -> tuple[Label, ...]:
     labels = []
     for key, value in table.items():
         number, name = (key, value) if str(key).lstrip("-").isdigit() else (value, key)
-        if str(name) == "ignore":
+        if str(name) == IGNORE:  # `_ignore_label` says so
             continue
         if isinstance(number, list) or not str(number).lstrip("-").isdigit():
             raise InputError(
@@ -148,6 +150,19 @@ def _labels(root: Path, card: Mapping[str, Any]) -> tuple[Label, ...]:
     if labels[0].value != 0:
         labels.insert(0, Label(0, "background"))
     return tuple(labels)
+
+
+def _ignore_label(root: Path, card: Mapping[str, Any]) -> list[str]:
+    """Return a line where dataset.json of nnU-Net 2 declares voxels that nobody labeled."""
+    table = card.get("labels", {})
+    if not isinstance(table, Mapping) or IGNORE not in table:
+        return []
+    text = (
+        f"'{root / 'dataset.json'}': the label '{IGNORE}' is not supported; give the voxels of "
+        f"value {table[IGNORE]} a class or 0, or take the label maps that hold it away, and remove "
+        "the label from the list"
+    )
+    return [text]
 
 
 def _by_case(folder: Path) -> dict[str, dict[int, Path]]:

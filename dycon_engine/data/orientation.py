@@ -1,10 +1,11 @@
-"""Bringing a grid closest to axial LPS by permuting and flipping axes, and back."""
+"""Bringing a grid closest to axial LPS or to another by permuting and flipping axes, and back."""
 
 from __future__ import annotations
 
 from itertools import permutations
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from dycon_engine.data.geometry import Geometry
@@ -47,7 +48,16 @@ class Orientation(NamedTuple):
 
 def axial_orientation(geometry: Geometry) -> Orientation:
     """Return the permutation and flips that bring `geometry` closest to axial LPS."""
-    towards = geometry.direction[::-1]  # rows S, P, L; columns input axes
+    return _closest(geometry.direction[::-1])  # rows S, P, L; columns input axes
+
+
+def orientation_between(source: Geometry, target: Geometry) -> Orientation:
+    """Return the permutation and flips that bring `source` closest to the axes of `target`."""
+    return _closest(np.asarray(target.direction.T @ source.direction))
+
+
+def _closest(towards: NDArray[np.float64]) -> Orientation:
+    """Return the orientation for cosines (3, 3) between wanted (rows) and own axes (columns)."""
 
     def closeness(axes: tuple[int, ...]) -> float:
         return float(sum(abs(towards[row, axis]) for row, axis in enumerate(axes)))

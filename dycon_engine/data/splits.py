@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,6 +137,8 @@ def patient_of(case: Case, config: DataConfig) -> str:
 def read_list(path: Path) -> tuple[str, ...]:
     """Return the names of a list file, one per line; empty lines and `#` lines are skipped.
 
+    Accents are joined to their letters (NFC), as in the names of cases.
+
     Raises:
         InputError: It cannot be read or names a case twice.
     """
@@ -144,7 +147,7 @@ def read_list(path: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise InputError(f"list '{path}': cannot be read ({reason}); check the path") from error
-    names = [line.strip() for line in lines]
+    names = [unicodedata.normalize("NFC", line.strip()) for line in lines]
     names = [name for name in names if name and not name.startswith("#")]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

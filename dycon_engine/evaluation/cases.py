@@ -11,18 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dycon_engine.data.cases import folded
-from dycon_engine.data.formats.readers import (
-    image_stem,
-    is_readable_image,
-    read_label,
-    read_segment_names,
-)
+from dycon_engine.data.aligning import GRID_TOLERANCE, on_grid
+from dycon_engine.data.cases import spaced
+from dycon_engine.data.checks import MAX_CLASSES
+from dycon_engine.data.formats.readers import is_readable_image, is_segmentation, read_label
+from dycon_engine.data.geometry import Spacing
+from dycon_engine.data.layouts import hdf5_files, holds_label
+from dycon_engine.data.listing import scan_name
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 from dycon_engine.evaluation.metrics import Scores, score
-
-GRID_TOLERANCE_VOXELS = 0.01
 
 
 @dataclass(frozen=True)
@@ -63,18 +61,19 @@ class Matching:
 def files_by_case(path: Path, what: str) -> dict[str, Path]:
     """Return the readable images of a folder, or the one file, by stem.
 
+    A folder without any, but with HDF5 files in folders of its own, holds their cases.
+
     Raises:
         InputError: Nothing there, nothing readable, or two files of one stem.
     """
     if path.is_file():
-        return {image_stem(path): path}
+        return {scan_name(path): path}
     if not path.is_dir():
         raise InputError(f"{what} '{path}': no such file or folder; check the path")
+    here = [p for p in sorted(path.iterdir()) if not p.name.startswith(".")]
     found: dict[str, Path] = {}
-    for file in sorted(path.iterdir()):
-        if file.name.startswith(".") or not is_readable_image(file):
-            continue
-        stem = image_stem(file)
+    for file in [p for p in here if is_readable_image(p)] or _hdf5_files(path, what):
+        stem = scan_name(file, path)
         if stem in found:
             raise InputError(
                 f"{what} '{path}': '{found[stem].name}' and '{file.name}' are the same case; "
@@ -84,6 +83,14 @@ def files_by_case(path: Path, what: str) -> dict[str, Path]:
     if not found:
         raise InputError(f"{what} '{path}': holds no image file; expected e.g. CASE.nii.gz")
     return found
+
+
+def _hdf5_files(folder: Path, what: str) -> list[Path]:
+    """Return the HDF5 files below `folder`, for label maps those that hold one."""
+    files = hdf5_files(folder)
+    if what not in ("prediction", "reference"):
+        return files
+    return [path for path in files if holds_label(path, if_damaged=True)]
 
 
 def match_cases(prediction: Path, reference: Path) -> Matching:
@@ -123,46 +130,48 @@ def find_companion(files: Mapping[str, Path], case: str) -> Path | None:
     return None
 
 
-def read_pair(case: str, prediction: Path, reference: Path) -> tuple[Volume, Volume]:
-    """Return both label maps of `case`.
+def read_pair(
+    case: str, prediction: Path, reference: Path, *, spacing_mm: Spacing | None = None
+) -> tuple[Volume, Volume]:
+    """Return both label maps of `case` on one grid.
+
+    Args:
+        case: For the message.
+        prediction: Its file.
+        reference: Its file; a cropped segmentation is brought onto the grid of the prediction.
+        spacing_mm: Voxel size (z, y, x) of files that carry none.
 
     Raises:
         InputError: A file is damaged or the grids lie more than 0.01 voxel apart.
     """
-    predicted, expected = read_label(prediction), read_label(reference)
-    check_grid(case, "prediction", predicted, expected)
-    return predicted, expected
+    predicted, expected = (
+        spaced(read_label(path), path, spacing_mm) for path in (prediction, reference)
+    )
+    if is_segmentation(reference):
+        expected = on_grid(expected, predicted.geometry, cropped=True)
+    cropped = is_segmentation(prediction)
+    return on_reference(case, "prediction", predicted, expected, cropped=cropped), expected
 
 
-def require_same_values(files: Iterable[Path]) -> None:
-    """Refuse label maps in which a structure of one name has different values.
+def on_reference(
+    case: str, what: str, volume: Volume, reference: Volume, *, cropped: bool = False
+) -> Volume:
+    """Return a volume in the order of the reference's voxels.
 
-    3D Slicer numbers the segments of a `.seg.nrrd` in the order in which they were drawn; scores
-    are by value. Files without names are not looked at.
-
-    Raises:
-        InputError: That, naming both files.
-    """
-    known: dict[str, tuple[int, Path]] = {}
-    for path in files:
-        for value, name in read_segment_names(path).items():
-            before, where = known.setdefault(folded(name), (value, path))
-            if before != value:
-                raise InputError(
-                    f"'{path}': '{name}' has the value {value}, in '{where}' it has {before}; "
-                    "export both as label maps with one color table, so that values agree"
-                )
-
-
-def check_grid(case: str, what: str, volume: Volume, reference: Volume) -> None:
-    """Refuse a volume whose grid is not the reference's.
+    Args:
+        case: For the message.
+        what: As well.
+        volume: (..., D, H, W) on the grid of the reference, its axes in any order and direction.
+        reference: What it belongs to.
+        cropped: Whether it may be a part of that grid; the rest becomes 0.
 
     Raises:
         InputError: Sizes differ or corners lie more than 0.01 voxel apart.
     """
+    volume = on_grid(volume, reference.geometry, cropped=cropped)
     apart = reference.geometry.corner_distance_voxels(volume.geometry)
-    if apart <= GRID_TOLERANCE_VOXELS:
-        return
+    if apart <= GRID_TOLERANCE:
+        return volume
     sizes = ["x".join(map(str, v.geometry.size_zyx)) for v in (volume, reference)]
     found = (
         f"{what} is {sizes[0]} but reference is {sizes[1]} voxels (z, y, x)"
@@ -173,8 +182,20 @@ def check_grid(case: str, what: str, volume: Volume, reference: Volume) -> None:
 
 
 def score_case(case: str, predicted: Volume, expected: Volume) -> CaseScores:
-    """Return the scores of every class found in either label map (background 0 left out)."""
-    present = set(_values(predicted.array)) | set(_values(expected.array))
+    """Return the scores of every class found in either label map (background 0 left out).
+
+    Raises:
+        InputError: One holds more different values than a label map has.
+    """
+    present: set[int] = set()
+    for what, labels in (("prediction", predicted), ("reference", expected)):
+        values = _values(labels.array)
+        if len(values) > MAX_CLASSES:
+            raise InputError(
+                f"case '{case}': {what} holds {len(values)} different values, expected few; it "
+                "seems to be an image, give the label map"
+            )
+        present.update(values)
     geometry = expected.geometry
     scores = score(
         predicted.array,

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine import __version__
+from dycon_engine.data.cases import require_voxel_size, spaced
 from dycon_engine.data.formats.readers import read_image
+from dycon_engine.data.geometry import Spacing
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import DyconError, InputError
 from dycon_engine.evaluation import cases as scoring
+from dycon_engine.evaluation import names as naming
 from dycon_engine.evaluation import report
 from dycon_engine.evaluation.overlays import draw_overlay
 from dycon_engine.evaluation.summaries import Calibration, PredictionSet
@@ -34,7 +37,8 @@ class Request:
         output: Folder of the report.
         probabilities: Folder per prediction set, or none at all.
         images: Folder or file of the scans, or None.
-        labels: Names of the classes, ascending by value; empty: "label 1", ...
+        labels: Names of the classes, ascending by value, background left out; empty: "label 1", ...
+        spacing_mm: Voxel size (z, y, x) of files that carry none (HDF5).
         title: Heading, or empty.
         notes: Sentences for the report.
         overwrite: Whether a report may be replaced.
@@ -47,6 +51,7 @@ class Request:
     probabilities: tuple[Path, ...]
     images: Path | None
     labels: tuple[str, ...]
+    spacing_mm: Spacing | None
     title: str
     notes: tuple[str, ...]
     overwrite: bool
@@ -66,6 +71,8 @@ def evaluate(request: Request, reporter: Reporter) -> dict[str, Any]:
         warnings.add("cases", line)
     maps = _maps(request, matchings, warnings)
     images = _companions(request.images, "images", matchings[0])
+    files = (*_label_files(matchings), *images.values(), *(p for m in maps for p in m.values()))
+    require_voxel_size(files, request.spacing_mm)
     sets, names = _score_sets(request, matchings, maps, reporter, warnings)
     overlays = _overlays(request, matchings, sets, images, reporter, warnings)
     content = report.Report(
@@ -86,6 +93,12 @@ def evaluate(request: Request, reporter: Reporter) -> dict[str, Any]:
         "report": str(paths[-1]),
         "mean_dice": {f"{r.prediction}/{r.name}": r.metrics["dice"].mean for r in content.rows()},
     }
+
+
+def _label_files(matchings: Sequence[scoring.Matching]) -> tuple[Path, ...]:
+    """Return every prediction and reference, each once."""
+    pairs = (pair for matching in matchings for pair in matching.pairs.values())
+    return tuple(dict.fromkeys(path for pair in pairs for path in pair))
 
 
 class _Warnings:
@@ -167,9 +180,8 @@ def _score_sets(
     reporter: Reporter,
     warnings: _Warnings,
 ) -> tuple[tuple[PredictionSet, ...], dict[int, str]]:
-
-    pairs = (pair for matching in matchings for pair in matching.pairs.values())
-    scoring.require_same_values(dict.fromkeys(path for pair in pairs for path in pair))
+    files = _label_files(matchings)
+    naming.require_same_values(files)
     reporter.stage("score", sum(len(m.pairs) for m in matchings))
     done = 0
     scored: list[list[scoring.CaseScores]] = []
@@ -177,12 +189,19 @@ def _score_sets(
         scored.append([])
         for case, pair in matching.pairs.items():
             reporter.check_cancelled()
-            scored[-1].append(scoring.score_case(case, *scoring.read_pair(case, *pair)))
+            maps_of_case = scoring.read_pair(case, *pair, spacing_mm=request.spacing_mm)
+            scored[-1].append(scoring.score_case(case, *maps_of_case))
             done += 1
             reporter.advance(done)
-    calibrations = _calibrations(matchings, maps, scored, reporter, warnings)
     classes = scoring.classes_of(case for found in scored for case in found)
-    names = _label_names(request.labels, classes)
+    names = naming.label_names(request.labels, classes)
+    lines = list(naming.renamed(files, names)) if request.labels else []
+    lines += naming.unused_names(request.labels, names)
+    for name, found in zip(request.names, scored, strict=True):
+        lines += naming.one_sided(name, found)
+    for line in lines:
+        warnings.add("labels", line)
+    calibrations = _calibrations(request, matchings, maps, scored, reporter, warnings)
     sets = tuple(
         PredictionSet(
             name, tuple(scoring.with_classes(c, tuple(names)) for c in found), calibration
@@ -193,6 +212,7 @@ def _score_sets(
 
 
 def _calibrations(
+    request: Request,
     matchings: Sequence[scoring.Matching],
     maps: Sequence[Mapping[str, Path]],
     scored: Sequence[Sequence[scoring.CaseScores]],
@@ -212,7 +232,7 @@ def _calibrations(
         predictions = {score.label for score in scores if score.prediction_voxels}
         for case, file in files.items():
             reporter.check_cancelled()
-            probabilities = read_image(file)
+            probabilities = spaced(read_image(file), file, request.spacing_mm)
             values = channel_values(len(probabilities.array), references, predictions)
             if values is None:
                 warnings.add(
@@ -222,24 +242,12 @@ def _calibrations(
                     "which is unknown, it is left out of the calibration",
                 )
             else:
-                pair = scoring.read_pair(case, *matching.pairs[case])
+                pair = scoring.read_pair(case, *matching.pairs[case], spacing_mm=request.spacing_mm)
                 sample.add(case, probabilities, *pair, values)
             done += 1
             reporter.advance(done)
         calibrations.append(sample.calibration())
     return calibrations
-
-
-def _label_names(given: Sequence[str], classes: Sequence[int]) -> dict[int, str]:
-    if not given:
-        return {label: f"label {label}" for label in classes}
-    if len(given) >= max(classes):
-        return {label: given[label - 1] for label in range(1, len(given) + 1)}
-    if len(given) != len(classes):
-        raise InputError(
-            f"--labels: {len(given)} names for the label values {list(classes)}; give one each"
-        )
-    return dict(zip(classes, given, strict=True))
 
 
 def _overlays(
@@ -276,26 +284,31 @@ def _overlay(
     warnings: _Warnings,
 ) -> Picture:
     pairs = {
-        name: scoring.read_pair(case, *matching.pairs[case])
+        name: scoring.read_pair(case, *matching.pairs[case], spacing_mm=request.spacing_mm)
         for name, matching in zip(request.names, matchings, strict=True)
     }
-    expected = pairs[request.names[0]][1]
+    references = [reference for _, reference in pairs.values()]
+    expected = max(references, key=lambda volume: volume.array.size)  # the least cropped one
     image = None
     if request.images is not None:
         try:
-            image = _background(case, images, expected)
+            image = _background(case, images, expected, request.spacing_mm)
         except DyconError as error:  # a picture less good is no reason to lose the scores
             warnings.add("images", f"{error}; the picture is drawn without the scan")
-    predictions = {name: predicted for name, (predicted, _) in pairs.items()}
+    predictions = {
+        name: scoring.on_reference(case, "prediction", predicted, expected, cropped=True)
+        for name, (predicted, _) in pairs.items()
+    }
     return draw_overlay(title, expected, predictions, image=image)
 
 
-def _background(case: str, images: Mapping[str, Path], expected: Volume) -> Volume:
+def _background(
+    case: str, images: Mapping[str, Path], expected: Volume, spacing_mm: Spacing | None
+) -> Volume:
     if case not in images:
         raise InputError(f"case '{case}': no scan among the images")
-    image = read_image(images[case])
-    scoring.check_grid(case, "image", image, expected)
-    return image
+    image = spaced(read_image(images[case]), images[case], spacing_mm)
+    return scoring.on_reference(case, "image", image, expected)
 
 
 def _dice_of(case: str, sets: Sequence[PredictionSet]) -> str:

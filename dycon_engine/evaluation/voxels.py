@@ -15,7 +15,7 @@ from dycon_engine.evaluation.calibration import (
     reliability_of,
     risk_coverage,
 )
-from dycon_engine.evaluation.cases import check_grid
+from dycon_engine.evaluation.cases import on_reference
 from dycon_engine.evaluation.summaries import Calibration
 
 VOXELS_PER_CASE = 200_000
@@ -49,8 +49,7 @@ class VoxelSample:
         Raises:
             InputError: It lies on another grid or does not hold probabilities.
         """
-        check_grid(case, "probability map", probability_map, expected)
-        probabilities = probability_map.array
+        probabilities = on_reference(case, "probability map", probability_map, expected).array
         _check_probabilities(case, probabilities)
         classes = np.searchsorted(np.asarray(values), expected.array)
         near, nearest = (
@@ -69,8 +68,7 @@ class VoxelSample:
             (self._boundary, np.flatnonzero(near)),
             (self._reference, np.flatnonzero(nearest)),
         ):
-            stride = -(-max(places.size, 1) // VOXELS_PER_CASE)
-            rows.append(everything[places[::stride]])
+            rows.append(everything[places[evenly(places.size, VOXELS_PER_CASE)]])
 
     def calibration(self) -> Calibration | None:
         """Return the calibration of all voxels taken; None if there are none near a boundary."""
@@ -112,6 +110,11 @@ def channel_values(
         if len(values) == channels:
             return tuple(sorted(values))
     return tuple(range(channels)) if max(expected) < channels else None
+
+
+def evenly(size: int, most: int) -> NDArray[np.intp]:
+    """Return min(size, most) different places of 0 ... size - 1, ascending and evenly spread."""
+    return np.linspace(0, max(size - 1, 0), min(size, most)).astype(np.intp)
 
 
 def _figures(

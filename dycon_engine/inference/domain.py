@@ -63,14 +63,22 @@ def volume_flags(volumes: Sequence[LabelVolume], seen: Seen | None) -> tuple[Fla
     )
 
 
-def empty_flags(voxels: dict[str, int]) -> tuple[Flag, ...]:
-    """Return what is missing in a result: `voxels` per label name, background left out."""
+def empty_flags(voxels: dict[str, int], *, region: bool = False) -> tuple[Flag, ...]:
+    """Return what is missing in a result.
+
+    Args:
+        voxels: Per label name, background left out.
+        region: Whether only a region of interest was looked at, which may leave structures out.
+    """
     missing = [name for name, count in voxels.items() if count == 0]
     if not missing:
         return ()
     if len(missing) == len(voxels):
-        text = "the segmentation is empty: none of the labels was found in this scan"
+        where = "the region of interest" if region else "this scan"
+        text = f"the segmentation is empty: none of the labels was found in {where}"
         return (Flag("empty-result", text),)
+    if region:
+        return ()
     return tuple(Flag("empty-label", f"'{name}' was not found in this scan") for name in missing)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dycon_engine.data.cases import Case, lacks_spacing
+from dycon_engine.data.cases import Case, require_voxel_size
 from dycon_engine.data.formats.readers import image_stem, is_readable_image
 from dycon_engine.data.formats.writers import SEGMENTATION
 from dycon_engine.data.geometry import Spacing
+from dycon_engine.data.layouts import hdf5_files
+from dycon_engine.data.listing import scan_name
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import require_place
 
@@ -60,13 +61,15 @@ def find_inputs(inputs: Sequence[Path], channels: int) -> tuple[Case, ...]:
     path = inputs[0]
     if path.is_dir() and not is_readable_image(path):
         files = sorted(item for item in path.iterdir() if _is_scan(item))
-        cases = _grouped(files, channels)
+        cases = _grouped(files or hdf5_files(path), channels, path)
     elif path.suffix.lower() == LIST_SUFFIX:
         cases = _grouped(_listed(path), channels)
     else:
         cases = (Case(_case_name(path), (path,)),)
     if not cases:
-        raise InputError(f"input '{path}': no scans found; expected .nii.gz, .nrrd, .mha or DICOM")
+        raise InputError(
+            f"input '{path}': no scans found; expected .nii.gz, .nrrd, .mha, HDF5 or DICOM"
+        )
     _check_names(cases)
     return cases
 
@@ -77,17 +80,7 @@ def require_spacing(cases: Sequence[Case], spacing_mm: Spacing | None) -> None:
     Raises:
         InputError: That, or a size that is not above 0.
     """
-    if spacing_mm is not None:
-        if not all(math.isfinite(mm) and mm > 0 for mm in spacing_mm):
-            given = " ".join(f"{mm:g}" for mm in spacing_mm)
-            raise InputError(f"--spacing {given}: expected three numbers above 0, mm along z y x")
-        return
-    for path in (path for case in cases for path in case.images):
-        if lacks_spacing(path):
-            raise InputError(
-                f"scan '{path}': HDF5 files carry no voxel size; give it with "
-                "--spacing Z Y X, in mm"
-            )
+    require_voxel_size((path for case in cases for path in case.images), spacing_mm)
 
 
 def check_folders(asked: Targets) -> None:
@@ -110,27 +103,26 @@ def targets(case: Case, asked: Targets, *, many: bool) -> Targets:
     Args:
         case: The scan.
         asked: `labels` is a file, or a folder where `many` or where it has no known ending; the
-            others are files, or folders where `many`.
+            others are files, or folders where `many`. Beside one label map a folder that is there
+            takes files called as that.
         many: Whether a folder or list is segmented.
 
     Raises:
         InputError: `labels` of one scan has an ending of no format.
     """
-    output, suffix = asked.labels, _suffix(case.images[0])
+    output = asked.labels
     if not many and output.name.lower().endswith(WRITABLE) and not output.is_dir():
-        return asked
+        return _placed(asked, output, name=image_stem(output), is_folder=Path.is_dir)
     if not many and output.suffix and not output.is_dir():
         raise InputError(
             f"output '{output}': unknown format; use one of {', '.join(WRITABLE)}, or a folder "
             "that is there or whose name has no ending"
         )
-    return Targets(
-        output / f"{case.name}{suffix}",
-        _named(asked.uncertainty, f"{case.name}_uncertainty{suffix}", many=many),
-        _named(asked.probabilities, f"{case.name}_probabilities{suffix}", many=many),
-        _named(asked.regions, f"{case.name}_regions{suffix}", many=many),
-        _named(asked.report, f"{case.name}_report.json", many=many),
-        _named(asked.report_html, f"{case.name}_report.html", many=many),
+    return _placed(
+        asked,
+        output / f"{case.name}{_suffix(case.images[0])}",
+        name=case.name,
+        is_folder=lambda path: many or path.is_dir() or not path.suffix,
     )
 
 
@@ -138,13 +130,16 @@ def check_targets(case: Case, where: Targets, *, overwrite: bool) -> None:
     """Refuse targets that would replace something.
 
     Raises:
-        InputError: A target is an input, is there already, twice the same, or of unknown format.
+        InputError: A target is an input, a folder, is there already, twice the same, or of unknown
+            format.
     """
     paths = where.all()
     inputs = {path.resolve() for path in case.images}
     for path in paths:
         if path.resolve() in inputs:
             raise InputError(f"output '{path}': is the input itself; choose another name")
+        if path.is_dir():
+            raise InputError(f"output '{path}': is a folder, expected a file; choose another name")
         if path.exists() and not overwrite:
             raise InputError(f"output '{path}': already there; choose another or --overwrite")
         is_scan = path not in (where.report, where.report_html)
@@ -158,11 +153,21 @@ def check_targets(case: Case, where: Targets, *, overwrite: bool) -> None:
         raise InputError(f"case '{case.name}': two outputs have the same name; choose others")
 
 
-def _named(folder_or_file: Path | None, name: str, *, many: bool) -> Path | None:
-    if folder_or_file is None:
-        return None
-    is_folder = many or folder_or_file.is_dir() or not folder_or_file.suffix
-    return folder_or_file / name if is_folder else folder_or_file
+def _placed(
+    asked: Targets, labels: Path, *, name: str, is_folder: Callable[[Path], bool]
+) -> Targets:
+    """Return `asked` with files called after `name` in place of folders, labels in `labels`."""
+    suffix = _suffix(labels)
+    endings = {
+        "uncertainty": f"_uncertainty{suffix}",
+        "probabilities": f"_probabilities{suffix}",
+        "regions": f"_regions{suffix}",
+        "report": "_report.json",
+        "report_html": "_report.html",
+    }
+    folders = {key: path for key in endings if (path := getattr(asked, key)) and is_folder(path)}
+    files = {key: folder / f"{name}{endings[key]}" for key, folder in folders.items()}
+    return asked._replace(labels=labels, **files)
 
 
 def _is_scan(path: Path) -> bool:
@@ -175,19 +180,19 @@ def _case_name(path: Path) -> str:
     return match["name"] if match and match["channel"] == "0000" else stem
 
 
-def _stem(path: Path) -> str:
+def _stem(path: Path, root: Path | None = None) -> str:
     """Return the name without ending; of a folder given as `.` or `..`, that of the folder."""
-    stem = image_stem(path.resolve() if path.name in ("", "..") else path)
+    stem = scan_name(path.resolve() if path.name in ("", "..") else path, root)
     if not stem:
         raise InputError(f"input '{path}': has no name to call the result by; rename it")
     return stem
 
 
-def _grouped(files: Sequence[Path], channels: int) -> tuple[Case, ...]:
+def _grouped(files: Sequence[Path], channels: int, root: Path | None = None) -> tuple[Case, ...]:
     """Return a case per scan; files NAME_0000, NAME_0001... are the channels of one."""
     groups: dict[tuple[Path, str], list[Path]] = {}
     for path in files:
-        stem = _stem(path)
+        stem = _stem(path, root)
         match = _CHANNEL.fullmatch(stem)
         together = match is not None and (channels > 1 or match["channel"] == "0000")
         name = match["name"] if match and together else stem

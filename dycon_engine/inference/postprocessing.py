@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from dycon_engine.data.volume import bounding_box
+
 CONNECTED = np.ones((3, 3, 3), dtype=bool)  # voxels touch also by an edge or a corner
 
 
@@ -45,3 +47,26 @@ def keep_components(
         view[drop] = 0
         removed[index] = int(drop.sum())
     return labels, {index: count for index, count in removed.items() if count}
+
+
+def emptied(
+    possible: NDArray[np.bool_], removed: NDArray[np.bool_], kept: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return the connected regions that hold removed voxels and no kept one.
+
+    Args:
+        possible: (D, H, W) where a structure may be.
+        removed: The same shape, what was taken out of the label map.
+        kept: What is left in it.
+    """
+    found = np.zeros_like(possible)
+    box = bounding_box(possible | removed | kept)
+    if box is None:
+        return found
+    removed, kept = removed[box], kept[box]
+    regions, count = ndimage.label(possible[box] | removed | kept, structure=CONNECTED)
+    empty = np.zeros(count + 1, dtype=bool)
+    empty[regions[removed]] = True
+    empty[regions[kept]] = False
+    found[box] = empty[regions]
+    return found

@@ -14,10 +14,15 @@ from dycon_engine.data.geometry import Box, Geometry
 from dycon_engine.errors import InputError
 from dycon_engine.inference import uncertainty as kinds
 from dycon_engine.inference.domain import Flag, empty_flags
-from dycon_engine.inference.postprocessing import keep_components
+from dycon_engine.inference.postprocessing import emptied, keep_components
 from dycon_engine.inference.probabilities import Place, background, complete, most_likely
 from dycon_engine.inference.regions import Region, uncertain_regions
-from dycon_engine.inference.volumes import LabelVolume, Tally, thresholds_reached
+from dycon_engine.inference.volumes import (
+    LabelVolume,
+    Tally,
+    bytes_reached,
+    thresholds_reached,
+)
 
 
 class Wishes(NamedTuple):
@@ -84,8 +89,10 @@ class Result:
             np.zeros((classes, *size), dtype=np.float32) if wishes.probabilities else None
         )
         self.tally = Tally(classes - 1)
-        self._removes = wishes.largest_component or wishes.minimum_mm3 > 0
-        self._reached = np.zeros(size, dtype=np.uint8) if self._removes else None
+        removes = wishes.largest_component or wishes.minimum_mm3 > 0
+        self._reached = (
+            np.zeros((bytes_reached(classes), *size), dtype=np.uint8) if removes else None
+        )
         self._wanted = None if wishes.roi is None else _wanted(geometry, wishes.roi)
 
     def exclude(self, blank: NDArray[np.bool_] | None) -> None:
@@ -102,7 +109,7 @@ class Result:
         place(self.labels)[:] = most_likely(plain).numpy()
         self.tally.add(plain)
         if self._reached is not None:
-            place(self._reached)[:] = thresholds_reached(plain).numpy()
+            place(self._reached)[:] = thresholds_reached(plain)
         if self.probabilities is not None:
             place(self.probabilities)[:] = complete(plain).numpy()
         if self.uncertainty is None:
@@ -119,7 +126,9 @@ class Result:
             self._remove_pieces(self._reached)
         uncertainty, geometry = self.uncertainty, self.geometry
         volumes = self.tally.volumes(self.labels, uncertainty, names, geometry)
-        empty = empty_flags({volume.name: volume.voxels for volume in volumes})
+        empty = empty_flags(
+            {volume.name: volume.voxels for volume in volumes}, region=self.wishes.roi is not None
+        )
         foreground = self.labels > 0
         regions: tuple[Region, ...] = ()
         region_map = np.zeros_like(self.labels) if self.wishes.region_map else None
@@ -151,7 +160,9 @@ class Result:
             minimum_mm3=self.wishes.minimum_mm3,
         )
         gone = before != self.labels
-        self.tally.remove(before[gone], reached[gone])
+        if gone.any():
+            gone |= emptied(np.bitwise_or.reduce(reached) > 0, gone, self.labels > 0)
+            self.tally.remove(before[gone], reached[:, gone])
 
 
 def _wanted(geometry: Geometry, roi: Box) -> NDArray[np.bool_]:

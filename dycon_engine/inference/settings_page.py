@@ -15,8 +15,8 @@ Written by `{COMMAND}`; `--json` in place of `--markdown` gives the same to \
 programs, neither a line per setting.
 
 A setting has a section and a name. Values come, later over earlier, from the defaults, the \
-profile (`--profile`; without one `gpu` where CUDA is, else `laptop`), a file (`--config`) and the \
-command line:
+profile (`--profile`; without one `gpu` where CUDA is, else `laptop`), files (`--config`, which \
+may be repeated) and the command line:
 
 ```sh
 dycon train --data my-scans --run-dir runs/second --config run.toml --set training.seed=1

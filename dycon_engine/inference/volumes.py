@@ -32,7 +32,8 @@ class LabelVolume(NamedTuple):
         boundary_uncertainty: Mean uncertainty of the label's outermost voxels; None if unknown.
         review: Whether a person should look at this label before using it.
         reason: Why, in plain words; '' where not.
-        removed_ml: What was found of it but removed, as the person asked; counted in nothing else.
+        removed_ml: What was found of it but removed, as the person asked; counted in nothing else,
+            nor is the doubtful rim around it.
     """
 
     name: str
@@ -64,14 +65,15 @@ class Tally:
         """Count some voxels (N,) no longer.
 
         Args:
-            labels: Their classes until now.
-            reached: As `thresholds_reached`.
+            labels: Their classes until now, 0 for those around a removed piece.
+            reached: (bytes, N) as `thresholds_reached`.
         """
+        sure = _bit(reached, 0)
         for index in range(len(self._removed)):
-            of_class = reached[labels == index + 1]
-            self._removed[index] += of_class.size
-            self._high[index] -= int(np.count_nonzero(of_class >= 1))
-            self._low[index] -= int(np.count_nonzero(of_class >= 2))  # noqa: PLR2004
+            of_class = labels == index + 1
+            self._removed[index] += int(np.count_nonzero(of_class))
+            self._low[index] -= int(np.count_nonzero(of_class & sure))
+            self._high[index] -= int(np.count_nonzero(_bit(reached, index + 1)))
 
     def volumes(
         self,
@@ -114,10 +116,22 @@ class Tally:
         return tuple(entries)
 
 
-def thresholds_reached(foreground: Tensor) -> Tensor:
-    """Return how many of `POSSIBLE` and `SURE` the likeliest class of (K - 1, ...) reaches."""
-    most = foreground.amax(0)
-    return (most >= POSSIBLE).to(torch.uint8) + (most >= SURE).to(torch.uint8)
+def thresholds_reached(foreground: Tensor) -> NDArray[np.uint8]:
+    """Return K bits per voxel of (K - 1, ...), packed into (bytes, ...).
+
+    The first says whether the likeliest class reaches `SURE`, the others which reach `POSSIBLE`.
+    """
+    sure = foreground.amax(0, keepdim=True) >= SURE
+    return np.packbits(torch.cat((sure, foreground >= POSSIBLE)).numpy(), axis=0)
+
+
+def bytes_reached(classes: int) -> int:
+    """Return how many bytes `thresholds_reached` needs per voxel for K classes."""
+    return -(-classes // 8)
+
+
+def _bit(packed: NDArray[np.uint8], number: int) -> NDArray[np.bool_]:
+    return np.asarray(packed[number // 8] & (128 >> number % 8), dtype=np.bool_)
 
 
 def review_reason(voxels: int, low: int, high: int) -> str:

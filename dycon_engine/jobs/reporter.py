@@ -290,6 +290,8 @@ def _told(error: Exception, reporter: Reporter) -> str:
     if os.environ.get("DYCON_DEBUG"):
         traceback.print_exception(error)
     words = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, MemoryError):
+        return f"memory ran out ({words}); close other programs or use a machine with more memory"
     where = "log.txt of the run says where" if reporter.run_dir else "DYCON_DEBUG=1 shows where"
     return f"unexpected {type(error).__name__}: {words} ({where})"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import weakref
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,24 @@ def test_finished_runs_are_not_done_again_and_a_lost_one_is(data, finished, monk
     assert {p for p in after if after[p] != before[p]} == {lost}
     again = json.loads(lost.read_text())
     assert again["cases"] == json.loads(content)["cases"]
+
+
+def test_the_gpu_is_free_for_the_next_training_once_a_run_is_scored(data, finished, monkeypatch):
+    """That one runs in another process; this one lives on and would keep what it has cached."""
+    networks, left = [], []
+    plain = running.Predictor
+
+    def predictor(*arguments):
+        made = plain(*arguments)
+        networks.append(weakref.ref(made.network))
+        return made
+
+    monkeypatch.setattr(running, "Predictor", predictor)
+    empty = lambda: left.append([network() for network in networks])  # noqa: E731 - one line
+    monkeypatch.setattr(running.torch.cuda, "empty_cache", empty)
+    (finished / "supervised-seed1" / "result.json").unlink()
+    assert run(data, finished, "--methods", "mean_teacher", "supervised", "--seeds", "2") == 0
+    assert left == [[None]]
 
 
 def test_other_settings_are_not_mixed_in(data, finished, capsys) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from dycon_engine.data import blank
 from dycon_engine.data.blank import blank_voxels
 
 
@@ -17,17 +18,17 @@ def test_a_filled_corner_of_zero_or_the_lowest_value_is_blank(fill, found):
     scan, corner = noise(), np.zeros((14, 16, 18), dtype=bool)
     corner[:8, :9, 5:] = True
     scan[corner] = fill
-    blank = blank_voxels(scan, 1.5)
-    assert np.array_equal(blank, corner) if found else blank is None
+    seen = blank_voxels(scan, 1.5)
+    assert np.array_equal(seen, corner) if found else seen is None
 
 
 def test_an_oblique_border_is_blank_but_for_slivers():
     z, y, x = np.indices((30, 30, 30))
     outside = x + y + z < 30
     scan = np.where(outside, 0.0, noise((30, 30, 30)))
-    blank = blank_voxels(scan, 1.0)
-    assert not blank[~outside].any()
-    assert blank.sum() > 0.95 * outside.sum()
+    seen = blank_voxels(scan, 1.0)
+    assert not seen[~outside].any()
+    assert seen.sum() > 0.95 * outside.sum()
 
 
 def test_small_blocks_blocks_inside_and_scattered_voxels_are_not_blank():
@@ -41,6 +42,16 @@ def test_small_blocks_blocks_inside_and_scattered_voxels_are_not_blank():
     small[:5, :5, :5] = 0.0
     assert blank_voxels(small, 1.0) is None
     assert blank_voxels(small, 20.0) is not None
+
+
+def test_a_large_scan_is_counted_in_parts(monkeypatch):
+    """A count of all voxels at once needs eight bytes for each."""
+    scan = noise((30, 30, 30))
+    scan[:12] = 0.0
+    whole = blank_voxels(scan, 1.0)
+    monkeypatch.setattr(blank, "PART", 1000)
+    assert np.array_equal(blank_voxels(scan, 1.0), whole)
+    assert whole.sum() == 12 * 30 * 30
 
 
 def test_a_volume_of_one_value_has_no_blank_voxels():

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813
 
 from dycon_engine.config import DataConfig
 from dycon_engine.data import cases
-from dycon_engine.data.cases import Case, Label, read_case_image, read_case_label
+from dycon_engine.data.cases import (
+    Case,
+    Label,
+    read_case_image,
+    read_case_label,
+    read_stored_label,
+)
+from dycon_engine.data.formats.writers import write_label
+from dycon_engine.data.orientation import Orientation
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.errors import InputError
 from Testing.tiny_scans import mask, scan, write_scan
@@ -77,6 +86,39 @@ def test_a_label_of_a_rounded_spacing_is_prepared_on_the_grid_of_the_image(tmp_p
     assert np.array_equal(label.geometry.affine, volume.geometry.affine)
     prepared = preprocessing.prepare(volume).array
     assert preprocessing.prepare_label(label, len(BRATS)).shape == prepared.shape[1:]
+
+
+def test_a_label_in_another_order_of_axes_is_brought_onto_the_image(tmp_path):
+    image = write_scan(tmp_path / "image.nii.gz", scan(0))
+    grid = read_case_image(Case("a", (image,)), CONFIG).geometry
+    order = Orientation((2, 0, 1), (True, False, True))
+    values = mask(values=(4, 1))
+    path = tmp_path / "label.nii.gz"
+    write_label(path, order.apply(values), order.geometry(grid), overwrite=False)
+    case = Case("a", (image,), path)
+    assert np.array_equal(read_stored_label(case, CONFIG).array, values)
+    label = read_case_label(case, BRATS, CONFIG)
+    assert np.array_equal(label.array, mask(values=(3, 1)))
+    assert np.array_equal(label.geometry.affine, grid.affine)
+
+
+def test_a_cropped_segmentation_is_padded_onto_the_image(tmp_path):
+    """Slicer saves segmentations no larger than what was drawn in them."""
+    image = write_scan(tmp_path / "image.nii.gz", scan(0), spacing=(2.0, 1.0, 0.5))
+    itk, values = sitk.ReadImage(str(image)), mask(values=(1,))
+    drawn = sitk.GetImageFromArray(values)
+    drawn.CopyInformation(itk)
+    part = drawn[1:4, 2:4, 1:5]
+    for key, text in (("Name", "ncr"), ("LabelValue", "1"), ("Layer", "0")):
+        part.SetMetaData(f"Segment0_{key}", text)
+    path = tmp_path / "label.seg.nrrd"
+    sitk.WriteImage(part, str(path))
+    case = Case("a", (image,), path)
+    assert np.array_equal(read_case_label(case, BRATS, CONFIG).array, values)
+    part.SetOrigin(tuple(np.add(part.GetOrigin(), (0.25, 0.0, 0.0))))  # half a voxel
+    sitk.WriteImage(part, str(path))
+    with pytest.raises(InputError, match="case 'a': label is 3x2x4 voxels but 8x7x6"):
+        read_case_label(case, BRATS, CONFIG)
 
 
 def test_a_label_that_lies_elsewhere_is_one_line(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 
 import h5py
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from dycon_engine.config import DataConfig
 from dycon_engine.data.cases import Label, read_case_image, read_case_label
 from dycon_engine.data.layouts import find_cases
+from dycon_engine.data.splits import read_list
 from dycon_engine.data.summary import summarize
 from dycon_engine.errors import InputError
 from Testing.tiny_scans import mask, scan, write_pairs, write_scan
@@ -37,6 +39,23 @@ def test_pairs_by_stem_whatever_the_suffix(tmp_path):
     assert with_label(dataset) == ["pt01"]
     assert (dataset.problems, dataset.notes) == ((), ())
     assert find_cases(root, AUTO) == dataset
+
+
+def test_accents_are_the_same_however_a_system_writes_them(tmp_path):
+    """A Mac writes letter and accent apart; such a case was trained on as unlabeled."""
+    joined, apart = (unicodedata.normalize(form, "Jörg Ä") for form in ("NFC", "NFD"))
+    write_scan(tmp_path / "images" / f"{joined}.nii.gz", scan(0))
+    write_scan(tmp_path / "labels" / f"{apart}.nii.gz", mask())
+    write_scan(tmp_path / "images" / f"{apart} 2" / "ct.nii.gz", scan(1))
+    write_scan(tmp_path / "labels" / f"{joined} 2.nii.gz", mask())
+    dataset = find_cases(tmp_path, AUTO)
+    assert sorted(names(dataset)) == sorted(with_label(dataset)) == [joined, f"{joined} 2"]
+    assert (dataset.problems, dataset.notes) == ((), ())
+    table = tmp_path / "list.csv"
+    table.write_text(f"case,image\n{apart},images/{joined}.nii.gz\n", encoding="utf-8")
+    assert names(find_cases(table, AUTO)) == [joined]
+    (tmp_path / "order.txt").write_text(f"{apart}\n", encoding="utf-8")
+    assert read_list(tmp_path / "order.txt") == (joined,)
 
 
 def test_pairs_of_folders_are_named_by_the_folder(tmp_path):

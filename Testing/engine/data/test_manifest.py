@@ -53,6 +53,12 @@ def test_toml_and_csv_name_the_same_cases(root):
     assert table.labels == (Label(0, "background"), Label(2, "edema"), Label(4, "tumor"))
 
 
+def test_empty_rows_and_cells_of_a_spreadsheet_are_left_out(root):
+    rows = CSV.replace("P7\n", "P7\n,,,,,\n").replace("pt00.nii.gz,,,\n", "pt00.nii.gz, ,,\n")
+    for ending in (",,,,,\n", " , ,,,,\n,,,,,,,\n", ","):
+        assert found(root, rows + ending, "list.csv").cases == found(root, TOML).cases
+
+
 def test_a_folder_with_a_manifest_is_read_by_it(root):
     found(root, CSV, "manifest.csv")
     assert find_cases(root, DataConfig()).layout == "manifest"

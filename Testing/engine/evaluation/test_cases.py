@@ -10,6 +10,7 @@ import SimpleITK as sitk  # noqa: N813 - its usual name
 
 from dycon_engine.data.formats.writers import write_label
 from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.orientation import Orientation
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
 from dycon_engine.evaluation import cases
@@ -79,28 +80,54 @@ def test_grids_that_differ_are_refused_with_the_case(tmp_path, other, message):
         cases.read_pair("pt07", tmp_path / "p.nii.gz", tmp_path / "r.nii.gz")
 
 
-def test_segments_that_were_drawn_in_another_order_are_refused(tmp_path):
-    """Slicer numbers them so; by value the liver would be compared with the tumor."""
-    image = sitk.GetImageFromArray(np.arange(60, dtype=np.uint8).reshape(3, 4, 5) % 3)
-    files = []
-    for case, names in (("a", ("liver", "tumor")), ("b", ("Tumor", "liver"))):
-        for value, name in enumerate(names, start=1):
-            for key, text in (("Name", name), ("LabelValue", str(value)), ("Layer", "0")):
-                image.SetMetaData(f"Segment{value - 1}_{key}", text)
-        files.append(tmp_path / f"{case}.seg.nrrd")
-        sitk.WriteImage(image, str(files[-1]))
-    save(tmp_path / "plain.nii.gz")
-    cases.require_same_values([files[0], tmp_path / "plain.nii.gz", files[0]])
-    with pytest.raises(
-        InputError, match=r"b\.seg\.nrrd': 'Tumor' has the value 1, in .*a\.seg.* 2;"
-    ):
-        cases.require_same_values(files)
-
-
 def test_a_hundredth_of_a_voxel_is_tolerated():
     moved = Geometry.from_parts(GRID.size_zyx, GRID.spacing_mm, (0.0149, 0, 0))  # 1.5 mm voxels
     empty = np.zeros(GRID.size_zyx, np.uint8)
-    cases.check_grid("a", "prediction", Volume(empty, moved), Volume(empty, GRID))
+    volume = Volume(empty, moved)
+    assert cases.on_reference("a", "prediction", volume, Volume(empty, GRID)) is volume
+
+
+def block(geometry=GRID):
+    labels = np.zeros(geometry.size_zyx, np.uint8)
+    labels[1:3, 1:4, 2:5] = np.arange(1, 19).reshape(2, 3, 3)
+    return labels
+
+
+def test_one_grid_in_another_order_of_axes_is_compared_voxel_for_voxel(tmp_path):
+    order = Orientation((2, 0, 1), (True, False, True))
+    save(tmp_path / "p.nii.gz", order.apply(block()), order.geometry(GRID))
+    save(tmp_path / "r.nii.gz", block())
+    predicted, expected = cases.read_pair("a", tmp_path / "p.nii.gz", tmp_path / "r.nii.gz")
+    assert np.array_equal(predicted.array, block())
+    assert np.array_equal(expected.array, block())
+
+
+@pytest.mark.parametrize("cropped", ["reference", "prediction"])
+def test_a_cropped_segmentation_is_padded_on_either_side(tmp_path, cropped):
+    whole = (block() > 0).astype(np.uint8)
+    image = sitk.GetImageFromArray(whole[1:, 1:4, 2:])
+    image.SetSpacing(GRID.spacing_mm[::-1])
+    image.SetOrigin(tuple(GRID.to_world(np.array([1.0, 1.0, 2.0]))))
+    for key, text in (("Name", "a"), ("LabelValue", "1"), ("Layer", "0")):
+        image.SetMetaData(f"Segment0_{key}", text)
+    sitk.WriteImage(image, str(tmp_path / "part.seg.nrrd"))
+    save(tmp_path / "whole.nii.gz", whole)
+    pair = (tmp_path / "whole.nii.gz", tmp_path / "part.seg.nrrd")
+    read = cases.read_pair("a", *(pair if cropped == "reference" else pair[::-1]))
+    assert all(np.array_equal(volume.array, whole) for volume in read)
+    sitk.WriteImage(image, str(tmp_path / "part.nrrd"))  # no segmentation: nobody says it is a part
+    with pytest.raises(InputError, match="but reference is"):
+        cases.read_pair("a", pair[0], tmp_path / "part.nrrd")
+
+
+def test_scans_instead_of_label_maps_are_refused():
+    grid = Geometry.from_parts((4, 8, 10))
+    scan = np.arange(320, dtype=np.int16).reshape(grid.size_zyx)
+    mask = np.zeros(grid.size_zyx, np.uint8)
+    for pair, side in (((scan, mask), "prediction"), ((mask, scan), "reference")):
+        with pytest.raises(InputError, match=f"case 'a': {side} holds 320 different values"):
+            cases.score_case("a", *(Volume(array, grid) for array in pair))
+    assert cases.score_case("a", Volume(mask, grid), Volume(scan % 255, grid)).scores
 
 
 def test_a_class_absent_from_a_case_counts_as_agreed_and_undefined():

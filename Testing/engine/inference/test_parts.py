@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import numpy as np
 import psutil
@@ -11,7 +13,7 @@ import torch
 from scipy import ndimage
 
 from dycon_engine.config import NetworkConfig
-from dycon_engine.data.geometry import Geometry
+from dycon_engine.data.geometry import Box, Geometry
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.seen import Range, scan_facts
 from dycon_engine.errors import OutOfMemoryError
@@ -27,6 +29,7 @@ from dycon_engine.inference.memory import (
 from dycon_engine.inference.pictures import nearest_voxel
 from dycon_engine.inference.postprocessing import keep_components
 from dycon_engine.inference.regions import uncertain_regions
+from dycon_engine.inference.result import Result, Wishes
 from dycon_engine.inference.volumes import LabelVolume, Tally, review_reason, thresholds_reached
 from dycon_engine.networks.composing import Composition
 from Testing import tiny_package
@@ -132,11 +135,87 @@ def test_volume_range_comes_from_the_probabilities():
     geometry = Geometry.from_parts((1, 2, 2), (10.0, 10.0, 10.0))
     (volume,) = tally.volumes(labels, None, ("bg", "ball"), geometry)
     assert (volume.low_ml, volume.volume_ml, volume.high_ml) == pytest.approx((1.0, 2.0, 3.0))
-    gone = np.array([0, 1], np.uint8)  # the two labeled voxels
-    tally.remove(gone[[1, 1]], thresholds_reached(ball)[0, 1].numpy())
+    tally.remove(np.array([1, 1], np.uint8), thresholds_reached(ball)[:, 0, 1])  # the labeled ones
     (removed,) = tally.volumes(labels * 0, None, ("bg", "ball"), geometry)
     assert (removed.low_ml, removed.volume_ml, removed.high_ml) == pytest.approx((0.0, 0.0, 1.0))
     assert removed.removed_ml == pytest.approx(2.0)
+
+
+def two_structures(size=(10, 14, 12)) -> torch.Tensor:
+    """Return the probabilities (2, D, H, W) of two soft balls that touch."""
+    grid = np.meshgrid(*[np.arange(n) for n in size], indexing="ij")
+    centers = ((5, 5, 5), (5, 9, 5))
+    away = [np.sqrt(sum((g - c) ** 2 for g, c in zip(grid, at, strict=True))) for at in centers]
+    leads = np.stack([2.5 - away[0], 2.0 - away[1], np.zeros(size)]) * 1.5
+    return torch.from_numpy(np.exp(leads) / np.exp(leads).sum(0))[:2].float()
+
+
+def finished(foreground, **wishes):
+    """Return the prediction of probabilities that come in two parts."""
+    geometry = Geometry.from_parts(tuple(foreground.shape[1:]), (10.0, 10.0, 10.0))
+    result = Result(len(foreground) + 1, geometry, Wishes(uncertainty=None, **wishes))
+    for part in (slice(0, 4), slice(4, None)):
+        result.add(lambda array, part=part: array[..., part, :, :], foreground[:, part])
+    names = ["bg", *"abcdefghij"[: len(foreground)]]
+    return result.finish(names, np.arange(len(names)), ())
+
+
+def test_of_two_equal_scans_in_one_the_largest_pieces_count_as_those_of_one():
+    alone, both = two_structures(), torch.cat([two_structures()] * 2, dim=3)
+    twice, kept = finished(both).volumes, finished(both, largest_component=True).volumes
+    assert all(volume.high_ml > 1.1 * volume.volume_ml > 0 for volume in twice)
+    for one, two, after in zip(finished(alone).volumes, twice, kept, strict=True):
+        assert two.high_ml == pytest.approx(2 * one.high_ml)
+        assert after == one._replace(removed_ml=one.volume_ml)
+
+
+def voxels_of(mask):
+    return {tuple(map(int, at)) for at in np.argwhere(mask)}
+
+
+def reachable(open_voxels, start):
+    """Return the voxels joined to `start` by faces, edges or corners, one by one."""
+    found, waiting = set(start), list(start)
+    while waiting:
+        at = waiting.pop()
+        for step in np.ndindex(3, 3, 3):
+            beside = tuple(int(a + s - 1) for a, s in zip(at, step, strict=True))
+            if beside in open_voxels and beside not in found:
+                found.add(beside)
+                waiting.append(beside)
+    return found
+
+
+def scattered(classes):
+    """Return probabilities (K - 1, D, H, W) of many small blobs, some of which nearly touch."""
+    noise = np.random.default_rng(classes).normal(0.0, 1.0, (classes, 12, 24, 24))
+    leads = ndimage.gaussian_filter(noise, (0, 1, 1, 1)) * 10.0
+    leads[0] += 5.0
+    scores = np.exp(leads)
+    return (scores / scores.sum(0))[1:].astype(np.float32)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_a_removed_piece_takes_its_rim_along_unless_a_kept_piece_is_joined_to_it(classes):
+    likely = scattered(classes)
+    labels = np.where(likely.max(0) > 1 - likely.sum(0), likely.argmax(0) + 1, 0).astype(np.uint8)
+    kept, _ = keep_components(labels.copy(), classes, voxel_mm3=1.0, minimum_mm3=20)
+    possible = voxels_of((likely >= 0.25).any(0) | (labels > 0))
+    stays = reachable(possible, voxels_of(kept > 0))
+    gone = voxels_of(kept != labels)
+    rims = reachable(possible - stays, gone - stays)
+    assert gone & stays
+    assert rims - gone
+    left = possible - gone - rims
+    volumes = finished(torch.from_numpy(likely), minimum_mm3=20000.0).volumes
+    for index, volume in enumerate(volumes):
+        low, high = (
+            sum(likely[(index, *at)] >= at_least for at in left) for at_least in (0.75, 0.25)
+        )
+        removed = int((labels == index + 1).sum()) - volume.voxels
+        assert volume.voxels == (kept == index + 1).sum()
+        assert (volume.low_ml, volume.high_ml) == pytest.approx((low, max(high, volume.voxels)))
+        assert volume.removed_ml == pytest.approx(removed)
 
 
 @pytest.mark.parametrize("size", [(9, 8, 7), (1, 5, 5), (2, 4, 4), (3, 3, 3)])
@@ -247,8 +326,33 @@ def test_what_was_not_found_is_said():
     assert empty_flags({"a": 0})[0].topic == "empty-result"
 
 
+def test_a_region_of_interest_lacks_nothing_but_where_it_holds_nothing_at_all():
+    one_structure = two_structures() * torch.tensor([1.0, 0.0]).view(2, 1, 1, 1)
+    everywhere, corner = Box((-5.0,) * 3, (500.0,) * 3), Box((85.0,) * 3, (95.0,) * 3)
+    [flag] = finished(one_structure).flags
+    assert (flag.topic, flag.message) == ("empty-label", "'b' was not found in this scan")
+    assert finished(one_structure, roi=everywhere).flags == ()
+    [flag] = finished(one_structure, roi=corner).flags
+    assert flag.topic == "empty-result"
+    assert flag.message.endswith("none of the labels was found in the region of interest")
+
+
 def test_available_memory_is_no_more_than_the_machine_says():
     assert 0 < available_bytes() <= psutil.virtual_memory().total
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is read from /proc")
+def test_the_limit_of_the_address_space_is_respected():
+    code = (
+        "import resource\n"
+        "from dycon_engine.inference.memory import available_bytes\n"
+        "before = available_bytes()\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        "limit = pages * resource.getpagesize() + 64 * 2**20\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        "assert 0 < available_bytes() <= 64 * 2**20 < before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def group(folder, limit, used, stat="", names=("memory.max", "memory.current")):
@@ -323,6 +427,9 @@ def test_the_features_of_a_window_cover_what_was_measured_of_each_kind_of_networ
         (RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
         (RuntimeError("DefaultCPUAllocator: not enough memory: you tried"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `c`"), True),
         (RuntimeError("size mismatch"), False),
         (ValueError("out of memory"), False),
     ],

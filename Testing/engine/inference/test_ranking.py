@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from dycon_engine.data.cases import Label
 from dycon_engine.errors import NonFiniteError
+from dycon_engine.inference import blending
 from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.ranking import Impression, impression, rank
 from dycon_engine.networks.base import Features
@@ -84,6 +88,66 @@ def test_a_network_that_is_not_finite_is_an_error_and_not_a_scan_without_structu
         next(predictor.network.parameters()).fill_(float("nan"))
     with pytest.raises(NonFiniteError, match="NaN or infinity"):
         impression("x", tiny_package.scan(1), predictor)
+
+
+class Stumbling:
+    """A network whose first passes fail; all others are those of `network`."""
+
+    has_views = False
+
+    def __init__(self, network, failures):
+        self.network, self.failures, self.calls = network, failures, 0
+
+    def __call__(self, patches):  # noqa: D102
+        self.calls += 1
+        found = self.network(patches)
+        return self.failures(self.calls, found)
+
+
+def overflows_twice(call, found):
+    if call > 4 or call % 2 == 0:
+        return found
+    nothing = found.embedding * float("inf")
+    return found._replace(logits=found.logits * float("inf"), embedding=nothing)
+
+
+def runs_out_at_once(call, found):
+    if call == 1:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+    return found
+
+
+@pytest.mark.parametrize("failures", [overflows_twice, runs_out_at_once])
+def test_a_pass_that_is_done_again_counts_once(tmp_path, monkeypatch, failures):
+    """In float32 where fp16 is not finite, with fewer windows where memory runs out."""
+    tiny_package.save(tmp_path / "a.dycon")
+    predictor = Predictor(load_package(tmp_path / "a.dycon"))
+    predictor.inference = dataclasses.replace(predictor.inference, window_batch=2)
+    expected = impression("x", tiny_package.scan(1), predictor).descriptor
+    if failures is overflows_twice:
+        monkeypatch.setattr(blending, "default_dtype", lambda _device: torch.float16)
+        monkeypatch.setattr(blending, "autocast", lambda *_: contextlib.nullcontext())
+    predictor.network = Stumbling(predictor.network, failures)
+    found = impression("x", tiny_package.scan(1), predictor).descriptor
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_windows_of_a_pass_that_broke_off_half_way_count_once(tmp_path, monkeypatch):
+    tiny_package.save(tmp_path / "a.dycon")
+    predictor = Predictor(load_package(tmp_path / "a.dycon"))
+    expected = impression("x", tiny_package.scan(1), predictor).descriptor
+    predictor.inference = dataclasses.replace(predictor.inference, window_batch=4)
+    plain, calls = blending.Blend._add, []
+
+    def add(self, window, logits):
+        calls.append(window)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        plain(self, window, logits)
+
+    monkeypatch.setattr(blending.Blend, "_add", add)
+    found = impression("x", tiny_package.scan(1), predictor).descriptor
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 class Torn(torch.nn.Module):

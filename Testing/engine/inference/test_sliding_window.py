@@ -170,6 +170,7 @@ def test_where_one_window_does_not_fit_it_is_said_in_one_line(network):
             config=InferenceConfig(window_batch=4),
         )
     assert "\n" not in str(no.value)
+    assert "(PyTorch: CUDA out of memory. Tried to allocate 9 GiB)" in str(no.value)
 
 
 def test_another_runtime_error_is_not_taken_for_lack_of_memory():

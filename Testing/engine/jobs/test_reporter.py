@@ -62,6 +62,12 @@ def test_every_end_is_one_terminal_event_and_its_exit_code(tmp_path, capsys, err
     assert text.count("\n") == (2 if isinstance(error, DatasetError) else 1)
 
 
+def test_where_memory_runs_out_the_line_says_what_to_do(tmp_path, capsys):
+    assert run_job("predict", raising(MemoryError("Unable to allocate 9 GiB")), run_dir=tmp_path)
+    text = capsys.readouterr().err
+    assert "memory ran out (Unable to allocate 9 GiB); close other programs" in text
+
+
 def test_an_unforeseen_failure_is_one_line_and_a_trace_without_paths_in_the_log(tmp_path, capsys):
     run_job("train", raising(ZeroDivisionError("oops\nmore")), run_dir=tmp_path)
     assert capsys.readouterr().err.startswith("DyCON: unexpected ZeroDivisionError: oops (log.txt")

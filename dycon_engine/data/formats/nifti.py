@@ -137,7 +137,7 @@ def _layout(path: Path) -> _Layout:
     slope, intercept = _scaling(path, fields)
     geometry = _geometry(path, fields, size)
     text = fields.description.split(b"\0")[0].decode("utf-8", "replace")
-    header = Header(geometry, size[0], dtype, {"descrip": text} if text else {})
+    header = Header(geometry, size[0], dtype, {"descrip": text} if text else {}, slope)
     return _Layout(header, int(fields.vox_offset), slope, intercept)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import unicodedata
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "content_hash",
     "image_stem",
     "is_readable_image",
+    "is_segmentation",
     "read_header",
     "read_image",
     "read_label",
@@ -115,7 +117,7 @@ def read_segment_names(path: Path) -> dict[int, str]:
         DamagedFileError: The header is damaged.
         InputError: Not usable as it is.
     """
-    if not path.name.lower().endswith(".seg.nrrd") or path.is_dir():
+    if not is_segmentation(path):
         return {}
     return {value: _plain(name, value) for value, name, _ in _guarded(path, read_segments)}
 
@@ -166,12 +168,21 @@ def is_readable_image(path: Path) -> bool:
     return any(path.name.lower().endswith(suffix) for suffix in SUFFIXES) and path.is_file()
 
 
+def is_segmentation(path: Path) -> bool:
+    """Return whether `path` is called as a segmentation of 3D Slicer."""
+    return path.name.lower().endswith(".seg.nrrd") and not path.is_dir()
+
+
 def image_stem(path: Path) -> str:
-    """Return the name without folder and known suffix: `a/b.nii.gz` -> `b`, `x.seg.nrrd` -> `x`."""
+    """Return the name without folder and known suffix: `a/b.nii.gz` -> `b`, `x.seg.nrrd` -> `x`.
+
+    Accents are joined to their letters (NFC): macOS writes them apart, other systems do not.
+    """
+    name = unicodedata.normalize("NFC", path.name)
     for suffix in SUFFIXES:
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
 
 
 def suffix_of(path: Path) -> str:

@@ -18,6 +18,7 @@ from dycon_engine.errors import InputError
 SHEAR_MAX = 1e-3  # cosine between two axes that are meant to be at right angles
 FORMS_AGREE_VOXELS = 0.1  # quaternions near 180 degrees are no better than this in float32
 MEMORY_SHARE = 0.4
+WHOLE_TOLERANCE = 0.01  # what a scale factor may make of a label value
 SPACING_MM = (1e-6, 1e6)
 ORIGIN_MM = 1e9
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -32,12 +33,14 @@ class Header:
         channels: C.
         dtype: Of the voxels as stored.
         metadata: Free keys and values, where the format has them.
+        scaling: What stored values were multiplied with.
     """
 
     geometry: Geometry
     channels: int
     dtype: np.dtype[Any]
     metadata: Mapping[str, str] = field(default_factory=dict)
+    scaling: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,6 +137,8 @@ def as_float32(path: Path, stored: Stored) -> NDArray[np.float32]:
 def as_labels(path: Path, stored: Stored) -> NDArray[Any]:
     """Return the voxels (D, H, W) as uint8, int16 or int32, the first that holds them.
 
+    Values that a scale factor made, within 0.01 of whole numbers, are rounded.
+
     Raises:
         InputError: Several channels, fractions, NaN, or values beyond int32.
     """
@@ -143,18 +148,28 @@ def as_labels(path: Path, stored: Stored) -> NDArray[Any]:
         )
     array = stored.array[0]
     if array.dtype.kind == "f":
-        bad = int(np.count_nonzero(~np.isfinite(array) | (array != np.rint(array))))
-        if bad:
-            raise InputError(
-                f"'{path}': {bad} of {array.size} voxels are not whole numbers; expected a label "
-                "map; is this the image?"
-            )
+        array = _rounded(path, array, stored.header.scaling)
     low, high = array.min(), array.max()
     for kind in (np.uint8, np.int16, np.int32):
         limits = np.iinfo(kind)
         if limits.min <= low and high <= limits.max:
             return np.ascontiguousarray(array, dtype=kind)
     raise InputError(f"'{path}': label values run from {low} to {high}; expected small integers")
+
+
+def _rounded(path: Path, array: NDArray[Any], scaling: float) -> NDArray[Any]:
+    whole: NDArray[Any] = np.rint(array)
+    with np.errstate(invalid="ignore"):
+        bad = int(np.count_nonzero(~(np.abs(array - whole) <= WHOLE_TOLERANCE)))
+    if not bad and not whole.any():
+        bad = int(np.count_nonzero(array))  # tiny intensities are no empty label map
+    if bad:
+        cause = f" (its header scales them by {scaling:.6g})" if scaling != 1.0 else ""
+        raise InputError(
+            f"'{path}': {bad} of {array.size} voxels are not whole numbers{cause}; expected a "
+            "label map; is this the image?"
+        )
+    return whole
 
 
 def finite(text: str) -> float:

@@ -115,6 +115,33 @@ def test_a_label_map_with_fractions_or_nan_is_refused(tmp_path):
             read_label(tmp_path / "a.mha")
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int16])
+def test_label_values_that_a_scale_factor_bent_are_rounded(tmp_path, kind):
+    values = np.zeros((3, 4, 5))
+    values[0, 0, :2] = 1, 2
+    image = nib.Nifti1Image(values, np.eye(4))
+    image.set_data_dtype(kind)
+    nib.save(image, tmp_path / "a.nii.gz")
+    stored = nib.load(tmp_path / "a.nii.gz")
+    assert float(stored.get_fdata()[0, 0, 0]) != 1.0  # nibabel chose a factor
+    assert np.array_equal(read_label(tmp_path / "a.nii.gz").array, values.transpose(2, 1, 0))
+
+
+def test_a_scale_factor_that_makes_fractions_is_named(tmp_path):
+    image = nib.Nifti1Image(np.full((2, 2, 2), 5, np.int16), np.eye(4))
+    image.header.set_slope_inter(0.05, 0)
+    nib.save(image, tmp_path / "a.nii")
+    with pytest.raises(InputError, match=r"8 of 8 voxels .* \(its header scales them by 0\.05\)"):
+        read_label(tmp_path / "a.nii")
+
+
+def test_intensities_near_0_are_not_rounded_to_an_empty_label_map(tmp_path):
+    """Diffusion in mm2/s lies there."""
+    sitk.WriteImage(itk_image(np.full((3, 4, 5), 0.0008, np.float32)), str(tmp_path / "a.nrrd"))
+    with pytest.raises(InputError, match="60 of 60 voxels are not whole numbers; expected a label"):
+        read_label(tmp_path / "a.nrrd")
+
+
 @pytest.mark.parametrize("suffix", ITK)
 def test_voxels_that_are_no_numbers_are_counted_and_refused(tmp_path, suffix):
     array = np.zeros((3, 4, 5), np.float32)
