@@ -166,6 +166,11 @@ def test_a_data_set_shows_what_training_would_find(describe, data):
     assert content["names"] == ["s0", "s1", "s2", "s3"]
 
 
+def test_what_the_default_method_cannot_train_on_is_a_finding(describe, tmp_path):
+    content = describe("--data", write_pairs(tmp_path / "data", 2, 2))["data"]
+    assert any("no unlabeled case" in finding["message"] for finding in content["findings"])
+
+
 def test_every_finding_of_a_bad_data_set_is_told_with_its_case_and_the_exit_code_is_0(
     describe, tmp_path
 ):

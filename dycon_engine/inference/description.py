@@ -58,7 +58,8 @@ def describe_data(root: Path) -> dict[str, Any]:
     data = find_cases(root, config.data)
     scans = survey(data, config.data)
     split = split_cases(data, config.data, scans=scans)
-    found = audit(data, split, config, scans=scans)
+    needed = METHODS[config.method.name].needs_unlabeled
+    found = audit(data, split, config, scans=scans, needs_unlabeled=needed)
     labeled = [case.name for case in data.cases if case.label is not None]
     return {
         "layout": data.layout,
