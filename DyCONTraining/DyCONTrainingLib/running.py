@@ -237,13 +237,13 @@ class RunLogic:
     def leave_scene(self) -> None:
         """Take charts and previews out of the scene, which is being closed."""
         if self.watch is not None:
-            self._left = self.watch.name
+            self._left = self.watch.name or self._left  # closed again before anybody returned
             self.watch.leave()
 
     def return_to_scene(self) -> None:
         """Look at the run again that was looked at before the scene was closed."""
         name, self._left = self._left, ""
-        if self.watch is not None and self.card(name) is not None:
+        if self.watch is not None and not self.watch.name and self.card(name) is not None:
             self.watch.follow(name)
 
     def look(self) -> None:

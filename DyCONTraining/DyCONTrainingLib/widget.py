@@ -162,6 +162,7 @@ class Panel:
             return
         finally:
             self._installing, self._stale = False, True
+            self._missing = self._python.missing()  # a part may have come before a failure
         self.enter()
 
     def _choose_python(self) -> None:

@@ -576,6 +576,28 @@ def test_what_is_missing_is_said_before_anything_else(desk, monkeypatch):
     assert ui.aboutLabel.text != ""
 
 
+def test_what_came_before_an_installation_failed_is_not_asked_for_again(desk, monkeypatch):
+    from dycon_engine.errors import DyconError
+
+    left = ["torch>=2.6", "nibabel>=5.2"]
+
+    class Installer:
+        def ensure(self, begun):
+            begun()
+            left.remove("torch>=2.6")
+            raise DyconError("no network; try again")
+
+    monkeypatch.setattr(interpreters, "missing_packages", lambda: list(left))
+    monkeypatch.setattr(desk.widget, "Installer", Installer)
+    ui = desk.open()
+    ui.installButton.click()
+    assert told(desk) == ["no network; try again"]
+    desk.panel.poll()
+    assert "nibabel" in ui.setupLabel.text
+    assert "torch" not in ui.setupLabel.text
+    assert ui.installButton.enabled
+
+
 def test_another_python_of_the_computer_can_run_the_training(desk, monkeypatch):
     monkeypatch.setattr(interpreters, "missing_packages", lambda: ["torch>=2.6"])
     monkeypatch.setattr(interpreters, "_ask", lambda *_: {"version": [3, 12], "missing": []})
@@ -623,6 +645,10 @@ def test_closing_the_scene_keeps_what_lies_in_files(desk):
     assert (stored.method, stored.dataset) == ("ua_mt", str(desk.path / "set"))
     chart = desk.logic.running.watch.charts.node("Loss terms")
     assert slicer.mrmlScene.IsNodePresent(chart)  # made anew
+    for _ in range(2):  # twice before the panel looks, as while it is hidden
+        slicer.mrmlScene.Clear(0)
+    desk.panel.poll()
+    assert desk.logic.running.watched.name == "01-dycon"
 
 
 def test_a_scan_of_the_next_scene_is_not_taken_for_one_of_the_last(desk):
