@@ -15,7 +15,7 @@ from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.orientation import Orientation
 from dycon_engine.evaluate import main
-from dycon_engine.evaluation import job
+from dycon_engine.evaluation import examples
 from dycon_engine.evaluation.voxels import channel_values
 from dycon_engine.pictures.slices import Picture
 
@@ -198,7 +198,7 @@ def test_a_picture_shows_all_predictions_in_one_order_beside_a_cropped_reference
         drawn.append([expected.array, *(volume.array for volume in predictions.values())])
         return Picture(title, title, b"")
 
-    monkeypatch.setattr(job, "draw_overlay", overlay)
+    monkeypatch.setattr(examples, "draw_overlay", overlay)
     order, case = Orientation((1, 2, 0), (True, True, False)), folders / "predicted" / "a.nii.gz"
     labels = read_label(case).array
     turned = folders / "turned" / "a.nii.gz"
@@ -314,7 +314,7 @@ def test_one_scan_belongs_to_the_case_of_its_name(folders, monkeypatch):
         drawn[title.split(",")[0]] = image is not None
         return Picture(title, title, b"")
 
-    monkeypatch.setattr(job, "draw_overlay", overlay)
+    monkeypatch.setattr(examples, "draw_overlay", overlay)
     assert main(arguments(folders, images=folders / "images" / "c_0000.nii.gz")) == 0
     assert drawn == {"Best: case a": False, "Median: case b": False, "Worst: case c": True}
 

@@ -12,16 +12,14 @@ from dycon_engine import __version__
 from dycon_engine.data.cases import require_voxel_size, spaced
 from dycon_engine.data.formats.readers import read_image
 from dycon_engine.data.geometry import Spacing
-from dycon_engine.data.volume import Volume
-from dycon_engine.errors import DyconError, InputError
+from dycon_engine.errors import InputError
 from dycon_engine.evaluation import cases as scoring
 from dycon_engine.evaluation import names as naming
 from dycon_engine.evaluation import report
-from dycon_engine.evaluation.overlays import draw_overlay
+from dycon_engine.evaluation.examples import Scans, draw_examples
 from dycon_engine.evaluation.summaries import Calibration, PredictionSet
 from dycon_engine.evaluation.voxels import VoxelSample, channel_values
 from dycon_engine.jobs.reporter import Reporter
-from dycon_engine.pictures.slices import Picture
 
 BAND_MM = 5.0
 
@@ -74,7 +72,12 @@ def evaluate(request: Request, reporter: Reporter) -> dict[str, Any]:
     files = (*_label_files(matchings), *images.values(), *(p for m in maps for p in m.values()))
     require_voxel_size(files, request.spacing_mm)
     sets, names = _score_sets(request, matchings, maps, reporter, warnings)
-    overlays = _overlays(request, matchings, sets, images, reporter, warnings)
+    overlays = draw_examples(
+        Scans(matchings, None if request.images is None else images, request.spacing_mm),
+        sets,
+        reporter,
+        lambda line: warnings.add("images", line),
+    )
     content = report.Report(
         title=request.title or f"Segmentation report: {report.prediction_names(sets)}",
         created=_now(),
@@ -250,74 +253,5 @@ def _calibrations(
     return calibrations
 
 
-def _overlays(
-    request: Request,
-    matchings: Sequence[scoring.Matching],
-    sets: Sequence[PredictionSet],
-    images: Mapping[str, Path],
-    reporter: Reporter,
-    warnings: _Warnings,
-) -> tuple[Picture, ...]:
-
-    ordered = sorted(sets[0].cases, key=lambda c: c.mean_dice, reverse=True)
-    chosen = {"worst": ordered[-1]}
-    if len(ordered) > 1:
-        chosen = {"best": ordered[0]} | chosen
-    if len(ordered) > len(chosen):
-        chosen = {"best": ordered[0], "median": ordered[len(ordered) // 2], "worst": ordered[-1]}
-    reporter.stage("pictures", len(chosen))
-    pictures = []
-    for done, (word, case) in enumerate(chosen.items(), start=1):
-        reporter.check_cancelled()
-        title = f"{word.capitalize()}: case {case.case}, mean Dice {_dice_of(case.case, sets)}"
-        pictures.append(_overlay(title, case.case, request, matchings, images, warnings))
-        reporter.advance(done)
-    return tuple(pictures)
-
-
-def _overlay(
-    title: str,
-    case: str,
-    request: Request,
-    matchings: Sequence[scoring.Matching],
-    images: Mapping[str, Path],
-    warnings: _Warnings,
-) -> Picture:
-    pairs = {
-        name: scoring.read_pair(case, *matching.pairs[case], spacing_mm=request.spacing_mm)
-        for name, matching in zip(request.names, matchings, strict=True)
-    }
-    references = [reference for _, reference in pairs.values()]
-    expected = max(references, key=lambda volume: volume.array.size)  # the least cropped one
-    image = None
-    if request.images is not None:
-        try:
-            image = _background(case, images, expected, request.spacing_mm)
-        except DyconError as error:  # a picture less good is no reason to lose the scores
-            warnings.add("images", f"{error}; the picture is drawn without the scan")
-    predictions = {
-        name: scoring.on_reference(case, "prediction", predicted, expected, cropped=True)
-        for name, (predicted, _) in pairs.items()
-    }
-    return draw_overlay(title, expected, predictions, image=image)
-
-
-def _background(
-    case: str, images: Mapping[str, Path], expected: Volume, spacing_mm: Spacing | None
-) -> Volume:
-    if case not in images:
-        raise InputError(f"case '{case}': no scan among the images")
-    image = spaced(read_image(images[case]), images[case], spacing_mm)
-    return scoring.on_reference(case, "image", image, expected)
-
-
-def _dice_of(case: str, sets: Sequence[PredictionSet]) -> str:
-    found = {s.name: c.mean_dice for s in sets for c in s.cases if c.case == case}
-    if len(found) == 1:
-        return f"{next(iter(found.values())):.3f}"
-    return ", ".join(f"{name} {dice:.3f}" for name, dice in found.items())
-
-
 def _now() -> str:
-
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
