@@ -30,6 +30,7 @@ from dycon_engine.data.geometry import Geometry
 from dycon_engine.errors import DamagedFileError, InputError
 
 SIZE_1, SIZE_2 = 348, 540
+GZIP = b"\x1f\x8b"
 MAGIC = {SIZE_1: b"n+1\0", SIZE_2: b"n+2\0\r\n\x1a\n"}
 PAIR = {SIZE_1: b"ni1\0", SIZE_2: b"ni2\0\r\n\x1a\n"}
 OFFSET_MAX = 1 << 26
@@ -108,8 +109,21 @@ def read(path: Path) -> Stored:
         content = decode(path, layout.offset + count, encoding="gzip")[layout.offset :]
     array: NDArray[Any] = np.frombuffer(content, dtype=header.dtype).reshape(shape)
     if (layout.slope, layout.intercept) != (1.0, 0.0):
-        array = array * np.float64(layout.slope) + np.float64(layout.intercept)
+        array = _rescaled(array, layout.slope, layout.intercept)
     return Stored(array, header)
+
+
+def _rescaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[np.float32]:
+    """Return slope * stored + intercept, computed in double precision, a slice in memory at a time.
+
+    What exceeds float32 becomes infinite, as where a whole scan is turned into it.
+    """
+    array = np.empty(stored.shape, dtype=np.float32)
+    slices = array.reshape(-1, *array.shape[2:])  # a view: both are contiguous
+    with np.errstate(over="ignore"):
+        for index, source in enumerate(stored.reshape(slices.shape)):
+            slices[index] = source * np.float64(slope) + np.float64(intercept)
+    return array
 
 
 def _encoding(path: Path) -> str:
@@ -141,7 +155,21 @@ def _layout(path: Path) -> _Layout:
     return _Layout(header, int(fields.vox_offset), slope, intercept)
 
 
+def _require_fitting_name(path: Path) -> None:
+    """Pass unless the file is gzipped and its name does not say so, or the reverse."""
+    start = read_start(path, 4)
+    is_gzip = start[:2] == GZIP
+    is_plain = len(start) == 4 and any(  # noqa: PLR2004 - a whole number
+        struct.unpack(order + "i", start)[0] in MAGIC for order in "<>"
+    )
+    if is_gzip and _encoding(path) == "raw":
+        raise InputError(f"'{path}': is compressed; rename it to '{path.name}.gz'")
+    if is_plain and _encoding(path) == "gzip":
+        raise InputError(f"'{path}': is not compressed; rename it to '{path.name[:-3]}'")
+
+
 def _fields(path: Path) -> _Fields:
+    _require_fitting_name(path)
     start = read_start(path, SIZE_2, encoding=_encoding(path))
     for order in "<>":
         if len(start) >= SIZE_1 and struct.unpack(order + "i", start[:4])[0] in MAGIC:
@@ -222,6 +250,8 @@ def _scaling(path: Path, fields: _Fields) -> tuple[float, float]:
     slope, intercept = fields.slope, fields.intercept
     if slope == 0.0 or math.isnan(slope):
         return 1.0, 0.0  # "not set" in the standard; NaN is how some writers say it
+    if math.isnan(intercept):
+        intercept = 0.0
     if not (math.isfinite(slope) and math.isfinite(intercept)):
         raise InputError(f"'{path}': intensity scaling is {slope} and {intercept}; mend the header")
     return float(slope), float(intercept)

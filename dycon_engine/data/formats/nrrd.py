@@ -7,6 +7,7 @@ teem.sourceforge.net/nrrd/format.html.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,10 @@ TYPES = {
     "f8": ("double",),
 }
 ENCODINGS = {"raw": "raw", "gzip": "gzip", "gz": "gzip"}
+NOT_MILLIMETRES = ("nm", "um", "µm", "μm", "micron", "microns", "cm", "m", "meter", "meters", "in")
+NO_DIRECTION = re.compile(
+    r"\(\s*nan\s*(?:,\s*nan\s*){2}\)", re.IGNORECASE
+)  # "none" of some writers
 COLORS = ("complex", "RGB-color", "RGBA-color", "HSV-color", "XYZ-color", "2-vector-complex")
 
 
@@ -141,7 +146,7 @@ def _take(path: Path, line: str, fields: dict[str, str], metadata: dict[str, str
         return
     key, assigned, value = line.partition(":=")
     if assigned and ":" not in key:
-        metadata[key] = value
+        metadata[key] = _plain(value)
         return
     name, colon, value = line.partition(":")
     name = name.strip().lower().replace(" ", "")
@@ -149,6 +154,11 @@ def _take(path: Path, line: str, fields: dict[str, str], metadata: dict[str, str
         what = "twice the line" if colon else "an unreadable line"
         raise DamagedFileError(f"'{path}': its header has {what} '{line[:40]}'; it is damaged")
     fields[name] = value.strip()
+
+
+def _plain(value: str) -> str:
+    """Return the value of a key as it was before it was written; a line break becomes a blank."""
+    return re.sub(r"\\(.)", lambda found: " " if found[1] == "n" else found[1], value)
 
 
 def _interpret(path: Path, fields: dict[str, str], metadata: dict[str, str], end: int) -> _Layout:
@@ -196,7 +206,11 @@ def _geometry(path: Path, fields: dict[str, str], sizes: list[int]) -> tuple[Geo
             f"'{path}': does not say where it lies (space, space directions, space origin), so "
             "left and right are unknown; open it in a viewer, check the sides and save it again"
         )
-    words = fields["spacedirections"].replace(",", " ").replace("(", " ( ").split()
+    units = fields.get("spaceunits", "").replace('"', " ").lower().split()
+    if any(unit in NOT_MILLIMETRES for unit in units):
+        raise InputError(f"'{path}': lengths are not in millimetres; convert it to millimetres")
+    directions = NO_DIRECTION.sub("none", fields["spacedirections"])
+    words = directions.replace(",", " ").replace("(", " ( ").split()
     vectors: list[list[float] | None] = []
     for word in words:
         if word == "none":

@@ -1,25 +1,23 @@
 """Label maps and maps of numbers to files: complete and read back by another reader, or absent.
 
-NIfTI is written by nibabel, NRRD and MetaImage by SimpleITK; the staged file is read back by our
+NIfTI is written by nibabel, NRRD and MetaImage by `itk_files`; the staged file is read back by our
 own readers, compared voxel by voxel and corner by corner, and only then takes the name asked for.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - the name its documentation uses
 from numpy.typing import NDArray
 
 from dycon_engine.data.formats import metaimage, nifti, nrrd
 from dycon_engine.data.formats import segments as segmentations
+from dycon_engine.data.formats.itk_files import write_metaimage, write_nrrd
 from dycon_engine.data.formats.stored import FORMS_AGREE_VOXELS, RAS_TO_LPS, Stored
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.volume import bounding_box
@@ -151,12 +149,11 @@ def _write(
     for key, value in metadata.items():
         if not key.isidentifier() or not key.isascii() or not value.isprintable():
             raise InputError(f"'{path}': key '{key}' or its value cannot be stored; use one line")
-    suffix = _suffix(path)
-    write, read = WRITERS[suffix]
+    write, read = WRITERS[_suffix(path)]
+    kept = metadata if write is _write_nifti else {"dycon_note": NOTE, **metadata}
 
     def stage(staged: Path) -> None:
-        with _in_lower_case(staged, suffix) as lower:
-            write(lower, array, geometry, metadata)
+        write(staged, array, geometry, kept)
 
     def verify(staged: Path) -> None:
         try:
@@ -169,26 +166,6 @@ def _write(
             raise DyconError(f"'{path}': read back with {problem}; not written; check the disk")
 
     atomic_write(path, stage, verify=verify)
-
-
-@contextlib.contextmanager
-def _in_lower_case(staged: Path, suffix: str) -> Iterator[Path]:
-    """Have a file written by a name that ends in `suffix`, and give it the name `staged`.
-
-    The libraries go by the ending: SimpleITK puts the voxels of a file called X.MHA into another.
-    """
-    stem = staged.name[: -len(suffix)]
-    lower = staged.with_name(stem + suffix)
-    try:
-        yield lower
-        if lower != staged:
-            lower.replace(staged)
-    except BaseException:
-        for part in staged.parent.iterdir():  # whatever was begun; the stem is ours alone
-            if part.name.startswith(stem):
-                with contextlib.suppress(OSError):
-                    part.unlink()
-        raise
 
 
 def _difference(found: Stored, array: Array, geometry: Geometry) -> str:
@@ -242,27 +219,12 @@ def _distance(geometry: Geometry, ras: NDArray[np.float64]) -> float:
     return geometry.corner_distance_voxels(other)
 
 
-def _write_itk(staged: Path, array: Array, geometry: Geometry, metadata: Mapping[str, str]) -> None:
-    several = len(array) > 1
-    content = np.moveaxis(array, 0, -1) if several else array[0]
-    image = sitk.GetImageFromArray(np.ascontiguousarray(content), isVector=several)
-    image.SetSpacing([float(value) for value in geometry.spacing_mm[::-1]])
-    image.SetOrigin([float(value) for value in geometry.origin_lps])
-    image.SetDirection([float(value) for value in geometry.direction[:, ::-1].ravel()])
-    for key, value in {"dycon_note": NOTE, **metadata}.items():
-        image.SetMetaData(key, value)
-    try:
-        sitk.WriteImage(image, str(staged), useCompression=True)
-    except RuntimeError as error:
-        raise OSError(errno.EIO, "the image library could not write it") from error
-
-
 Write = Callable[[Path, Array, Geometry, Mapping[str, str]], None]
 Read = Callable[[Path], Stored]
 WRITERS: dict[str, tuple[Write, Read]] = {
-    ".mha": (_write_itk, metaimage.read),
+    ".mha": (write_metaimage, metaimage.read),
     ".nii": (_write_nifti, nifti.read),
     ".nii.gz": (_write_nifti, nifti.read),
-    ".nrrd": (_write_itk, nrrd.read),
-    SEGMENTATION: (_write_itk, segmentations.read),
+    ".nrrd": (write_nrrd, nrrd.read),
+    SEGMENTATION: (write_nrrd, segmentations.read),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -65,3 +66,39 @@ def test_a_field_that_cannot_be_is_named(tmp_path, field, text):
 def test_a_damaged_type_is_refused_from_the_header_alone(tmp_path):
     with pytest.raises(DamagedFileError, match="unknown voxel type"):
         read_header(changed(tmp_path, (70, "<2h", 3, 8)))
+
+
+def test_an_intercept_that_is_not_set_is_0(tmp_path):
+    plain = read_image(changed(tmp_path)).array.copy()
+    path = changed(tmp_path, (112, "<2f", 2.0, float("nan")))
+    np.testing.assert_array_equal(read_image(path).array, 2 * plain)
+
+
+def test_rescaling_takes_a_slice_at_a_time(tmp_path, monkeypatch):
+    path = tmp_path / "a.nii"
+    stored = np.random.default_rng(0).integers(-3000, 3000, (64, 64, 96), dtype=np.int16)
+    image = nib.Nifti1Image(stored, np.eye(4))
+    image.header.set_slope_inter(0.1, -1024.3)
+    nib.save(image, path)
+    tracemalloc.start()
+    volume = read_image(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    slope, intercept = (np.float64(np.float32(value)) for value in (0.1, -1024.3))
+    expected = (stored.T * slope + intercept).astype(np.float32)
+    np.testing.assert_array_equal(volume.array[0], expected)
+    assert peak < 7 * stored.size  # 2 bytes as stored, 4 as float32, and a slice
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "text"),
+    [
+        ("a.nii", "a.nii.gz", "is not compressed; rename it to 'a.nii'"),
+        ("a.nii.gz", "a.nii", "is compressed; rename it to 'a.nii.gz'"),
+    ],
+)
+def test_a_name_that_does_not_fit_the_compression_is_told(tmp_path, name, wrong, text):
+    nib.save(nib.Nifti1Image(np.zeros((6, 5, 4), np.uint8), np.eye(4)), tmp_path / name)
+    (tmp_path / name).rename(tmp_path / wrong)
+    with pytest.raises(InputError, match=text):
+        read_header(tmp_path / wrong)

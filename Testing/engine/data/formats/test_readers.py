@@ -360,6 +360,7 @@ def test_nrrd_spaces_become_lps(tmp_path, space, origin):
         ({"space origin": "(nan,0,0)"}, "unreadable"),
         ({"space origin": "(3e9,0,0)"}, "not a usable number"),
         ({"space directions": "(1,0,0) (0,2e6,0) (0,0,2)"}, "spacing is 1 x 2e[+]06 x 2 mm"),
+        ({"space units": '"um" "um" "um"'}, "not in millimetres"),
         ({"kinds": "RGB-color domain domain"}, "colors"),
         ({"byte skip": "2"}, "skips part"),
     ],
@@ -368,6 +369,13 @@ def test_nrrd_headers_are_read_strictly(tmp_path, changes, text):
     (tmp_path / "a.nrrd").write_bytes(nrrd_text(**changes))
     with pytest.raises(InputError, match=text):
         read_image(tmp_path / "a.nrrd")
+
+
+def test_a_list_axis_may_be_said_by_directions_that_are_no_numbers(tmp_path):
+    changes = {"dimension": "4", "sizes": "2 1 3 4", "kinds": "", "space units": '"mm" "mm" "mm"'}
+    directions = "(nan, nan, NaN) (1,0,0) (0,1,0) (0,0,2)"
+    (tmp_path / "a.nrrd").write_bytes(nrrd_text(**changes, **{"space directions": directions}))
+    assert read_image(tmp_path / "a.nrrd").array.shape == (2, 4, 3, 1)
 
 
 def test_every_reader_names_the_file_when_it_is_something_else(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
-from dycon_engine.data.formats import writers
+from dycon_engine.data.formats import itk_files, writers
 from dycon_engine.data.formats.readers import read_header, read_image, read_label, read_segments
 from dycon_engine.data.formats.writers import WRITERS, check_target, write_label, write_scalar
 from dycon_engine.data.geometry import Geometry
@@ -69,18 +69,55 @@ def test_an_ending_in_upper_case_gives_one_whole_file(tmp_path, suffix):
     assert [item.name for item in tmp_path.iterdir()] == [path.name]
 
 
-def test_nothing_that_a_failed_write_began_stays(tmp_path, monkeypatch):
-    def bad(staged, *_):
-        staged.write_bytes(b"header")
-        staged.with_suffix(".zraw").write_bytes(b"voxels")
-        raise OSError(28, "No space left on device")
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_the_file_says_what_itk_would_have_written(tmp_path, suffix, channels):
+    grid = oblique()
+    values = np.random.default_rng(1).normal(size=(channels, 3, 4, 5)).astype(np.float32)
+    said = {"Segment0_Name": "ß: a=b, 50 %", "dycon_path": r"C:\new\\temp"}
+    write_scalar(tmp_path / f"ours{suffix}", values, grid, overwrite=False, metadata=said)
+    theirs = sitk.GetImageFromArray(np.moveaxis(values, 0, -1).squeeze(), isVector=channels > 1)
+    theirs.SetSpacing([float(value) for value in grid.spacing_mm[::-1]])
+    theirs.SetOrigin([float(value) for value in grid.origin_lps])
+    theirs.SetDirection([float(value) for value in grid.direction[:, ::-1].ravel()])
+    for key, value in {"dycon_note": writers.NOTE, **said}.items():
+        theirs.SetMetaData(key, value)
+    sitk.WriteImage(theirs, str(tmp_path / f"theirs{suffix}"), useCompression=True)
+    ours, expected = (
+        sitk.ReadImage(str(tmp_path / f"{name}{suffix}")) for name in ("ours", "theirs")
+    )
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(ours), sitk.GetArrayFromImage(expected))
+    assert ours.GetNumberOfComponentsPerPixel() == channels
+    for place in ("GetSpacing", "GetOrigin", "GetDirection"):
+        np.testing.assert_allclose(getattr(ours, place)(), getattr(expected, place)(), atol=1e-12)
+    for key in ("dycon_note", *said):
+        assert ours.GetMetaData(key) == expected.GetMetaData(key)
+    fields = [_fields(tmp_path / f"{name}{suffix}") for name in ("ours", "theirs")]
+    assert fields[0] - {"endian"} <= fields[1]
+    assert fields[1] - fields[0] <= {"AnatomicalOrientation"}
 
-    (tmp_path / "mine.zraw").write_bytes(b"mine")
-    monkeypatch.setitem(writers.WRITERS, ".mha", (bad, None))
-    for name in ("mask.mha", "mask.MHA"):
-        with pytest.raises(DyconError, match="disk full"):
-            write_label(tmp_path / name, labels(), GRID, overwrite=False)
-    assert [item.name for item in tmp_path.iterdir()] == ["mine.zraw"]
+
+def _fields(path) -> set[str]:
+    """Return the names of the lines of an ITK header, up to where the voxels begin."""
+    separator = b":" if path.suffix == ".nrrd" else b" ="
+    header = path.read_bytes().partition(b"LOCAL\n")[0].partition(b"\n\n")[0]
+    return {line.partition(separator)[0].decode() for line in header.split(b"\n")}
+
+
+def test_a_large_map_is_written_in_pieces_that_join(tmp_path, monkeypatch):
+    monkeypatch.setattr(itk_files, "PIECE_BYTES", 64)
+    values = np.random.default_rng(2).normal(size=(3, 3, 4, 5)).astype(np.float32)
+    for suffix in (".nrrd", ".mha"):
+        path = tmp_path / f"map{suffix}"
+        write_scalar(path, values, GRID, overwrite=False)  # compares what it reads back
+        np.testing.assert_array_equal(read_image(path).array, values)
+
+
+def test_a_backslash_in_a_segment_name_comes_back(tmp_path):
+    path = tmp_path / "mask.seg.nrrd"
+    name = r"left\new atrium"
+    write_label(path, labels(1), GRID, overwrite=False, segments=[(1, name, None)])
+    assert [segment[1] for segment in read_segments(path)] == [name]
 
 
 def test_a_segmentation_names_its_segments(tmp_path):
