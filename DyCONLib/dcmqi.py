@@ -10,7 +10,6 @@ import importlib.metadata
 import json
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 import slicer
 
 from dycon_engine.errors import DyconError, InputError
-from dycon_engine.jobs.files import write_error
+from dycon_engine.jobs.files import staging_folder, write_error
 from DyCONLib import processes
 from DyCONLib.support_log import read_tail
 
@@ -50,10 +49,8 @@ def tool(name: str) -> str:
 def workspace(path: Path) -> Iterator[Path]:
     """Yield a folder beside `path`, so that what is made there can be moved to `path` at once."""
     try:
-        with tempfile.TemporaryDirectory(
-            prefix=".dycon-", dir=path.parent, ignore_cleanup_errors=True
-        ) as name:
-            yield Path(name)
+        with staging_folder(path.parent) as folder:
+            yield folder
     except OSError as error:
         raise write_error(path, error) from error
 

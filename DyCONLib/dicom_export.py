@@ -17,6 +17,7 @@ import slicer
 import vtk
 
 from dycon_engine.errors import DyconError, InputError
+from dycon_engine.jobs.files import rename
 from DyCONLib import dcmqi
 from DyCONLib.mrml_files import export_volume, same_grid, write_array
 from DyCONLib.mrml_segments import segment_arrays
@@ -134,7 +135,7 @@ def export_dicom_segmentation(
         images = ("--inputImageList", ",".join(path.name for path in labels))
         yield PREPARING
         made = yield from dcmqi.convert("itkimage2segimage", images, meta, files, folder)
-        made.replace(path)
+        rename(made, path)
     return ""
 
 
@@ -180,7 +181,7 @@ def export_dicom_map(
         yield PREPARING
         made = yield from dcmqi.convert("itkimage2paramap", image, meta, files, folder)
         _take_modality(made, files[0])
-        made.replace(path)
+        rename(made, path)
     return ""
 
 

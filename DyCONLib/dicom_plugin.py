@@ -14,6 +14,7 @@ from typing import Any
 import slicer
 
 from dycon_engine.errors import DyconError, InputError
+from dycon_engine.jobs.files import rename
 from DyCONLib import dcmqi
 from DyCONLib.dicom_export import CREATOR, LONGEST_DESCRIPTION, SEGMENTATION, Steps
 
@@ -56,7 +57,7 @@ def export_by_plugin(segmentation: Any, path: Path, *, description: str = SEGMEN
         made = list(folder.glob("*.dcm"))
         if len(made) != 1:
             raise DyconError(f"Slicer's DICOM export made {len(made)} files, expected one; repeat")
-        made[0].replace(path)
+        rename(made[0], path)
     return DONE
 
 

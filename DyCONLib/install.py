@@ -218,20 +218,25 @@ def _install_torch(version: str) -> None:
 
 
 def _pip_install(requirements: Sequence[str]) -> None:
-    """Install with Slicer's own pip, which shows progress where it can."""
-    with tempfile.TemporaryDirectory() as folder:
-        keep = Path(folder, "constraints.txt")
-        own = ((name, _version(name)) for name in BUNDLED)
-        keep.write_text("".join(f"{name}=={version}\n" for name, version in own if version))
-        if importlib.util.find_spec("slicer.packaging") is not None:  # Slicer 5.11 and newer
-            packaging: Any = importlib.import_module("slicer.packaging")
-            packaging.pip_ensure(
-                list(requirements), constraints=keep, prompt_install=False, requester="DyCON"
-            )
-        else:
-            import slicer.util  # noqa: PLC0415 - in Slicer only
+    """Install with Slicer's own pip, which shows progress where it can.
 
-            slicer.util.pip_install([*requirements, "--constraint", str(keep)])
+    Before Slicer 5.11 the versions to keep go along as requirements, which pip finds met: the path
+    of a file with them may not arrive on Windows, see `DyCONLib.launched`.
+    """
+    own = ((name, _version(name)) for name in BUNDLED)
+    kept = [f"{name}=={version}" for name, version in own if version]
+    if importlib.util.find_spec("slicer.packaging") is None:
+        import slicer.util  # noqa: PLC0415 - in Slicer only
+
+        slicer.util.pip_install([*requirements, *kept])
+        return
+    packaging: Any = importlib.import_module("slicer.packaging")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "constraints.txt")
+        file.write_text("".join(f"{line}\n" for line in kept))
+        packaging.pip_ensure(
+            list(requirements), constraints=file, prompt_install=False, requester="DyCON"
+        )
 
 
 def _reason(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -19,14 +20,20 @@ from DyCONLib.install import missing_packages
 FILE = "DyCON-python.json"
 LOWEST = (3, 11)  # as pyproject.toml, a test compares
 LIMIT_S = 60.0
+IMPORT_S = 90.0  # PyTorch for the first time, from a slow disk that a virus scanner watches
 PLACES = ("bin/python3", "bin/python", "Scripts/python.exe", "python.exe", "python3", "python")
 OWN_ONLY = ("PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")
+CONDA_PATHS = ("", "Library/bin", "Scripts")  # of an activated environment on Windows
 QUESTION = (  # understood by any Python 3; what it lacks is found without importing it
     "import json, sys\n"
     "found = {'version': list(sys.version_info[:2])}\n"
     f"if sys.version_info >= {LOWEST}:\n"
     "    from DyCONLib.install import missing_packages\n"
     "    found['missing'] = missing_packages()\n"
+    "    try:\n"
+    "        if not found['missing']: import torch, numpy, SimpleITK\n"
+    "    except Exception as error:\n"
+    "        found['broken'] = type(error).__name__ + ': ' + str(error)\n"
     "print(json.dumps(found))\n"
 )
 
@@ -104,6 +111,11 @@ class EnginePython:
                 f"'{python}': lacks packages that the engine needs; install them in a terminal, "
                 f'"{python}" -m pip install {packages}, and choose it again'
             )
+        if "broken" in found:
+            raise InputError(
+                f"'{python}': cannot import PyTorch, numpy or SimpleITK ("
+                f"{_last_line(found['broken'])}); repair that environment or choose another"
+            )
         self._file.parent.mkdir(parents=True, exist_ok=True)
         write_json(self._file, {"python": str(python)})
 
@@ -125,7 +137,8 @@ def as_foreign(
     """Return command line and environment with which an interpreter that is not Slicer's works.
 
     What makes a process Slicer's Python is taken out of its environment. A child of an Intel
-    process on Apple Silicon would run as Intel code where it has both, so it is asked not to.
+    process on Apple Silicon would run as Intel code where it has both, so it is asked not to. On
+    Windows one of conda finds its libraries on the path only, as if it was activated.
 
     Args:
         argv: Interpreter, -m, module, its arguments; any other program is left as it is.
@@ -134,7 +147,21 @@ def as_foreign(
     if argv[1:2] not in {("-m",), ("-c",)} or _is_own(argv[0]):
         return argv, environment
     kept = {name: value for name, value in environment.items() if name not in OWN_ONLY}
+    if os.name == "nt":
+        kept |= _conda_path(Path(argv[0]).parent, kept)
     return (("/usr/bin/arch", "-arm64", "-x86_64") if _is_translated() else ()) + tuple(argv), kept
+
+
+def _conda_path(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the PATH with what conda's activation puts in front; nothing where it is not conda's.
+
+    Names of variables are one on Windows whatever their case, so the one that is there is kept.
+    """
+    if not (folder / "conda-meta").is_dir():
+        return {}
+    name = next((name for name in environment if name.upper() == "PATH"), "PATH")
+    paths = [*(str(folder / part) for part in CONDA_PATHS), environment.get(name, "")]
+    return {name: os.pathsep.join(path for path in paths if path)}
 
 
 def _is_own(python: str) -> bool:
@@ -165,15 +192,21 @@ def _ask(python: Path, environment: Mapping[str, str]) -> dict[str, Any]:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,
-            timeout=LIMIT_S,
+            timeout=IMPORT_S,
             creationflags=int(getattr(subprocess, "CREATE_NO_WINDOW", 0)),
         )
         found: dict[str, Any] = json.loads(answer.stdout.splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
+        reason = _last_line((getattr(error, "stderr", None) or b"").decode("utf-8", "replace"))
         raise InputError(
-            f"'{python}': does not answer as Python does ({type(error).__name__}); choose another"
+            f"'{python}': does not answer as Python does ({reason or type(error).__name__}); "
+            "choose another"
         ) from error
     return found
+
+
+def _last_line(text: str) -> str:
+    return text.strip().rpartition("\n")[2]
 
 
 @functools.cache

@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import itertools
 import math
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from dycon_engine.errors import DyconError, InputError
-from dycon_engine.jobs.files import sync_file, write_error
+from dycon_engine.jobs.files import rename, staging_folder, sync_file, write_error
 
 TOLERANCE_VOXEL = 0.01
 LARGEST_SHEAR = 1e-3  # cosine between two axes; as the engine's readers
@@ -93,10 +92,10 @@ def write_image(image: Any, matrix: Matrix, path: Path) -> None:
     node.SetAndObserveImageData(shared)
     node.SetIJKToRASMatrix(vtk_matrix(matrix))
     try:
-        with tempfile.TemporaryDirectory(prefix=".dycon-", dir=path.parent) as aside:
-            staged = Path(aside, path.name)  # the writer leaves its own parts behind if it fails
+        with staging_folder(path.parent) as aside:
+            staged = aside / path.name  # the writer leaves its own parts behind if it fails
             _write_staged(node, staged)
-            staged.replace(path)
+            rename(staged, path)
     except OSError as error:
         raise write_error(path, error) from error
 

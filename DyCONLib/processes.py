@@ -11,10 +11,12 @@ from pathlib import Path
 
 from dycon_engine.errors import DyconError
 from dycon_engine.jobs.client import Command
+from dycon_engine.jobs.files import is_alive
 from DyCONLib.interpreters import as_foreign
 from DyCONLib.launched import as_launched
 
 REAP_S = 2.0
+TASKKILL_S = 15.0
 
 
 def start(
@@ -67,9 +69,14 @@ def terminate_tree(pid: int) -> None:
 
 
 def kill_tree(pid: int) -> None:
-    """Kill the process and everything that it started, now; what is gone already is no error."""
+    """Kill the process and everything that it started, now; what is gone already is no error.
+
+    Windows finds what it started only while the process itself is there.
+    """
     if os.name == "nt":
-        _taskkill(pid)
+        if is_alive(pid) and not _taskkill(pid):
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGTERM)  # ends it at once there, and nothing else
     else:
         _signal_group(pid, signal.SIGKILL)
 
@@ -98,13 +105,16 @@ def windows_flags() -> int:
     return sum(int(getattr(subprocess, name, 0)) for name in names)
 
 
-def _taskkill(pid: int) -> None:
+def _taskkill(pid: int) -> bool:
+    """Return whether the whole tree was killed."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        subprocess.run(
+        ended = subprocess.run(
             ["taskkill", "/PID", str(pid), "/T", "/F"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
-            timeout=REAP_S,
+            timeout=TASKKILL_S,
             creationflags=windows_flags(),
         )
+        return ended.returncode == 0
+    return False

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+import slicer
 
 from DyCONLib.install import hindrance
 from DyCONLib.python_choice import ask_environment
@@ -52,4 +55,8 @@ class SetupSection:
     def _on_other(self) -> None:
         folder = ask_environment()
         if folder is not None:
-            self._attempt(lambda: self._setup.choose(folder))
+            self._attempt(lambda: self._choose(folder))
+
+    def _choose(self, folder: Path) -> None:
+        with slicer.util.WaitCursor():  # it starts that Python and imports PyTorch
+            self._setup.choose(folder)

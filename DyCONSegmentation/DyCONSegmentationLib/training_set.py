@@ -9,14 +9,13 @@ a patient's from the scene.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dycon_engine.errors import DyconError, InputError
-from dycon_engine.jobs.files import staged_path, sync_file, sync_folder, write_error
+from dycon_engine.jobs.files import rename, staged_path, sync_file, sync_folder, write_error
 from dycon_engine.settings import read_toml
 from DyCONSegmentationLib import training_manifest
 from DyCONSegmentationLib.training_manifest import MANIFEST
@@ -104,7 +103,7 @@ def add_case(folder: Path, name: str, case: NewCase) -> Path:
             sync_file(staged[path])
         _check(folder, name, stems)  # somebody may have added it meanwhile
         for path, file in staged.items():  # the label first: a label alone is told, not trained on
-            os.replace(file, path)  # noqa: PTH105 - atomic
+            rename(file, path)
             placed.append(path)
             sync_folder(path.parent)
         if len(images) > 1:

@@ -6,7 +6,6 @@ through the function that the panel gives.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +16,7 @@ from typing import Protocol
 from dycon_engine.errors import DyconError, InputError
 from dycon_engine.jobs.client import RunState
 from dycon_engine.jobs.events import Event
-from dycon_engine.jobs.files import write_error
+from dycon_engine.jobs.files import rename, write_error
 from DyCONTrainingLib.folder import Folder
 from DyCONTrainingLib.request import DATA, START, TrainRequest, frozen_data, write_request
 from DyCONTrainingLib.run_card import RunCard, Standing, last_change, look, mark_started
@@ -218,7 +217,7 @@ class Runs:
         hidden = card.path.with_name(DELETED + name)
         try:
             shutil.rmtree(hidden, ignore_errors=True)
-            os.replace(card.path, hidden)  # noqa: PTH105 - gone at once, or not at all
+            rename(card.path, hidden)  # gone at once, or not at all
         except FileNotFoundError:
             return True
         except OSError as error:

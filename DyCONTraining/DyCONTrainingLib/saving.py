@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dycon_engine.errors import DyconError, InputError
-from dycon_engine.jobs.files import remove_stale, staged_path, write_text
+from dycon_engine.jobs.files import remove_stale, rename, staged_path, write_text
 from DyCONTrainingLib import manifest
 from DyCONTrainingLib.cases import FromFile, FromScene, InDataset, Row, Source
 from DyCONTrainingLib.draft import Draft
@@ -150,7 +149,7 @@ class Saving:
         for staged, target in self._staged.items():
             if target.exists():
                 raise InputError(f"'{target.name}': is there already; open the data set again")
-            os.replace(staged, target)  # noqa: PTH105 - atomic
+            rename(staged, target)
             self._copied.append(target)
         self._staged.clear()
         targets = {(p.row.name, p.source, p.is_label): p.target for p in self._pieces}

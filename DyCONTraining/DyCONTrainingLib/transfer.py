@@ -9,16 +9,15 @@ result/         what the other computer writes; imported back as a run
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import dycon_engine
 from dycon_engine.errors import DyconError, InputError
 from dycon_engine.jobs.client import RunState, run_state
-from dycon_engine.jobs.files import write_error, write_json, write_text
+from dycon_engine.jobs.files import rename, write_error, write_json, write_text
 from DyCONTrainingLib import manifest
 from DyCONTrainingLib.cases import InDataset
 from DyCONTrainingLib.folder import Folder
@@ -112,12 +111,12 @@ class Export:
         write_text(staged / README, self._readme())
         if self._target.exists():
             self._target.rmdir()
-        os.replace(staged, self._target)  # noqa: PTH105 - complete or absent
+        rename(staged, self._target)
 
     def _readme(self) -> str:
         start = Path(START) if self._package is not None else None
         words = self._request.arguments(Path(DATA_FOLDER, manifest.NAME), start)
-        line = " ".join(_quoted(str(word)) for word in words)
+        line = " ".join(map(_quoted, words))
         command = f"python -m dycon_engine.train {line} --run-dir {RESULT}"
         rows = self._folder.content.rows
         labeled = sum(row.label is not None for row in rows)
@@ -156,7 +155,7 @@ def import_result(chosen: Path, folder: Folder, new_name: Callable[[str], str]) 
         shutil.copytree(result, staged, ignore=left_there)
         write_text(staged / DATA, frozen_data(folder, staged))
         write_json(staged / REQUEST, vars(request))
-        os.replace(staged, target)  # noqa: PTH105 - complete or absent
+        rename(staged, target)
     except OSError as error:
         shutil.rmtree(staged, ignore_errors=True)
         raise write_error(target, error) from error
@@ -171,6 +170,7 @@ def _copy(source: Path, target: Path, name: str) -> None:
     shutil.copyfile(source / name, target / name)
 
 
-def _quoted(word: str) -> str:
+def _quoted(word: str | PurePath) -> str:
     """Return a word for shells of every system."""
+    word = word.as_posix() if isinstance(word, PurePath) else word
     return word if re.fullmatch(r"[\w./=:,+-]+", word) else f'"{word}"'

@@ -8,6 +8,7 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -68,7 +69,8 @@ def test_an_environment_that_lacks_packages_is_refused_with_the_command_that_hel
     ("body", "words"),
     [
         ("""echo '{"version": [3, 9]}'""", r"is Python 3\.9, the engine needs 3\.11"),
-        ("exit 1", "does not answer as Python does"),
+        ("exit 1", r"does not answer as Python does \(CalledProcessError\)"),
+        ("echo no; echo 'early\nboom' >&2; exit 3", r"does not answer as Python does \(boom\)"),
         ("echo hello", "does not answer as Python does"),
     ],
 )
@@ -143,3 +145,31 @@ def test_every_process_of_the_engine_is_started_so(tmp_path, monkeypatch):
 def test_the_lowest_version_is_that_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["requires-python"] == f">={'.'.join(map(str, interpreters.LOWEST))}"
+
+
+def test_an_environment_whose_libraries_do_not_load_is_refused_with_the_reason(python, tmp_path):
+    """As one of conda's on Windows: the descriptions of its packages are there, and no more."""
+    broken = tmp_path / "broken"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", broken], check=True)
+    (site,) = broken.glob("lib/python*/site-packages")
+    (site / "here.pth").write_text(f"{broken}\n{HERE / site.relative_to(broken)}\n")
+    (broken / "torch.py").write_text("raise OSError('in short\\nc10.dll: not found')\n")
+    with pytest.raises(InputError, match=r"cannot import PyTorch, .* \(c10\.dll: not found\); re"):
+        python.choose(broken)
+    assert python.chosen is None
+    (broken / "torch.py").unlink()
+    python.choose(broken)
+    assert python.chosen == broken / "bin" / "python3"
+
+
+def test_an_environment_of_conda_is_activated_on_windows(tmp_path, monkeypatch):
+    line = (str(tmp_path / "python.exe"), "-m", "dycon_engine.predict")
+    assert as_foreign(line, {"Path": "C:\\Windows"})[1] == {"Path": "C:\\Windows"}
+    monkeypatch.setattr(interpreters, "os", SimpleNamespace(name="nt", pathsep=";"))
+    assert as_foreign(line, {"Path": "C:\\Windows"})[1] == {"Path": "C:\\Windows"}  # of venv
+    (tmp_path / "conda-meta").mkdir()
+    added = ";".join(map(str, (tmp_path, tmp_path / "Library/bin", tmp_path / "Scripts")))
+    assert as_foreign(line, {"Path": "C:\\Windows"})[1] == {"Path": f"{added};C:\\Windows"}
+    assert as_foreign(line, {})[1] == {"PATH": added}
+    monkeypatch.setattr(interpreters, "os", SimpleNamespace(name="posix", pathsep=":"))
+    assert as_foreign(line, {"PATH": "/bin"})[1] == {"PATH": "/bin"}

@@ -450,3 +450,41 @@ def test_the_child_gets_the_environment_it_is_given_and_finds_the_engine(tmp_pat
     environment = processes.child_environment(line, {"PYTHONPATH": "/before", "HOME": "/h"})
     assert environment["PYTHONPATH"] == f"{line.cwd}{os.pathsep}/before"
     assert (environment["HOME"], environment["PYTHONUTF8"]) == ("/h", "1")
+
+
+def windows(monkeypatch, *, alive=True, answer=0):
+    """Have the module see Windows; return what is asked of it. `answer` is taskkill's."""
+    asked = []
+
+    def run(words, timeout, **_named):
+        asked.append((words[0], timeout))
+        if answer is None:
+            raise subprocess.TimeoutExpired(words, timeout)
+        return SimpleNamespace(returncode=answer)
+
+    def kill(*arguments):
+        asked.append(("kill", *arguments))
+        raise PermissionError(13, "Access is denied")  # it came to its end just now
+
+    monkeypatch.setattr(processes, "os", SimpleNamespace(name="nt", kill=kill))
+    monkeypatch.setattr(processes, "is_alive", lambda pid: alive)
+    monkeypatch.setattr(processes.subprocess, "run", run)
+    return asked
+
+
+@pytest.mark.parametrize(("answer", "fallback"), [(0, False), (1, True), (None, True)])
+def test_on_windows_a_tree_has_time_to_be_killed_else_its_head_is(monkeypatch, answer, fallback):
+    asked = windows(monkeypatch, answer=answer)
+    processes.kill_tree(4242)
+    assert asked[0] == ("taskkill", 15.0)
+    assert asked[1:] == ([("kill", 4242, signal.SIGTERM)] if fallback else [])
+
+
+def test_on_windows_nothing_is_asked_for_a_tree_whose_head_has_ended(start, monkeypatch):
+    job = start("quick")
+    job._process.wait()
+    asked = windows(monkeypatch, alive=False)
+    follow(job)
+    processes.kill_tree(4242)
+    assert job.state is RunState.FINISHED
+    assert asked == []

@@ -13,7 +13,7 @@ import re
 import shutil
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ _NAME_BYTES = 200  # of at most 255 that file systems allow, prefix included
 _STALE = re.compile(r"^\.dycon-([0-9a-f]{8})-(\d+)-\d+-")
 HELD = (5, 32)  # Windows: access denied, sharing violation
 WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 1.6)
+TRIES = 10
+LONGEST_WINDOWS = 230  # characters of a path, of 260; what stands in front of staged names
 _counter = itertools.count()
 
 
@@ -50,7 +52,7 @@ def atomic_write(
         sync_file(staged)
         if verify is not None:
             verify(staged)
-        _replace(staged, path)
+        rename(staged, path)
         sync_folder(path.parent)
     except OSError as error:
         raise write_error(path, error) from error
@@ -74,14 +76,14 @@ def make_folder(path: Path) -> None:
 
 
 def require_place(path: Path) -> None:
-    """Check, before long work, that `path` can be written or its folder be made; makes nothing.
+    """Check, before long work, that `path` can be written or its folder be made; leaves nothing.
 
     Raises:
         InputError: Its nearest folder that is there is a file or may not be written to.
     """
     there = next(p for p in (path, *path.absolute().parents) if p.exists())
     folder = there.parent if there == path and there.is_file() else there
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
+    if not folder.is_dir() or not _may_write(folder):
         raise InputError(
             f"'{path}': cannot be written, '{folder}' is no folder that may be written to; choose "
             "another place"
@@ -122,14 +124,53 @@ def staged_path(path: Path) -> Path:
     return path.with_name(f".dycon-{_host()}-{os.getpid()}-{next(_counter)}-{name}")
 
 
+@contextlib.contextmanager
+def staging_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new hidden folder in `folder`; what is made in it can be renamed out of it at once.
+
+    It is made as any other. `tempfile` makes one for its owner alone, which on Windows the files
+    renamed out of it keep, and there tries almost for ever where `folder` may not be written to.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    remove_stale(folder)
+    made = _made_folder(folder / "parts")
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def rename(source: Path, target: Path) -> None:
+    """Give a file or folder the name `target`, in place of a file that has it, at once.
+
+    On Windows it is tried again where another program holds the file: a virus scanner or a backup
+    opens new files for a moment, and the system refuses meanwhile.
+
+    Raises:
+        OSError: As the system says it.
+    """
+    waits = iter(WAITS_S)
+    while True:
+        try:
+            os.replace(source, target)  # noqa: PTH105 - the call whose atomicity we rely on
+        except PermissionError as error:
+            wait = next(waits, None)
+            if wait is None or getattr(error, "winerror", None) not in HELD:
+                raise
+            time.sleep(wait)
+        else:
+            return
+
+
 def remove_stale(folder: Path) -> None:
-    """Remove staged files in `folder` whose writer, a process of this machine, is gone."""
+    """Remove what is staged in `folder` and whose writer, a process of this machine, is gone."""
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):  # noqa: PTH208 - the cheapest listing
             match = _STALE.match(name)
             if match and match[1] == _host() and not is_alive(int(match[2])):
-                with contextlib.suppress(OSError):
-                    (folder / name).unlink()
+                _remove(folder / name)
 
 
 def is_alive(pid: int) -> bool:
@@ -175,6 +216,11 @@ def write_error(path: Path, error: OSError) -> DyconError:
             f"'{path}': cannot be written, another program has it open; close that program and "
             "repeat"
         )
+    if _is_too_long(path) and error.errno in (errno.ENOENT, errno.ENAMETOOLONG, errno.EINVAL):
+        return InputError(
+            f"'{path}': cannot be written, its {len(str(path.absolute()))} characters are too many "
+            f"for Windows, where {LONGEST_WINDOWS} always fit; choose a folder with a shorter path"
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
         return InputError(
             f"'{path}': cannot be written ({reason}); choose a folder that exists and that you "
@@ -185,22 +231,38 @@ def write_error(path: Path, error: OSError) -> DyconError:
     )
 
 
-def _replace(staged: Path, path: Path) -> None:
-    """Give `staged` the name `path`; on Windows try again where another program holds the file.
+def _made_folder(path: Path) -> Path:
+    """Make a folder with a free name as `staged_path` gives them, and return it."""
+    for made in (staged_path(path) for _ in range(TRIES)):
+        with contextlib.suppress(FileExistsError):  # of an earlier process with our id
+            made.mkdir()
+            return made
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
-    A virus scanner or a backup opens new files for a moment, and the system refuses meanwhile.
-    """
-    waits = iter(WAITS_S)
-    while True:
-        try:
-            os.replace(staged, path)  # noqa: PTH105 - the call whose atomicity we rely on
-        except PermissionError as error:
-            wait = next(waits, None)
-            if wait is None or getattr(error, "winerror", None) not in HELD:
-                raise
-            time.sleep(wait)
-        else:
-            return
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _may_write(folder: Path) -> bool:
+    """Return whether files can be made there; on Windows only one that is made tells."""
+    if os.name != "nt":
+        return os.access(folder, os.W_OK)
+    staged = staged_path(folder / "parts")
+    try:
+        staged.touch(exist_ok=False)
+    except OSError:
+        return False
+    _remove(staged)
+    return True
+
+
+def _is_too_long(path: Path) -> bool:
+    return os.name == "nt" and len(str(path.absolute())) > LONGEST_WINDOWS
 
 
 def _free_space(path: Path) -> str:
@@ -222,10 +284,10 @@ def _host() -> str:
 def _is_alive_windows(pid: int) -> bool:
     import ctypes  # noqa: PLC0415 - there only
 
-    kernel = getattr(ctypes, "windll").kernel32  # noqa: B009 - absent elsewhere
+    kernel = getattr(ctypes, "WinDLL")("kernel32", use_last_error=True)  # noqa: B009 - absent elsewhere
     handle = kernel.OpenProcess(0x1000, False, pid)  # PROCESS_QUERY_LIMITED_INFORMATION
-    if not handle:
-        return False
+    if not handle:  # another person's process may not be asked: it lives
+        return bool(getattr(ctypes, "get_last_error")() == HELD[0])  # noqa: B009
     code = ctypes.c_ulong()
     kernel.GetExitCodeProcess(handle, ctypes.byref(code))
     kernel.CloseHandle(handle)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import platform
@@ -16,8 +17,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from dycon_engine.errors import InputError
-from dycon_engine.jobs.files import is_alive
+from dycon_engine.errors import DyconError, InputError
+from dycon_engine.jobs.files import is_alive, write_error
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,9 @@ class RunLock:
         """Take the lock.
 
         Raises:
-            InputError: A living process, or one of another machine, holds it.
+            InputError: A living process, or one of another machine, holds it, or it cannot be
+                made or locked.
+            DyconError: The disk is full or failed.
         """
         with _exclusive(self.path) as stream:
             other = _parse(stream.read())
@@ -70,7 +75,7 @@ class RunLock:
         trace: TracebackType | None,
     ) -> None:
         """Free the lock if it is still ours."""
-        with contextlib.suppress(OSError), _exclusive(self.path) as stream:
+        with contextlib.suppress(OSError, DyconError), _exclusive(self.path) as stream:
             other = _parse(stream.read())
             if other is not None and (other.pid, other.started) == (os.getpid(), _self().started):
                 stream.truncate(0)  # empty is free, where an open file cannot be removed
@@ -178,10 +183,12 @@ def _parse(content: bytes) -> Holder | None:
 
 def _refusal(path: Path, other: Holder) -> str:
     where = "" if is_here(other) else f" on '{other.host}'"
-    hint = f"or delete '{path}' if that process is gone" if where else "or choose another folder"
+    gone = "is gone" if where else "is none of DyCON"  # another person's: it cannot be asked
+    doubt = f"delete '{path}' if that process {gone}"
+    hint = "choose another folder" if is_certain(other) else doubt
     return (
         f"'{path.parent}': process {other.pid}{where} works in this folder since {other.since}; "
-        f"wait for it, cancel it, {hint}"
+        f"wait for it, cancel it, or {hint}"
     )
 
 
@@ -189,12 +196,31 @@ def _refusal(path: Path, other: Holder) -> str:
 def _exclusive(path: Path) -> Iterator[BinaryIO]:
     """Open the lock file, created if absent, while no other process looks at it."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
-        with os.fdopen(descriptor, "r+b") as stream:
-            _system_lock(descriptor)
+        with os.fdopen(_opened(path), "r+b") as stream:
+            descriptor = stream.fileno()
+            _wait_for_turn(path, descriptor)
             if _is_same_file(descriptor, path):
                 yield stream
                 return
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+def _wait_for_turn(path: Path, descriptor: int) -> None:
+    """Wait for the system's lock; on shares that have none the holder in the file must do."""
+    try:
+        _system_lock(descriptor)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise InputError(
+                f"'{path}': cannot be locked ({error.strerror}); wait for the job in this folder, "
+                "or choose a folder on another disk"
+            ) from error
 
 
 def _is_same_file(descriptor: int, path: Path) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from dycon_engine.errors import InputError
 from dycon_engine.inference.blending import autocast
 from dycon_engine.inference.memory import device_available_bytes
 from dycon_engine.inference.windows import windows
+from dycon_engine.jobs.files import staging_folder
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods import METHODS
 from dycon_engine.networks.devices import device_name, peak_memory_mib
@@ -93,7 +95,7 @@ def probe(request: Request, config: RunConfig, reporter: Reporter) -> Table:
     configure(config.training)
     with (
         start_process(config.training, partial(reporter.warn, "device")) as process,
-        tempfile.TemporaryDirectory(prefix="probe-", dir=request.folder) as folder,
+        _scratch(request.folder) as folder,
     ):
         reporter.computes_on(str(process.device), device_name(process.device))
         free_bytes = device_available_bytes(process.device)
@@ -108,7 +110,7 @@ def probe(request: Request, config: RunConfig, reporter: Reporter) -> Table:
             start_from(Path(config.training.start_from), method, config=config, found=plan.audit)
         trainer = Trainer(method, config.training, process)
         began = time.perf_counter()
-        data = prepare(plan, Path(folder), reporter)
+        data = prepare(plan, folder, reporter)
         prepare_s = (time.perf_counter() - began) / len(small.cases)
         images = [case.image for case in data.labeled] + [case.image for case in data.unlabeled]
         costs = Costs(
@@ -121,6 +123,17 @@ def probe(request: Request, config: RunConfig, reporter: Reporter) -> Table:
             free_bytes=free_bytes,
         )
         return _summary(costs, trainer, whole, request) | _memory(costs, trainer, whole, config)
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path | None) -> Iterator[Path]:
+    """Yield a folder that is there meanwhile, in `folder` or where the system has its own."""
+    if folder is not None:
+        with staging_folder(folder) as made:
+            yield made
+    else:
+        with tempfile.TemporaryDirectory(prefix="probe-") as name:
+            yield Path(name)
 
 
 def _few(dataset: Dataset, split: Split, config: RunConfig) -> Dataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -93,7 +92,7 @@ def test_a_killed_run_is_dead(tmp_path):
     )
     child.stdout.readline()
     assert run_state(tmp_path) is RunState.RUNNING
-    child.send_signal(signal.SIGKILL)
+    child.kill()
     child.wait()
     assert run_state(tmp_path) is RunState.DEAD
 

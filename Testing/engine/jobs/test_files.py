@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -175,3 +176,106 @@ def test_a_refusal_that_is_none_of_windows_is_told_at_once(tmp_path, monkeypatch
     with pytest.raises(InputError, match="cannot be written"):
         files.write_text(tmp_path / "a.txt", "new")
     assert waits == []
+
+
+def test_a_folder_is_renamed_with_the_same_patience(tmp_path, monkeypatch):
+    waits = held(monkeypatch, 2, 5)
+    (tmp_path / "a").mkdir()
+    files.rename(tmp_path / "a", tmp_path / "b")
+    assert names(tmp_path) == ["b"]
+    assert len(waits) == 2
+
+
+def test_a_staging_folder_is_one_as_any_other_and_gone_afterwards(tmp_path):
+    (tmp_path / "plain").mkdir()
+    with files.staging_folder(tmp_path) as folder:
+        assert folder.parent == tmp_path
+        assert folder.name.startswith(".dycon-")
+        assert folder.stat().st_mode == (tmp_path / "plain").stat().st_mode
+        (folder / "a.txt").write_text("x")
+        files.rename(folder / "a.txt", tmp_path / "a.txt")
+        (folder / "series").mkdir()
+        (folder / "series" / "left").write_text("x")
+    assert names(tmp_path) == ["a.txt", "plain"]
+
+
+@pytest.mark.parametrize("kind", [PermissionError, FileNotFoundError])
+def test_a_staging_folder_that_cannot_be_made_is_told_at_once(tmp_path, monkeypatch, kind):
+    tries = []
+
+    def mkdir(path):
+        tries.append(path)
+        raise kind(errno.EACCES, "no")
+
+    monkeypatch.setattr(files.Path, "mkdir", mkdir)
+    with pytest.raises(kind), files.staging_folder(tmp_path):
+        pass
+    assert len(tries) == 1
+
+
+def test_a_name_that_an_earlier_process_left_is_passed_by(tmp_path, monkeypatch):
+    with files.staging_folder(tmp_path) as folder:
+        number = int(folder.name.split("-")[3])
+    for later in range(number + 1, number + 4):
+        (tmp_path / folder.name.replace(f"-{number}-", f"-{later}-")).mkdir()
+    with files.staging_folder(tmp_path) as other:
+        assert int(other.name.split("-")[3]) == number + 4
+    monkeypatch.setattr(files, "staged_path", lambda path: tmp_path)
+    with pytest.raises(FileExistsError), files.staging_folder(tmp_path):
+        pass
+
+
+def test_a_staging_folder_of_a_dead_process_is_removed(tmp_path):
+    child = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    with files.staging_folder(tmp_path) as mine:
+        dead = tmp_path / mine.name.replace(f"-{os.getpid()}-", f"-{int(child.stdout)}-")
+        dead.mkdir()
+        (dead / "part").write_text("x")
+        files.remove_stale(tmp_path)
+        assert names(tmp_path) == [mine.name]
+
+
+@pytest.fixture
+def on_windows(monkeypatch):
+    """Have the module see Windows."""
+    monkeypatch.setattr(files, "os", SimpleNamespace(**{**vars(os), "name": "nt"}))
+
+
+@pytest.mark.parametrize(("error", "alive"), [(5, True), (87, False)])
+def test_a_process_that_may_not_be_asked_on_windows_is_alive(on_windows, monkeypatch, error, alive):
+    kernel = SimpleNamespace(OpenProcess=lambda *_arguments: 0)
+    windows = SimpleNamespace(
+        WinDLL=lambda name, use_last_error: kernel, get_last_error=lambda: error
+    )
+    monkeypatch.setitem(sys.modules, "ctypes", windows)
+    assert files.is_alive(4242) is alive
+
+
+def test_a_path_too_long_for_windows_is_told_as_such(on_windows, tmp_path):
+    long = tmp_path / ("x" * 240) / "a.txt"
+    missing = FileNotFoundError(errno.ENOENT, "The system cannot find the path specified")
+    error = files.write_error(long, missing)
+    assert isinstance(error, InputError)
+    assert "too many for Windows, where 230 always fit; choose a folder with a shorter" in str(
+        error
+    )
+    assert str(len(str(long))) in str(error)
+    assert "choose a folder that exists" in str(files.write_error(tmp_path / "a.txt", missing))
+    assert "disk full" in str(files.write_error(long, OSError(errno.ENOSPC, "no space")))
+
+
+def test_on_windows_only_a_file_that_is_made_tells_whether_a_folder_may_be_written_to(
+    on_windows, tmp_path, monkeypatch
+):
+    files.require_place(tmp_path / "results" / "a.nii.gz")
+    assert names(tmp_path) == []
+
+    def touch(path, exist_ok):
+        assert path.parent == tmp_path
+        raise PermissionError(errno.EACCES, "Access is denied")
+
+    monkeypatch.setattr(files.Path, "touch", touch)
+    with pytest.raises(InputError, match="is no folder that may be written to"):
+        files.require_place(tmp_path / "results" / "a.nii.gz")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import subprocess
@@ -11,7 +12,10 @@ import sys
 import pytest
 
 from dycon_engine.errors import InputError
-from dycon_engine.jobs.lock import RunLock, _start_time_ps, holder, is_certain, is_here
+from dycon_engine.jobs import lock
+from dycon_engine.jobs.lock import RunLock, _start_time_ps, holder, is_certain, is_here, may_live
+
+ON_WINDOWS = sys.platform == "win32"  # where an open file cannot be removed, so it is emptied
 
 
 def dead_pid():
@@ -28,7 +32,7 @@ def test_a_second_job_is_refused_with_the_process_id_of_the_first(tmp_path):
         with pytest.raises(InputError, match=rf"process {os.getpid()} works in this folder"):
             RunLock(path).__enter__()
         assert holder(path).pid == os.getpid()
-    assert not path.exists()
+    assert not path.exists() or (ON_WINDOWS and path.read_bytes() == b"")
     assert holder(path) is None
 
 
@@ -116,3 +120,53 @@ def test_ps_says_the_same_in_every_language_and_time_zone(monkeypatch):
         found.add(_start_time_ps(os.getpid()))
     assert len(found) == 1
     assert found != {None}
+
+
+def refusing(monkeypatch, number):
+    """Have the system give no locks on open files."""
+
+    def refuse(descriptor):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(lock, "_system_lock", refuse)
+
+
+@pytest.mark.parametrize("number", lock.NO_LOCKS)
+def test_on_a_share_without_locks_the_holder_in_the_file_guards(tmp_path, monkeypatch, number):
+    refusing(monkeypatch, number)
+    with RunLock(tmp_path / "lock"):
+        assert holder(tmp_path / "lock").pid == os.getpid()
+        with pytest.raises(InputError, match="works in this folder"):
+            RunLock(tmp_path / "lock").__enter__()
+    assert holder(tmp_path / "lock") is None
+
+
+def test_a_lock_that_the_system_cannot_give_is_one_line(tmp_path, monkeypatch):
+    refusing(monkeypatch, errno.EIO)
+    with pytest.raises(InputError, match=r"lock': cannot be locked \(.*\); wait for the job in"):
+        RunLock(tmp_path / "lock").__enter__()
+    monkeypatch.undo()
+    with RunLock(tmp_path / "lock"):
+        refusing(monkeypatch, errno.EIO)  # leaving is no error
+
+
+def test_a_folder_that_may_not_be_written_to_is_one_line(tmp_path, monkeypatch):
+    def refuse(*_arguments):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(lock.os, "open", refuse)
+    with pytest.raises(InputError, match=r"lock': cannot be written .*choose a folder") as no:
+        RunLock(tmp_path / "lock").__enter__()
+    assert "\n" not in str(no.value)
+
+
+def test_a_holder_that_may_not_be_asked_lives_and_may_be_another_program(tmp_path, monkeypatch):
+    """On Windows a process of another person, or of the system that got the number since."""
+    with RunLock(tmp_path / "lock"):
+        found = dataclasses.replace(holder(tmp_path / "lock"), pid=4242)
+    monkeypatch.setattr(lock, "is_alive", lambda pid: True)
+    monkeypatch.setattr(lock, "start_time", lambda pid: None)
+    assert may_live(found)
+    (tmp_path / "lock").write_text(json.dumps(dataclasses.asdict(found)))
+    with pytest.raises(InputError, match=r"or delete '.*lock' if that process is none of DyCON"):
+        RunLock(tmp_path / "lock").__enter__()

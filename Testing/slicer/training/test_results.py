@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import datetime
+from pathlib import PureWindowsPath
 
 import pytest
 
@@ -194,6 +195,17 @@ def test_a_job_for_another_computer_is_one_folder_and_one_command(saved, tmp_pat
     assert (run / "package/last.dycon").is_file()
     assert not (run / "lock").exists()
     assert "../../images/case-001.nrrd" in (run / "data.toml").read_text()
+
+
+def test_the_command_of_a_job_made_on_windows_is_for_every_system(saved, tmp_path, monkeypatch):
+    from DyCONTrainingLib import transfer
+    from DyCONTrainingLib.request import TrainRequest
+
+    export = transfer.Export(tmp_path / "job", saved, TrainRequest(), tmp_path / "start.dycon")
+    monkeypatch.setattr(transfer, "Path", PureWindowsPath)
+    text = export._readme()
+    assert "--data data/manifest.toml " in text
+    assert "\\" not in text
 
 
 def test_what_is_no_result_is_refused(saved, tmp_path):
