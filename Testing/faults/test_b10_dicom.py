@@ -112,9 +112,19 @@ def test_non_image(series):
     refused(series, r"report\.dcm': holds no image")
 
 
-def test_files_that_are_not_dicom(series):
-    (series / "notes.txt").write_text("hello")
-    refused(series, r"notes\.txt': not a DICOM file")
+@pytest.mark.parametrize("name", ["LICENSE", "notes.txt", "report 2020.pdf", "Segmentation.nrrd"])
+def test_files_that_are_not_dicom_and_not_named_like_slices_are_left(series, name):
+    whole = read_image(series)
+    (series / name).write_text("hello")
+    np.testing.assert_array_equal(read_image(series).array, whole.array)
+
+
+@pytest.mark.parametrize(
+    "name", ["x.dcm", "IM0007", "1.2.840.7", "slice006.dcm.part", "Slice006.DCM"]
+)
+def test_a_damaged_file_that_is_named_like_a_slice_is_told(series, name):
+    (series / name).write_bytes(b"")
+    refused(series, f"{name}': not a DICOM file, or damaged")
 
 
 @pytest.mark.parametrize("changes", [{"NumberOfFrames": 2}, {"SamplesPerPixel": 3}], ids=str)
@@ -147,11 +157,19 @@ def test_a_slice_of_another_size_or_spacing(series):
     refused(series, "size or spacing differs")
 
 
-@pytest.mark.parametrize("bytes_more", [-20, -2, 20])
-def test_pixel_data_that_does_not_fit_the_size(series, bytes_more):
+@pytest.mark.parametrize("bytes_less", [20, 2])
+def test_pixel_data_that_does_not_fill_the_size(series, bytes_less):
     whole = dicom_slice(voxels()[3], 3).PixelData
-    change(series, 3, PixelData=(whole + bytes(20))[: len(whole) + bytes_more])
+    change(series, 3, PixelData=whole[:-bytes_less])
     refused(series, "pixel data incomplete")
+
+
+def test_pixel_data_beyond_the_size_are_zeros_or_told(series):
+    whole, pixels = read_image(series), dicom_slice(voxels()[3], 3).PixelData
+    change(series, 3, PixelData=pixels + bytes(96))
+    np.testing.assert_array_equal(read_image(series).array, whole.array)
+    change(series, 3, PixelData=pixels + bytes(95) + b"x")
+    refused(series, r"pixel data of 256 bytes are longer than its size \(160\)")
 
 
 def test_compressed_slices(series):

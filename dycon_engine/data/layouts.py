@@ -15,6 +15,7 @@ from dycon_engine.data.listing import CONTAINERS, list_scans, scan_name
 from dycon_engine.data.manifest import find_manifest, is_manifest
 from dycon_engine.data.nnunet import find_msd, find_nnunet, is_msd, is_nnunet
 from dycon_engine.data.splits import read_list
+from dycon_engine.data.unread import unread_lines
 from dycon_engine.errors import InputError
 from dycon_engine.settings import known
 
@@ -32,9 +33,10 @@ def find_cases(root: Path, config: DataConfig) -> Dataset:
     name = config.layout if config.layout != "auto" else _detected(root)
     dataset = LAYOUTS[known(name, LAYOUTS, "layout")](root)
     if not dataset.cases:
+        why = next(iter((*dataset.problems, *dataset.notes)), "")
         raise InputError(
             f"data '{root}': organised as {name}, but no readable scan is in it; expected "
-            f"{EXPECTED[name]}"
+            f"{EXPECTED[name]}{why and f' ({why})'}"
         )
     cases = [replace(c, name=unicodedata.normalize("NFC", c.name)) for c in dataset.cases]
     first = {case.name: case for case in reversed(cases)}  # `problems` names the others
@@ -49,12 +51,18 @@ def find_pairs(root: Path) -> Dataset:
     images = list_scans(root / "images" if (root / "images").is_dir() else root)
     has_labels = (root / "images").is_dir() and (root / "labels").is_dir()
     labels = list_scans(root / "labels") if has_labels else None
-    problems = list(images.problems)
     found = {} if labels is None else labels.files
-    problems += () if labels is None else labels.problems
+    without_scan = {name: name for name in found if name not in images.files}
+    problems, unread = unread_lines(images.unread, without_scan)
+    problems += images.problems
+    if labels is not None:
+        without_label = {name: name for name in images.files if name not in found}
+        errors, more = unread_lines(labels.unread, without_label)
+        problems, unread = [*problems, *labels.problems, *errors], [*unread, *more]
     cases = tuple(Case(name, (path,), found.get(name)) for name, path in images.files.items())
-    lost = sorted(set(found) - set(images.files))
+    lost = sorted(without_scan)
     notes = [f"label '{name}': no scan of that name in 'images'; it is not used" for name in lost]
+    notes += unread
     if lost and len(lost) == len(found):
         problems.append(
             f"data '{root}': no label has the name of a scan, e.g. label '{lost[0]}' and scan "

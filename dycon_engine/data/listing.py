@@ -6,17 +6,20 @@ import unicodedata
 from pathlib import Path
 from typing import NamedTuple
 
+from dycon_engine.data.formats.dicom import is_series
 from dycon_engine.data.formats.readers import image_stem, is_readable_image
+from dycon_engine.data.unread import Unread, unread_among
 from dycon_engine.errors import InputError
 
 CONTAINERS = (".h5", ".hdf5")  # image and label in one file
 
 
 class Listing(NamedTuple):
-    """The scans of a folder by case name, sorted, and what was wrong with it, one line each."""
+    """The scans of a folder by case name, sorted, what was wrong, one line each, and the rest."""
 
     files: dict[str, Path]
     problems: tuple[str, ...]
+    unread: tuple[Unread, ...]
 
 
 def list_scans(folder: Path) -> Listing:
@@ -28,11 +31,13 @@ def list_scans(folder: Path) -> Listing:
         InputError: The folder cannot be read.
     """
     found: dict[str, Path] = {}
-    problems = []
+    problems, rest = [], []
     for path in list_folder(folder):
         scan = _scan_of(path)
         if isinstance(scan, str):
             problems.append(scan)
+        elif scan is None:
+            rest.append(path)
         if not isinstance(scan, Path):
             continue
         name = unicodedata.normalize("NFC", path.name) if path.is_dir() else image_stem(path)
@@ -44,7 +49,7 @@ def list_scans(folder: Path) -> Listing:
             continue
         found[name] = scan
     problems += _case_collisions(found)
-    return Listing(found, tuple(problems))
+    return Listing(found, tuple(problems), unread_among(rest))
 
 
 def scan_name(path: Path, root: Path | None = None) -> str:
@@ -91,6 +96,11 @@ def _scan_of(path: Path) -> Path | str | None:
         return path if is_readable_image(path) else None
     inside = [entry for entry in list_folder(path) if entry.is_file()]
     readable = [entry for entry in inside if _is_single(entry)]
+    if readable and is_series(path):
+        return (
+            f"case '{path.name}': its folder holds a DICOM series and '{readable[0].name}', "
+            "expected one scan; move one away, or list the files in a manifest"
+        )
     if len(readable) == 1:
         return readable[0]
     if len(readable) > 1:

@@ -10,6 +10,7 @@ from typing import Any
 from dycon_engine.data.cases import Case, Dataset, Label
 from dycon_engine.data.formats.readers import image_stem, is_readable_image
 from dycon_engine.data.listing import is_there, list_folder
+from dycon_engine.data.unread import Unread, unread_among, unread_lines
 from dycon_engine.errors import InputError
 
 CHANNEL_DIGITS = 4  # ID_0000: four digits name the channel
@@ -46,6 +47,7 @@ def find_nnunet(root: Path) -> Dataset:
     """
     card = _read_json(root) if (root / "dataset.json").is_file() else {}
     channels, problems, cases = _channels(card), [], []
+    notes: list[str] = []
     for part in ("Tr", "Ts"):
         found = _by_case(root / f"images{part}")
         labels = _stems(root / f"labels{part}")
@@ -62,6 +64,15 @@ def find_nnunet(root: Path) -> Dataset:
             role = "test" if part == "Ts" and label is not None else None
             images = tuple(files[index] for index in sorted(files))
             cases.append(Case(name, images, label, role=role))
+        without_scan = {
+            stem: name
+            for name in labels.keys() - found.keys()
+            for stem in (name, *(f"{name}_{channel:04d}" for channel in range(usual)))
+        }
+        without_label = {name: name for name in found if name not in labels}
+        for folder, needed in (("images", without_scan), ("labels", without_label)):
+            errors, told = unread_lines(_unread(root / f"{folder}{part}"), needed)
+            problems, notes = [*problems, *errors], [*notes, *told]
     problems += _ignore_label(root, card)
     cases.sort(key=lambda case: case.name)
     names = [case.name for case in cases]
@@ -74,7 +85,7 @@ def find_nnunet(root: Path) -> Dataset:
         channels=channels,
         labels=_labels(root, card),
         problems=tuple(problems),
-        notes=_transductive(cases, "imagesTs"),
+        notes=(*notes, *_transductive(cases, "imagesTs")),
     )
 
 
@@ -187,6 +198,18 @@ def _stems(folder: Path) -> dict[str, Path]:
     return {image_stem(path): path for path in paths if is_readable_image(path)}
 
 
+def _unread(folder: Path) -> list[Unread]:
+    """Return what in `folder` is no scan, and in a folder of images what is no channel."""
+    paths = list_folder(folder) if folder.is_dir() else []
+    readable = [path for path in paths if is_readable_image(path)]
+    nameless = [path for path in readable if _channel(image_stem(path)) is None]
+    told = [
+        Unread(path, f"expected a channel number in its name, as '{image_stem(path)}_0000'")
+        for path in (nameless if folder.name.startswith("images") else ())
+    ]
+    return [*told, *unread_among(path for path in paths if path not in set(readable))]
+
+
 def _twice(folder: Path) -> list[str]:
     """Return a line per file whose name another one has with another ending."""
     problems, seen = [], dict[str, Path]()
@@ -240,8 +263,9 @@ def _transductive(cases: list[Case], where: str) -> tuple[str, ...]:
     count = sum(case.label is None and case.images[0].parent.name == "imagesTs" for case in cases)
     if not count:
         return ()
+    scans = "1 scan" if count == 1 else f"{count} scans"
     note = (
-        f"{count} scans of {where} have no label and are used as unlabeled training scans; move "
-        "them away where they are to stay unseen"
+        f"without a label are {scans} of {where}, used as unlabeled for training; what is to stay "
+        "unseen has to be moved away"
     )
     return (note,)

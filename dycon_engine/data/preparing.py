@@ -6,17 +6,16 @@ names are those of the protocols.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813 - the name in use
 from numpy.typing import NDArray
 
 from dycon_engine.data.cases import grid_difference
-from dycon_engine.data.formats.dicom import is_series, series_files
+from dycon_engine.data.formats.dicom import is_series, series_slices
+from dycon_engine.data.formats.dicom_slice import Slice
 from dycon_engine.data.formats.readers import read_image, read_label, with_spacing
 from dycon_engine.data.formats.writers import write_label, write_scalar
 from dycon_engine.data.volume import Volume
@@ -27,7 +26,6 @@ from dycon_engine.settings import known
 
 LA_SPACING_MM = (0.625, 0.625, 0.625)  # of the challenge; the HDF5 files say nothing
 SOFT_TISSUE_HU = (-100.0, 300.0)
-INSTANCE_NUMBER = "0020|0013"
 
 
 class Download(NamedTuple):
@@ -154,7 +152,7 @@ def _pancreas_reader(
                 f"label map is {_size(reference.shape)} but the scan {_size(scan.array.shape[1:])} "
                 "voxels; download both again"
             )
-        numbers = [_instance_number(path) for path in series_files(series[0])]
+        numbers = [_instance_number(part) for part in series_slices(series[0])]
         if numbers[0] > numbers[-1]:
             reference = reference[::-1]
         tissue = float(np.median(scan.array[0][reference])) if reference.any() else 0.0
@@ -169,15 +167,10 @@ def _pancreas_reader(
     return read
 
 
-def _instance_number(path: Path) -> int:
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    text = reader.GetMetaData(INSTANCE_NUMBER) if reader.HasMetaDataKey(INSTANCE_NUMBER) else ""
-    if not re.fullmatch(r"\s*\d+\s*", text):
-        raise InputError(f"'{path.name}': has no instance number; the order cannot be known")
-    return int(text)
+def _instance_number(part: Slice) -> int:
+    if part.instance is None:
+        raise InputError(f"'{part.path.name}': has no instance number; the order cannot be known")
+    return part.instance
 
 
 def _size(shape: tuple[int, ...]) -> str:

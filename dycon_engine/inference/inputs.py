@@ -12,7 +12,8 @@ from dycon_engine.data.formats.readers import image_stem, is_readable_image
 from dycon_engine.data.formats.writers import SEGMENTATION
 from dycon_engine.data.geometry import Spacing
 from dycon_engine.data.layouts import hdf5_files
-from dycon_engine.data.listing import scan_name
+from dycon_engine.data.listing import list_folder, scan_name
+from dycon_engine.data.unread import unread_among, unread_lines
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import require_place
 
@@ -59,19 +60,32 @@ def find_inputs(inputs: Sequence[Path], channels: int) -> tuple[Case, ...]:
     if len(inputs) > 1:
         return (Case(_case_name(inputs[0]), tuple(inputs)),)
     path = inputs[0]
-    if path.is_dir() and not is_readable_image(path):
-        files = sorted(item for item in path.iterdir() if _is_scan(item))
+    if _is_folder_of_scans(path):
+        files = [item for item in list_folder(path) if is_readable_image(item)]
         cases = _grouped(files or hdf5_files(path), channels, path)
     elif path.suffix.lower() == LIST_SUFFIX:
         cases = _grouped(_listed(path), channels)
     else:
         cases = (Case(_case_name(path), (path,)),)
     if not cases:
+        why = next(iter(unread_inputs(inputs)), "")
         raise InputError(
             f"input '{path}': no scans found; expected .nii.gz, .nrrd, .mha, HDF5 or DICOM"
+            f"{why and f' ({why})'}"
         )
     _check_names(cases)
     return cases
+
+
+def unread_inputs(inputs: Sequence[Path]) -> list[str]:
+    """Return a line per entry of a folder of scans that is not segmented, ten at most by name."""
+    path = inputs[0]
+    if len(inputs) > 1 or not _is_folder_of_scans(path):
+        return []
+    entries = list_folder(path)
+    rest = [item for item in entries if not is_readable_image(item)]
+    holds_hdf5 = len(rest) == len(entries) and hdf5_files(path)
+    return [] if holds_hdf5 else unread_lines(unread_among(rest))[1]
 
 
 def require_spacing(cases: Sequence[Case], spacing_mm: Spacing | None) -> None:
@@ -170,8 +184,8 @@ def _placed(
     return asked._replace(labels=labels, **files)
 
 
-def _is_scan(path: Path) -> bool:
-    return not path.name.startswith(".") and is_readable_image(path)
+def _is_folder_of_scans(path: Path) -> bool:
+    return path.is_dir() and not is_readable_image(path)
 
 
 def _case_name(path: Path) -> str:
@@ -189,7 +203,11 @@ def _stem(path: Path, root: Path | None = None) -> str:
 
 
 def _grouped(files: Sequence[Path], channels: int, root: Path | None = None) -> tuple[Case, ...]:
-    """Return a case per scan; files NAME_0000, NAME_0001... are the channels of one."""
+    """Return a case per scan; files NAME_0000, NAME_0001... are the channels of one.
+
+    Raises:
+        InputError: The files of a case are not one of each channel.
+    """
     groups: dict[tuple[Path, str], list[Path]] = {}
     for path in files:
         stem = _stem(path, root)
@@ -197,9 +215,24 @@ def _grouped(files: Sequence[Path], channels: int, root: Path | None = None) -> 
         together = match is not None and (channels > 1 or match["channel"] == "0000")
         name = match["name"] if match and together else stem
         groups.setdefault((path.parent, name), []).append(path)
-    return tuple(
-        Case(name, (paths[0],)) if len(paths) == 1 else Case(name, tuple(sorted(paths)))
-        for (_, name), paths in groups.items()
+    if channels == 1:
+        return tuple(Case(name, (path,)) for (_, name), paths in groups.items() for path in paths)
+    for (_, name), paths in groups.items():
+        if len(paths) > 1:
+            _require_channels(name, paths, [f"{name}_{number:04d}" for number in range(channels)])
+    return tuple(Case(name, tuple(sorted(paths))) for (_, name), paths in groups.items())
+
+
+def _require_channels(name: str, paths: Sequence[Path], expected: Sequence[str]) -> None:
+    stems = sorted(_stem(path) for path in paths)
+    if stems == expected:
+        return
+    found = ", ".join(sorted(path.name for path in paths))
+    missing = [stem for stem in expected if stem not in stems]
+    what = f"'{missing[0]}' is missing" if missing else f"expected {len(expected)} files"
+    raise InputError(
+        f"case '{name}': {what}, found {found}; a model of {len(expected)} channels takes "
+        f"'{expected[0]}' to '{expected[-1]}'; correct the names, or segment the files one by one"
     )
 
 

@@ -116,6 +116,18 @@ def test_pancreas_whose_label_maps_follow_the_instance_numbers(
     check(tmp_path / "out", load_protocol("pancreas-6").labeled[0], ball(), (2.0, 0.75, 0.5))
 
 
+def test_a_pancreas_scan_without_instance_numbers_is_refused(tmp_path: Path, capsys) -> None:
+    series = tmp_path / "src" / "PANCREAS_0057" / "series"
+    series.mkdir(parents=True)
+    for index, plane in enumerate((image_of(ball()) + 1000.0).astype(np.int16)):
+        number = None if index == 3 else index + 1
+        part = dicom_slice(plane, index, InstanceNumber=number)
+        pydicom.dcmwrite(series / f"{index}.dcm", part)
+    save_nifti(tmp_path / "src" / "label0057.nii.gz", ball())
+    assert run("pancreas", tmp_path / "src", tmp_path / "out") == 1
+    assert "'3.dcm': has no instance number; the order cannot" in capsys.readouterr().err
+
+
 def test_a_pancreas_label_that_lies_in_air_is_refused(tmp_path: Path, capsys) -> None:
     series = tmp_path / "src" / "PANCREAS_0057" / "series"
     series.mkdir(parents=True)
