@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _lines(summary: dict[str, Any]) -> Iterator[str]:
-    """Yield who gets which role, a line each, and which classes there are."""
+    """Yield who gets which role, a line each, which classes there are, and the normalization."""
     for role in ROLES:
         names = [row["name"] for row in summary["cases"] if row["role"] == role]
         if names:
@@ -59,6 +59,7 @@ def _lines(summary: dict[str, Any]) -> Iterator[str]:
     labels = summary["labels"]
     classes = [f"'{label['name']}' (value {label['value']})" for label in labels]
     yield f"{len(classes)} class{'' if len(classes) == 1 else 'es'}: {_listed(classes) or 'none'}"
+    yield summary["normalization"]
 
 
 def _listed(names: Sequence[str]) -> str:

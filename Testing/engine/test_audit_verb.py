@@ -91,6 +91,10 @@ def test_a_person_is_told_how_many_cases_have_which_role(tmp_path, capsys):
         "1 unlabeled: pt05",
         f"1 validation: {held_out}",
         "1 class: 'foreground' (value 1)",
+        (
+            "normalization: zscore, not taken for CT: nothing below -500, the air of Hounsfield "
+            "units, in 6 of 6 scans; set preprocessing.normalization to choose another"
+        ),
     ]
 
 

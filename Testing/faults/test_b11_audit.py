@@ -208,6 +208,12 @@ BAD = [
         warnings=("is missing; used without",),
     ),
     Bad(
+        "label map among the images",
+        lambda r: write_scan(image(r, 5), mask(values=(1, 2)).astype(np.float32)),
+        (),
+        warnings=("case 'pt05': image holds only 3 different values",),
+    ),
+    Bad(
         "spacing far off",
         lambda r: write_scan(image(r, 5), scan(5), spacing=(9, 1, 1)),
         (),
@@ -299,6 +305,22 @@ def test_hounsfield_units_are_noticed(root):
     for number in range(CASES):
         write_scan(image(root, number), scan(number) * 20 - 2500)
     assert audited(root, NONE).is_ct
+
+
+def time_series(root):
+    for number in range(CASES):
+        write_scan(image(root, number), np.stack([scan(number) + time for time in range(5)], -1))
+
+
+def test_a_time_series_is_not_taken_for_channels_in_silence(root):
+    time_series(root)
+    report = audited(root, NONE)
+    [warning] = report.warnings
+    assert warning.startswith("cases 'pt00', 'pt01', 'pt02', ... (6 in all): 5 channels in one")
+    cases = "\n".join(f'[[case]]\nimage = "images/pt0{i}.nii.gz"' for i in range(CASES))
+    names = 'channels = ["b0", "b50", "b400", "b800", "ADC"]'
+    (root / "manifest.toml").write_text(f"{names}\n{cases}")
+    assert audited(root, {}).warnings == ()
 
 
 def test_classes_get_their_names_and_a_wrong_number_of_names_is_a_problem(root):

@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dycon_engine.config import DataConfig, RunConfig
-from dycon_engine.data import checks
+from dycon_engine.data import checks, duplicates, patients
+from dycon_engine.data.blank import unpacked
 from dycon_engine.data.cases import Case, Dataset, Label, read_stored_label, segment_names
 from dycon_engine.data.doubtful import class_doubts
 from dycon_engine.data.geometry import Spacing
+from dycon_engine.data.hounsfield import Modality, modality, normalization_line, offset_warnings
 from dycon_engine.data.naming import (
     class_problems,
     found_labels,
@@ -27,11 +30,11 @@ from dycon_engine.data.naming import (
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.splits import Split
 from dycon_engine.data.survey import Scan, survey
+from dycon_engine.data.unscanned import blank_classes
 from dycon_engine.errors import DatasetError, DyconError
 
 _CASES = re.compile(r"cases? ((?:'[^']*'(?:, | and )?)+)")
 _NAME = re.compile(r"'([^']*)'")
-HOUNSFIELD_AIR = -500.0  # a scan that reaches below holds Hounsfield units
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Audit:
         labels: As the data set says, else as the label files hold; `labels[0]` is the background.
         channels: As the data set says, else numbered.
         spacing_mm: Median of the labeled cases, axes in network order (z, y, x).
-        is_ct: Whether the scans hold Hounsfield units.
+        modality: Whether the scans hold Hounsfield units, and why it seems so.
+        draws_blank: Whether classes are drawn where the scans seem blank.
     """
 
     errors: tuple[checks.Finding, ...]
@@ -52,7 +56,13 @@ class Audit:
     labels: tuple[Label, ...]
     channels: tuple[str, ...]
     spacing_mm: Spacing
-    is_ct: bool
+    modality: Modality
+    draws_blank: bool = False
+
+    @property
+    def is_ct(self) -> bool:
+        """Whether the scans hold Hounsfield units."""
+        return self.modality.is_ct
 
     @property
     def problems(self) -> tuple[str, ...]:
@@ -80,8 +90,15 @@ class Audit:
     def preprocessing(self, config: RunConfig) -> Preprocessing:
         """Return the preprocessing of a run on this data."""
         return Preprocessing.plan(
-            config.preprocessing, spacing_mm=self.spacing_mm, is_ct=self.is_ct
+            config.preprocessing,
+            spacing_mm=self.spacing_mm,
+            is_ct=self.is_ct,
+            excludes_blank=not self.draws_blank,
         )
+
+    def normalization(self, config: RunConfig) -> str:
+        """Return how intensities are normalized in a run on this data and why, one line."""
+        return normalization_line(self.preprocessing(config), config.preprocessing, self.modality)
 
 
 def audit(
@@ -106,7 +123,7 @@ def audit(
     by_name = {scan.name: scan for scan in scans if scan.name in used}
     drawn = [dataset.case(name) for name in (*split.labeled, *split.validation)]
     stored = [
-        look_at_label(case, config.data)
+        look_at_label(case, config.data, by_name[case.name])
         for case in drawn
         if case.label is not None and not by_name[case.name].problem
     ]
@@ -115,6 +132,8 @@ def audit(
     classes = renamed(labels, names)
     declared = bool(dataset.labels or names)
     usable = [scan for scan in by_name.values() if not scan.problem]
+    kind = modality(usable, dataset.channels)
+    in_blank = list(blank_classes(stored, classes))
     errors = [
         *_listing(dataset.problems),
         *checks.unreadable(by_name.values()),
@@ -125,17 +144,24 @@ def audit(
         *name_problems(labels, names),
         *name_findings(stored, classes, declared=declared),
         *checks.role_problems(dataset, split, needs_unlabeled=needs_unlabeled),
-        *checks.duplicate_problems(by_name, split),
-        *checks.patient_problems(dataset, split, config.data),
+        *duplicates.duplicate_problems(by_name, split),
+        *patients.patient_problems(dataset, split, config.data),
+        *patients.pattern_problems(dataset, split, config.data),
     ]
     notices = [
         *_listing(dataset.notes),
         *checks.assumed_spacing(dataset, config.data),
         *checks.spacing_warnings(usable),
+        *checks.label_map_warnings(usable),
+        *checks.unnamed_channel_warnings(usable, dataset),
+        *offset_warnings(usable, config.preprocessing, kind),
         *checks.empty_warnings(stored),
+        *in_blank,
         *(() if declared else class_doubts(stored, classes)),
         *taken_for(stored, classes),
-        *checks.same_role_warnings(by_name, split),
+        *duplicates.same_role_warnings(by_name, split),
+        *patients.pattern_warnings(dataset, split, config.data),
+        *patients.spelling_warnings(dataset, split, config.data),
         *checks.left_out(dataset, used),
     ]
     return Audit(
@@ -144,21 +170,36 @@ def audit(
         labels=classes,
         channels=dataset.channels or _numbered(usable),
         spacing_mm=_median_spacing([by_name[name] for name in split.labeled] or usable),
-        is_ct=_is_ct(usable, dataset.channels),
+        modality=kind,
+        draws_blank=bool(in_blank),
     )
 
 
-def look_at_label(case: Case, config: DataConfig) -> checks.LabelFacts:
-    """Return what is known of the label map of `case`; a failure becomes its `problem`."""
+def look_at_label(case: Case, config: DataConfig, scan: Scan) -> checks.LabelFacts:
+    """Return what is known of the label map of `case`; a failure becomes its `problem`.
+
+    Args:
+        case: With a label.
+        config: Spacing of files without one.
+        scan: Its image.
+    """
     try:
         label, names = read_stored_label(case, config), segment_names(case)
     except (DyconError, OSError) as error:
         text = " ".join(str(error).split())
         text = text if f"case '{case.name}'" in text else f"case '{case.name}': {text}"
         return checks.LabelFacts(case.name, {}, problem=text)
-    values, counts = np.unique(label.array, return_counts=True)
-    voxels = {int(value): int(count) for value, count in zip(values, counts, strict=True)}
-    return checks.LabelFacts(case.name, voxels, label.geometry, names=names)
+    voxels, in_blank = _counts(label.array), {}
+    if scan.geometry is not None and scan.geometry.size_zyx == label.geometry.size_zyx:
+        blank = unpacked(scan.blank, scan.geometry.size_zyx)
+        in_blank = {} if blank is None else _counts(label.array[blank])
+    return checks.LabelFacts(case.name, voxels, label.geometry, names=names, blank=in_blank)
+
+
+def _counts(labels: NDArray[Any]) -> dict[int, int]:
+    """Return how many voxels have each value."""
+    values, counts = np.unique(labels, return_counts=True)
+    return {int(value): int(count) for value, count in zip(values, counts, strict=True)}
 
 
 def renamed(labels: Sequence[Label], names: Sequence[str]) -> tuple[Label, ...]:
@@ -175,13 +216,6 @@ def _median_spacing(scans: Sequence[Scan]) -> Spacing:
         return (1.0, 1.0, 1.0)
     z, y, x = (float(value) for value in np.median(spacings, axis=0))
     return (z, y, x)
-
-
-def _is_ct(scans: Sequence[Scan], channels: Sequence[str]) -> bool:
-    if channels:
-        return all(name.strip().upper() == "CT" for name in channels)
-    below = [min(scan.low) <= HOUNSFIELD_AIR for scan in scans]
-    return bool(below) and sum(below) > len(below) / 2
 
 
 def _numbered(scans: Sequence[Scan]) -> tuple[str, ...]:

@@ -6,11 +6,14 @@ give noise, or single voxels of equal value, but no blocks.
 
 from __future__ import annotations
 
+import zlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from dycon_engine.data.geometry import Size
 
 SMALLEST_MM3 = 1000.0  # of a block
 PART = 2**22  # voxels
@@ -42,6 +45,31 @@ def blank_voxels(channel: NDArray[Any], voxel_mm3: float) -> NDArray[np.bool_] |
     chosen = large & rim
     chosen[0] = False
     return np.asarray(chosen[blocks]) if chosen.any() else None
+
+
+def blank_everywhere(channels: NDArray[Any], voxel_mm3: float) -> NDArray[np.bool_] | None:
+    """Return the voxels (D, H, W) that are blank in all `channels` (C, D, H, W), None if no one."""
+    common: NDArray[np.bool_] | None = None
+    for channel in channels:
+        blank = blank_voxels(channel, voxel_mm3)
+        if blank is None:
+            return None
+        common = blank if common is None else common & blank
+    return common if common is not None and common.any() else None
+
+
+def packed(blank: NDArray[np.bool_] | None) -> bytes:
+    """Return a mask small enough to be kept for every scan of a data set; b'' = None."""
+    return b"" if blank is None else zlib.compress(np.packbits(blank).tobytes(), level=1)
+
+
+def unpacked(content: bytes, size_zyx: Size) -> NDArray[np.bool_] | None:
+    """Return the mask (D, H, W) of `packed`."""
+    if not content:
+        return None
+    bits = np.frombuffer(zlib.decompress(content), dtype=np.uint8)
+    flat = np.unpackbits(bits, count=int(np.prod(size_zyx)))
+    return flat.reshape(size_zyx).astype(np.bool_)
 
 
 def _sizes(blocks: NDArray[Any], count: int) -> NDArray[np.int64]:

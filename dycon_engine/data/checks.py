@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -15,11 +15,12 @@ from dycon_engine.data.aligning import GRID_TOLERANCE
 from dycon_engine.data.cases import Dataset, Label, lacks_spacing, size_text
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.orientation import axial_orientation
-from dycon_engine.data.splits import Split, patient_of
+from dycon_engine.data.splits import Split
 from dycon_engine.data.survey import Scan
 
 MAX_CLASSES = 255
 SPACING_OUTLIER = 3.0  # times the median
+MANY_CHANNELS = 5  # more than modalities come in one file; time series have as many
 
 
 class Finding(NamedTuple):
@@ -40,7 +41,8 @@ class Finding(NamedTuple):
 class LabelFacts:
     """What is known of one label map: its values and their voxels, its grid, or its problem.
 
-    `names` says what the file calls its values; {} where it has no names.
+    `names` says what the file calls its values; {} where it has no names. `blank` counts those of
+    the voxels that lie where the image is blank (`data.blank`).
     """
 
     name: str
@@ -48,6 +50,7 @@ class LabelFacts:
     geometry: Geometry | None = None
     problem: str = ""
     names: Mapping[int, str] = field(default_factory=dict)
+    blank: Mapping[int, int] = field(default_factory=dict)
 
 
 def unreadable(scans: Iterable[Scan]) -> Iterable[Finding]:
@@ -90,6 +93,35 @@ def channel_problems(scans: Sequence[Scan], channels: Sequence[str]) -> Iterable
                 f"{'data set says' if channels else 'other cases'}; add or remove channels, "
                 "or remove the case",
             )
+
+
+def label_map_warnings(scans: Iterable[Scan]) -> Iterable[Finding]:
+    """Yield images that hold what label maps hold: a few whole numbers."""
+    for scan in scans:
+        if scan.whole_values > 1:
+            yield Finding(
+                "voxels",
+                (scan.name,),
+                f"case '{scan.name}': image holds only {scan.whole_values} different values, all "
+                "whole numbers, as a label map does; remove it from the images if it is one",
+            )
+
+
+def unnamed_channel_warnings(scans: Sequence[Scan], dataset: Dataset) -> Iterable[Finding]:
+    """Yield scans whose one file holds many channels without a name, as time series do."""
+    files = {case.name: len(case.images) for case in dataset.cases}
+    many = [s for s in scans if s.channels >= MANY_CHANNELS and files[s.name] == 1]
+    if dataset.channels or not many:
+        return
+    names = tuple(scan.name for scan in many)
+    shown = quoted(names[:3]) + (f", ... ({len(names)} in all)" if len(names) > 3 else "")  # noqa: PLR2004
+    yield Finding(
+        "channels",
+        names,
+        f"case{'' if len(names) == 1 else 's'} {shown}: {many[0].channels} channels in one file, "
+        "which nobody named; the network sees all of them at once: make one case of each point in "
+        "time if it is a time series, else name them (channels = [...] in a manifest)",
+    )
 
 
 def label_problems(
@@ -164,54 +196,6 @@ def role_problems(dataset: Dataset, split: Split, *, needs_unlabeled: bool) -> I
             if dataset.case(name).label is None and role != "test":
                 text = f"case '{name}': is {role} but has no label map; draw one or change its role"
                 yield Finding("roles", (name,), text)
-
-
-def duplicate_problems(scans: Mapping[str, Scan], split: Split) -> Iterable[Finding]:
-    """Yield scans of equal voxels in different roles."""
-    for names, roles in _same_voxels(scans, split):
-        if len(roles) > 1:
-            text = f"hold the same voxels but are {' and '.join(roles)}; keep one of them"
-            yield Finding("duplicates", names, f"cases {quoted(names)}: {text}")
-
-
-def same_role_warnings(scans: Mapping[str, Scan], split: Split) -> Iterable[Finding]:
-    """Yield scans of equal voxels in one role."""
-    for names, roles in _same_voxels(scans, split):
-        if len(roles) == 1:
-            text = f"hold the same voxels ({roles[0]}); one would do"
-            yield Finding("duplicates", names, f"cases {quoted(names)}: {text}")
-
-
-def _same_voxels(
-    scans: Mapping[str, Scan], split: Split
-) -> Iterable[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Yield names of equal voxels and their roles."""
-    role_of = {name: role for role, names in split.roles.items() for name in names}
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name, scan in scans.items():
-        if scan.sha256:
-            groups[scan.sha256].append(name)
-    for names in groups.values():
-        if len(names) > 1:
-            yield tuple(names), tuple(dict.fromkeys(role_of[name] for name in names))
-
-
-def patient_problems(dataset: Dataset, split: Split, config: DataConfig) -> Iterable[Finding]:
-    """Yield patients who are in more than one of training, validation and test."""
-    sides: dict[str, dict[str, str]] = defaultdict(dict)
-    for role, names in split.roles.items():
-        side = "training" if role in ("labeled", "unlabeled") else role
-        for name in names:
-            sides[patient_of(dataset.case(name), config)].setdefault(side, name)
-    for patient, by_side in sides.items():
-        if len(by_side) > 1:
-            names = tuple(by_side.values())
-            yield Finding(
-                "patient",
-                names,
-                f"patient '{patient}': in {' and in '.join(by_side)} (cases {quoted(names)}); "
-                "all scans of a patient need one role",
-            )
 
 
 def assumed_spacing(dataset: Dataset, config: DataConfig) -> Iterable[Finding]:

@@ -2,8 +2,8 @@
 
 TOML: `name`, `image` or `images`, `label`, `role`, `patient`; optional `channels = [...]`,
 `[labels]` with `name = value`, and `[[look]]` with the `color` and `terminology` of a `value`.
-CSV: columns case, image (more channels: image_2, ...), label, role, patient. Paths are relative to
-the file.
+CSV, with commas or semicolons: columns case, image (more channels: image_2, ...), label, role,
+patient, in capitals or not. Paths are relative to the file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import csv
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from dycon_engine.data.cases import ROLES, Case, Dataset, Label
 from dycon_engine.data.formats.readers import image_stem
@@ -80,11 +80,21 @@ def _file(root: Path) -> Path | None:
 def _read_csv(path: Path) -> list[dict[str, Any]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file, restkey="too many columns"))
+            rows = _rows(file)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"manifest '{path}': cannot be read ({error}); correct it") from error
     filled = [{name: value for name, value in row.items() if _said(value)} for row in rows]
     return [row for row in filled if row]  # spreadsheets end with rows of commas alone
+
+
+def _rows(file: TextIO) -> list[dict[str, Any]]:
+    """Return the rows by column; spreadsheets of many countries part them by semicolons."""
+    header = file.readline()
+    file.seek(0)
+    parted = ";" if ";" in header and "," not in header else ","
+    table = csv.DictReader(file, restkey="too many columns", delimiter=parted)
+    table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
+    return list(table)
 
 
 def _said(value: str | list[str] | None) -> bool:
@@ -109,12 +119,12 @@ def _case(path: Path, row: Mapping[str, Any], number: int) -> Case:
     files = tuple(path.parent / str(image).strip() for image in listed)
     role = str(row["role"]).strip() if row.get("role") else None
     label = row.get("label")
-    patient = row.get("patient")
+    patient = str(row.get("patient", "")).strip()
     return Case(
         name=str(row.get("case", row.get("name", image_stem(files[0])))).strip(),
         images=files,
         label=path.parent / str(label).strip() if label else None,
-        patient=None if patient is None else str(patient).strip(),
+        patient=patient or None,
         role=None if role is None else known(role, ROLES, f"role in {where}"),
     )
 

@@ -59,12 +59,15 @@ class Preprocessing:
         normalization: zscore, window or none.
         window: CT window, low and high.
         clip_percentiles: zscore: limits, percentiles of the voxels above the scan's lowest value.
+        excludes_blank: Whether blank voxels count for nothing and are background, and air is. Not
+            where structures were drawn there: lungs in a CT that was clipped, for one.
     """
 
     spacing_mm: Spacing
     normalization: str = "zscore"
     window: tuple[float, float] = (-160.0, 240.0)
     clip_percentiles: tuple[float, float] = (0.05, 99.95)
+    excludes_blank: bool = True
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -91,7 +94,11 @@ class Preprocessing:
 
     @staticmethod
     def plan(
-        config: PreprocessingConfig, *, spacing_mm: Spacing, is_ct: bool = False
+        config: PreprocessingConfig,
+        *,
+        spacing_mm: Spacing,
+        is_ct: bool = False,
+        excludes_blank: bool = True,
     ) -> Preprocessing:
         """Return the preprocessing of a run.
 
@@ -99,6 +106,7 @@ class Preprocessing:
             config: The settings; None and auto are filled in.
             spacing_mm: Spacing where the settings name none: the median of the labeled cases.
             is_ct: Whether the scans hold Hounsfield units.
+            excludes_blank: Whether nothing is drawn where the scans are blank.
         """
         auto = "window" if is_ct else "zscore"
         return Preprocessing(
@@ -106,16 +114,18 @@ class Preprocessing:
             normalization=auto if config.normalization == "auto" else config.normalization,
             window=config.window,
             clip_percentiles=config.clip_percentiles,
+            excludes_blank=excludes_blank,
         )
 
     def as_table(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
+        """Return plain values for JSON; `excludes_blank` only where it is not so."""
         return {
             "orientation": "axial LPS: z to S, y to P, x to L",
             "spacing_mm": list(self.spacing_mm),
             "normalization": self.normalization,
             "window": list(self.window),
             "clip_percentiles": list(self.clip_percentiles),
+            **({} if self.excludes_blank else {"excludes_blank": False}),
         }
 
     @staticmethod
@@ -129,7 +139,13 @@ class Preprocessing:
             z, y, x = (float(mm) for mm in table["spacing_mm"])
             low, high = (float(value) for value in table["window"])
             first, last = (float(value) for value in table["clip_percentiles"])
-            return Preprocessing((z, y, x), str(table["normalization"]), (low, high), (first, last))
+            return Preprocessing(
+                (z, y, x),
+                str(table["normalization"]),
+                (low, high),
+                (first, last),
+                excludes_blank=table.get("excludes_blank", True) is not False,
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"preprocessing table is incomplete or damaged ({error!r}); make it again"
@@ -145,8 +161,8 @@ class Preprocessing:
     def prepare(self, image: Volume, *, straight: bool = False) -> Prepared:
         """Return `image` (C, D, H, W; finite) on the network's grid, normalised.
 
-        Blank voxels count for nothing: unless intensities are left as they are, they get the lowest
-        value of the others.
+        Blank voxels, where excluded, count for nothing: unless intensities are left as they are,
+        they get the lowest value of the others. Where not, nothing is blank, and nothing air.
 
         Args:
             image: The scan.
@@ -162,12 +178,12 @@ class Preprocessing:
         scanned = np.zeros(oriented.size_zyx, dtype=bool)
         for raw in image.array:
             channel = np.ascontiguousarray(orientation.apply(raw), dtype=np.float32)
-            blank = blank_voxels(channel, oriented.voxel_mm3)
+            blank = blank_voxels(channel, oriented.voxel_mm3) if self.excludes_blank else None
             scanned |= True if blank is None else ~blank
             if blank is not None and self.normalization != "none":
                 channel = np.where(blank, channel[~blank].min(), channel)
             above = channel > channel.min()
-            tissue |= above
+            tissue |= above if self.excludes_blank else True
             channel = self._normalized(channel, above)  # one copy of a large scan at a time
             channels.append(moved(channel, float(channel.min())))
             del channel, above

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dycon_engine.config import DataConfig
-from dycon_engine.data.cases import Case, Dataset
+from dycon_engine.data.cases import Case, Dataset, folded
 from dycon_engine.data.survey import Scan, survey
 from dycon_engine.errors import InputError
 
@@ -118,20 +118,35 @@ def apply_split(dataset: Dataset, split: Split) -> Dataset:
 
 
 def patient_of(case: Case, config: DataConfig) -> str:
-    """Return the patient of `case`: as given, by `patient_pattern`, else the case itself."""
-    if case.patient is not None:
-        return case.patient
-    if config.patient_pattern is not None:
-        try:
-            match = re.search(config.patient_pattern, case.name)
-        except re.error as error:
-            raise InputError(
-                f"data.patient_pattern '{config.patient_pattern}': not a regular expression "
-                f"({error}); correct it"
-            ) from error
-        if match:
-            return match[1] if match.groups() else match[0]
-    return case.name
+    """Return whose scan `case` is, as patients are compared; the case itself where unknown.
+
+    Capitals, blanks and how accents are stored make no other patient.
+
+    Raises:
+        InputError: The pattern is not a regular expression.
+    """
+    name = known_patient(case, config) or case.name
+    return folded(unicodedata.normalize("NFC", name))
+
+
+def known_patient(case: Case, config: DataConfig) -> str | None:
+    """Return whose scan `case` is, as the data set or `data.patient_pattern` spells it.
+
+    None where the data set does not say and the pattern, or its first group, finds nothing.
+
+    Raises:
+        InputError: The pattern is not a regular expression.
+    """
+    if case.patient or config.patient_pattern is None:
+        return case.patient or None
+    try:
+        match = re.search(config.patient_pattern, case.name)
+    except re.error as error:
+        raise InputError(
+            f"data.patient_pattern '{config.patient_pattern}': not a regular expression "
+            f"({error}); correct it"
+        ) from error
+    return (match[1] if match.groups() else match[0]) or None if match else None
 
 
 def read_list(path: Path) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -23,6 +24,8 @@ from dycon_engine.inference.volumes import (
     bytes_reached,
     thresholds_reached,
 )
+
+BLANK_ML, BLANK_SHARE = 0.1, 0.01  # of a structure, in blank voxels: less is the rim of a filling
 
 
 class Wishes(NamedTuple):
@@ -94,14 +97,19 @@ class Result:
             np.zeros((bytes_reached(classes), *size), dtype=np.uint8) if removes else None
         )
         self._wanted = None if wishes.roi is None else _wanted(geometry, wishes.roi)
+        self._blank: NDArray[np.bool_] | None = None
+        self._in_blank = np.zeros(classes, dtype=np.int64)  # voxels per class
 
     def exclude(self, blank: NDArray[np.bool_] | None) -> None:
         """Make the voxels `blank` (D, H, W) background without doubt; None = no voxel."""
         if blank is not None:
+            self._blank = blank if self._wanted is None else self._wanted & blank
             self._wanted = ~blank if self._wanted is None else self._wanted & ~blank
 
     def add(self, place: Place, foreground: Tensor) -> None:
         """Take the foreground probabilities (sets x (K - 1), d, h, w) of some rows."""
+        if self._blank is not None:
+            self._count(foreground[: self.classes - 1], place(self._blank))
         if self._wanted is not None:
             foreground = foreground * torch.from_numpy(np.ascontiguousarray(place(self._wanted)))
         sets = foreground.view(-1, self.classes - 1, *foreground.shape[1:])
@@ -147,8 +155,27 @@ class Result:
             mean_uncertainty=mean,
             regions=regions,
             region_map=region_map,
-            flags=(*flags, *empty),
+            flags=(*flags, *empty, *self._blank_flags(names)),
         )
+
+    def _count(self, plain: Tensor, blank: NDArray[np.bool_]) -> None:
+        """Count what probabilities (K - 1, d, h, w) show in the voxels `blank` (d, h, w)."""
+        if blank.any():
+            found = most_likely(plain[:, torch.from_numpy(np.ascontiguousarray(blank))])
+            self._in_blank += np.bincount(found.numpy(), minlength=self.classes)
+
+    def _blank_flags(self, names: list[str]) -> Iterator[Flag]:
+        """Yield a flag per structure of which more than a trace was removed in blank voxels."""
+        milliliter = self.geometry.voxel_mm3 / 1000.0
+        for index, name in enumerate(names):
+            removed = self._in_blank[index] if index else 0
+            kept = np.count_nonzero(self.labels == index) if removed else 0
+            if removed * milliliter >= BLANK_ML and removed > BLANK_SHARE * (kept + removed):
+                yield Flag(
+                    "blank",
+                    f"{removed * milliliter:.3g} ml of '{name}' was removed where the scan is "
+                    "blank (large blocks of one value at its rim); was the scan clipped or cut?",
+                )
 
     def _remove_pieces(self, reached: NDArray[np.uint8]) -> None:
         before = self.labels.copy()

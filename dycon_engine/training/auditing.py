@@ -45,6 +45,7 @@ def audit_data(root: Path, config: RunConfig, reporter: Reporter) -> dict[str, A
         "findings": found.findings(),
         "problems": list(found.problems),
         "warnings": list(found.warnings),
+        "normalization": found.normalization(config),
         "listing": [*dataset.problems, *dataset.notes],
         "labels": [label._asdict() for label in found.labels if label.value],
         "channels": list(dataset.channels),

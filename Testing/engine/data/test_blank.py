@@ -54,5 +54,15 @@ def test_a_large_scan_is_counted_in_parts(monkeypatch):
     assert whole.sum() == 12 * 30 * 30
 
 
+def test_a_voxel_is_blank_where_every_channel_is():
+    both = np.stack([noise(), noise()])
+    both[0, :, :, :9] = both[1, :, :, :7] = 0.0
+    found = blank.blank_everywhere(both, 1.5)
+    assert np.array_equal(found, (both == 0.0).all(axis=0))
+    both[1] = noise()
+    assert blank.blank_everywhere(both, 1.5) is None
+    assert np.array_equal(blank.unpacked(blank.packed(found), found.shape), found)
+
+
 def test_a_volume_of_one_value_has_no_blank_voxels():
     assert blank_voxels(np.zeros((20, 20, 20)), 1.0) is None

@@ -59,6 +59,17 @@ def test_empty_rows_and_cells_of_a_spreadsheet_are_left_out(root):
         assert found(root, rows + ending, "list.csv").cases == found(root, TOML).cases
 
 
+def test_semicolons_and_capitals_of_a_spreadsheet_are_read(root):
+    table = found(root, TOML)
+    header, rest = CSV.split("\n", 1)
+    assert found(root, f"{header.title()}\n{rest}", "list.csv").cases == table.cases
+    assert found(root, f" {header.replace(',', ' , ')}\n{rest}", "list.csv").cases == table.cases
+    european = f"{header.upper()}\n{rest}".replace(",", ";")
+    assert found(root, "\ufeff" + european, "list.csv").cases == table.cases
+    with_comma = european.replace("b;", '"b, c";')
+    assert found(root, with_comma, "list.csv").cases[0].name == "b, c"
+
+
 def test_a_folder_with_a_manifest_is_read_by_it(root):
     found(root, CSV, "manifest.csv")
     assert find_cases(root, DataConfig()).layout == "manifest"

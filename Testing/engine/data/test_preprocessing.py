@@ -235,6 +235,18 @@ def test_a_voxel_is_blank_where_every_channel_is():
     assert Preprocessing(UNIT).prepare(image(both)).blank is None
 
 
+def test_where_blank_voxels_are_not_excluded_nothing_is_blank_or_air():
+    array = np.random.default_rng(0).normal(60.0, 5.0, (14, 14, 14)).astype(np.float32)
+    array[:, :, :8] = 0.0
+    kept = Preprocessing(UNIT, excludes_blank=False)
+    prepared = kept.prepare(image(array))
+    assert prepared.blank is prepared.blank_source is None
+    assert not prepared.air.any()
+    assert Preprocessing.from_table(kept.as_table()) == kept
+    assert "excludes_blank" not in Preprocessing(UNIT).as_table()
+    assert Preprocessing.from_table(Preprocessing(UNIT).as_table()) == Preprocessing(UNIT)
+
+
 def test_a_blank_part_of_a_turned_array_is_found_in_its_own_axes():
     array = np.random.default_rng(0).normal(60.0, 50.0, (12, 14, 16)).astype(np.float32)
     array[:, :7] = 0.0

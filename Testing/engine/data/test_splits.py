@@ -163,7 +163,7 @@ def test_no_patient_is_on_two_sides(scans, validation, test):
 def test_patients_come_from_the_pattern():
     config = DataConfig(patient_pattern=r"^(\w+)_")
     assert patient_of(case("anna_2"), config) == "anna"
-    assert patient_of(case("anna_2", patient="X"), config) == "X"
+    assert patient_of(case("anna_2", patient="X"), config) == "x"
     assert patient_of(case("bert"), config) == "bert"
     with pytest.raises(InputError, match="not a regular expression"):
         patient_of(case("a"), DataConfig(patient_pattern="("))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import nibabel
 import numpy as np
 
 from dycon_engine.config import DataConfig
+from dycon_engine.data.blank import unpacked
 from dycon_engine.data.cases import Case, Dataset
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.data.survey import survey, voxel_hash
-from Testing.tiny_scans import scan, write_pairs, write_scan
+from Testing.tiny_scans import mask, scan, write_pairs, write_scan
 
 
 def test_facts_in_the_order_of_the_cases(tmp_path):
@@ -33,6 +35,46 @@ def test_the_same_voxels_have_the_same_hash_in_any_format(tmp_path):
     assert hashes[0] == hashes[1] != hashes[2]
     one = scan(0)[None]
     assert voxel_hash(one) == voxel_hash(np.asfortranarray(one)) != voxel_hash(-one)
+
+
+def test_the_order_of_axes_has_a_hash_of_its_own(tmp_path):
+    array = scan(0).round()
+    write_scan(tmp_path / "a.nii", array)
+    image = nibabel.load(tmp_path / "a.nii")
+    nibabel.as_closest_canonical(image).to_filename(tmp_path / "b.nii")
+    one, other = survey(find_cases(tmp_path, DataConfig()), DataConfig())
+    assert one.sha256 == voxel_hash(array[None]) == one.oriented_sha256  # already axial LPS
+    assert other.sha256 == voxel_hash(array[None, :, ::-1, ::-1]) != one.sha256
+    assert other.oriented_sha256 == one.oriented_sha256
+
+
+def test_the_hash_of_a_scan_is_frozen():
+    values = np.arange(24, dtype=np.int16).reshape(1, 2, 3, 4)
+    assert voxel_hash(values) == "bde8209b38833347ff947f4cfba4ba26bbb0308a20122bf612ef845ea8c7a8b5"
+    assert (
+        voxel_hash(values[0]) == "68e4f95436fa4beab46df06a7f1dd3da5f906710f9f2354a4b675c22960618f3"
+    )
+
+
+def test_few_whole_values_are_counted(tmp_path):
+    labels = mask(values=(1, 5)).astype(np.float32)
+    write_scan(tmp_path / "a.nii", labels)
+    write_scan(tmp_path / "b.nii", labels * 0.5)
+    write_scan(tmp_path / "c.nii", scan(0).round())
+    scans = survey(find_cases(tmp_path, DataConfig()), DataConfig())
+    assert [one.whole_values for one in scans] == [3, 0, 0]
+
+
+def test_what_is_blank_is_kept_of_scans_with_a_label(tmp_path):
+    image = scan(0, (12, 14, 16))
+    image[:, :, :8] = 0.0
+    write_scan(tmp_path / "images/a.nii", image)
+    write_scan(tmp_path / "images/b.nii", image)
+    write_scan(tmp_path / "labels/a.nii", mask((12, 14, 16)))
+    one, other = survey(find_cases(tmp_path, DataConfig()), DataConfig())
+    assert np.array_equal(unpacked(one.blank, (12, 14, 16)), image == 0.0)
+    assert other.blank == b""
+    assert unpacked(other.blank, (12, 14, 16)) is None
 
 
 def test_failures_become_one_line_that_names_the_case(tmp_path):
