@@ -45,6 +45,7 @@ def package(folder: Path) -> Package:
         labels=(Label(0, "background"), Label(1, "structure")),
         preprocessing=Preprocessing((1.25, 1.25, 1.25)),
         patch_size=(40, 64, 64),
+        training={"mirrored_axes": "zyx"},
     )
     states = []
     for seed in range(2):

@@ -76,6 +76,24 @@ def test_from_files_to_report(folders, capsys):
     assert event["summary"]["mean_dice"]["prediction/atrium"] == pytest.approx(0.75)
 
 
+def test_a_case_without_anything_is_left_out_of_means_and_pictures(folders, capsys):
+    """Case a holds nothing and nothing was found; then that is so in all cases."""
+    nothing = np.zeros(GRID.size_zyx, np.uint8)
+    for folder in ("predicted", "reference"):
+        write_label(folders / folder / "a.nii.gz", nothing, GRID, overwrite=True)
+    assert main(arguments(folders)) == 0
+    mean = (0.75 + 0.5) / 2
+    assert last_event(capsys)["summary"]["mean_dice"]["prediction/label 1"] == pytest.approx(mean)
+    page = (folders / "report" / "report.html").read_text()
+    assert "Best: case b" in page
+    assert "Worst: case c" in page
+    assert "case a, mean Dice" not in page
+    for path in (*(folders / "predicted").iterdir(), *(folders / "reference").iterdir()):
+        write_label(path, nothing, GRID, overwrite=True)
+    assert main([*arguments(folders), "--overwrite"]) == 0
+    assert last_event(capsys)["summary"]["mean_dice"] == {"prediction/label 1": None}
+
+
 def test_a_report_is_refused_before_any_work_and_replaced_on_request(folders, capsys):
     assert main(arguments(folders)) == 0
     assert main(arguments(folders)) == 2

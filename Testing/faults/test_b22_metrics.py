@@ -43,7 +43,7 @@ LINE = block((2, 3), (2, 3), (1, 5))  # 4 voxels along x
 PLATE = block((2, 3), (1, 4), (1, 4))  # 9 voxels in one slice
 ALL = block((0, 6), (0, 6), (0, 6))
 CASES = [
-    HandCase("both empty: agreed", [], [], 1, 1, NAN, NAN, NAN),
+    HandCase("both empty: nothing to score", [], [], NAN, NAN, NAN, NAN, NAN),
     HandCase("only the prediction empty", [], [A], 0, 0, NAN, NAN, NAN),
     HandCase("only the reference empty", [A], [], 0, 0, NAN, NAN, NAN),
     HandCase("full prediction, empty reference", ALL, [], 0, 0, NAN, NAN, NAN),

@@ -42,7 +42,7 @@ def percentile95(values):
 def dice_jaccard(prediction, reference, label):
     p, r = set(foreground(prediction, label)), set(foreground(reference, label))
     if not p and not r:
-        return 1.0, 1.0
+        return math.nan, math.nan
     return 2 * len(p & r) / (len(p) + len(r)), len(p & r) / len(p | r)
 
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dycon_engine.benchmarking.bootstrap import described
 from dycon_engine.benchmarking.protocol import Protocol
 from dycon_engine.benchmarking.tables import (
-    FEW_SEEDS,
     Comparison,
     Result,
     least_probability,
@@ -80,12 +80,23 @@ def chance_notes(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
         f"Smallest p that {count(cases, 'case')} can give: {probability(least)}; after Holm's "
         f"correction for {count(number, 'comparison')}: {probability(adjusted)}."
     )
-    seeds = min(len(c.seeds) for c in comparisons)
     luck = (
-        f"The p values are over the cases of {count(seeds, 'seed')} and do not contain the noise "
-        "between runs: a difference can be luck of the seed."
+        "The p values are over cases, each its mean over the seeds, and never contain the noise "
+        "between runs: also with many seeds a small p can be luck of the seeds."
     )
-    return (smallest, luck) if seeds < FEW_SEEDS else (smallest,)
+    seeds = sorted({len(c.seeds) for c in comparisons})
+    return (smallest, luck, *map(_interval_note, seeds))
+
+
+def _interval_note(seeds: int) -> str:
+    """Return what is in the intervals of a difference over so many seeds."""
+    one = "nothing of the noise between runs is in them"
+    several = "they contain the noise between runs as far as so many seeds show it"
+    return (
+        f"Intervals of the difference over {count(seeds, 'seed')}: 95 %, percentiles of "
+        f"{described(seeds)}; {several if seeds > 1 else one}. They are not corrected for the "
+        "number of comparisons."
+    )
 
 
 def _recipe(profile: str, method: Table) -> str:

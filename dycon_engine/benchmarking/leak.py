@@ -8,17 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dycon_engine.benchmarking.tables import (
-    FEW_SEEDS,
-    Result,
-    dice_by_case,
-    seeds_words,
-    shared,
-)
+from dycon_engine.benchmarking.bootstrap import SAMPLES, described, drawn_means, interval
+from dycon_engine.benchmarking.tables import FEW_SEEDS, Result, dice_table, seeds_words, shared
 
-SAMPLES = 2000
-SEED = 0
-PERCENTILES = (2.5, 97.5)
 MOST_WITHOUT = 0.05  # bootstrap samples in which there is no gain to have a share of
 NEEDED = ("none", "both", "oracle")
 
@@ -50,7 +42,7 @@ def leak_share(results: Sequence[Result], titles: Mapping[str, str]) -> tuple[st
     runs = shared(results, names)
     if not runs:
         return ()
-    dice = _dice(runs, names)
+    dice = dice_table(runs, names)
     _, seeds, cases = dice.shape
     found = _Means(*dice.mean(axis=(1, 2)))
     figures = (
@@ -58,52 +50,42 @@ def leak_share(results: Sequence[Result], titles: Mapping[str, str]) -> tuple[st
         f"{found.none:.4f}, with pseudo-labels {found.both:.4f}, with the hidden labels "
         f"{found.oracle:.4f}."
     )
+    return figures, _said(found, dice) + _not_in_it(seeds)
+
+
+def _said(found: _Means, dice: NDArray[np.float64]) -> str:
+    """Return the share of the leak, or why there is none."""
     if found.gain <= 0.0:
-        return figures, "FeCL gains nothing even with the hidden labels, so there is no share."
+        return "FeCL gains nothing even with the hidden labels, so there is no share."
     if found.both < found.none:
-        return figures, (
+        return (
             f"FeCL gains {found.gain:+.4f} with the hidden labels and loses with pseudo-labels "
             f"({found.both - found.none:+.4f}), so no share can be given."
         )
     if found.leak <= 0.0:
-        return figures, "Pseudo-labels gain as much as the hidden labels: no leak shows here."
-    share = (
-        f"Of FeCL's gain of {found.gain:+.4f} with the hidden labels, {found.leak:+.4f} is the "
-        f"leak: {100.0 * found.leak / found.gain:.0f} % ({_interval(dice)})."
+        return "Pseudo-labels gain as much as the hidden labels: no leak shows here."
+    gained = (
+        f"Of FeCL's gain of {found.gain:+.4f} with the hidden labels, {found.leak:+.4f} is the leak"
     )
-    few = " With so few seeds the noise between runs is hardly in it."
-    return figures, share + (few if seeds < FEW_SEEDS else "")
-
-
-def _dice(runs: Sequence[Result], names: Sequence[str]) -> NDArray[np.float64]:
-    """Return Dice (scopes, seeds, cases) of the cases that all runs have."""
-    by_run = {
-        (str(run["method"]), run["seed"]): dice_by_case([run])[str(run["method"])] for run in runs
-    }
-    seeds = sorted({seed for _, seed in by_run})
-    cases = sorted(set.intersection(*map(set, by_run.values())))
-    return np.array(
-        [[[by_run[name, seed][case] for case in cases] for seed in seeds] for name in names]
-    )
-
-
-def _interval(dice: NDArray[np.float64]) -> str:
-    """Return the bootstrap interval of the share in words; seeds and cases are drawn anew."""
-    _, seeds, cases = dice.shape
-    random = np.random.default_rng(SEED)
-    of_seeds, of_cases = (
-        random.multinomial(count, [1.0 / count] * count, size=SAMPLES) / count
-        for count in (seeds, cases)
-    )
-    means = np.einsum("bs,ksc,bc->kb", of_seeds, dice, of_cases, optimize=True)
-    drawn = _Means(*means)
-    has = drawn.gain > 0.0
-    how = f"{SAMPLES} bootstrap samples of cases and seeds, random seed {SEED}"
+    drawn = _Means(*drawn_means(dice))
+    how, has = described(dice.shape[1]), drawn.gain > 0.0
     without = int(np.sum(~has))
     if without > MOST_WITHOUT * SAMPLES:
-        return f"no interval: in {without} of {how}, FeCL gains nothing"
-    low, high = np.percentile(drawn.leak[has] / drawn.gain[has], PERCENTILES)
-    return f"95 % interval {_percent(low)} to {_percent(high)}: percentiles of {how}"
+        return (
+            f"{gained}; in {without} of {how}, FeCL gains nothing, so there may be no gain and no "
+            "share is given."
+        )
+    low, high = interval(drawn.leak[has] / drawn.gain[has])
+    share = f"{100.0 * found.leak / found.gain:.0f} %"
+    ends = f"95 % interval {_percent(low)} to {_percent(high)}: percentiles of {how}"
+    return f"{gained}: {share} ({ends})."
+
+
+def _not_in_it(seeds: int) -> str:
+    if seeds == 1:
+        return " With one seed the noise between runs is not in it."
+    few = " With so few seeds the noise between runs is hardly in it."
+    return few if seeds < FEW_SEEDS else ""
 
 
 def _percent(share: float) -> str:

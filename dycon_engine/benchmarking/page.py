@@ -79,11 +79,13 @@ def to_markdown(found: Benchmark) -> str:
     lines += ["", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     lines += ["| " + " | ".join(cells(row)) + " |" for row in found.rows]
     if found.comparisons:
-        lines += ["", "| Method | Against | Seeds | Dice | Better in | p (Wilcoxon) | p (Holm) |"]
-        lines += ["|---|---|---|---|---|---|---|"]
+        heads = ["Method", "Against", "Seeds", "Dice", "95 % interval", "Better in"]
+        heads += ["p (Wilcoxon)", "p (Holm)"]
+        lines += ["", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
         lines += [
             f"| {c.method} | {c.reference} | {len(c.seeds)} | {c.difference:+.4f} | "
-            f"{c.better} of {c.cases} | {probability(c.p)} | {probability(c.adjusted)} |"
+            f"{c.low:+.4f} to {c.high:+.4f} | {c.better} of {c.cases} | {probability(c.p)} | "
+            f"{probability(c.adjusted)} |"
             for c in found.comparisons
         ]
     if found.protocol.published:
@@ -147,14 +149,15 @@ def cells(row: Row) -> list[str]:
     digits = {"dice": 4, "jaccard": 4}
     figures = [_spread(row.metrics[metric], digits.get(metric, 2)) for metric in METRICS]
     others = [_spread(row.ece, 4), _spread(row.train_minutes, 1), _spread(row.memory_mib, 0)]
-    return [name, row.kind, str(row.seeds), *figures, str(row.undefined), *others]
+    undefined = f"{row.undefined}, {row.absent} absent" if row.absent else str(row.undefined)
+    return [name, row.kind, str(row.seeds), *figures, undefined, *others]
 
 
 def _averaged(scores: Sequence[dict[str, float | None]]) -> Scores:
     values = {}
     for name in scores[0]:
-        found = [math.nan if each[name] is None else float(each[name] or 0.0) for each in scores]
-        values[name] = statistics.fmean(found)
+        found = [float(value) for each in scores if (value := each[name]) is not None]
+        values[name] = statistics.fmean(found) if found else math.nan
     whole = ("label", "prediction_voxels", "reference_voxels")
     return Scores(**{n: round(v) if n in whole else v for n, v in values.items()})  # type: ignore[arg-type]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
+from dycon_engine.benchmarking.bootstrap import drawn_means, interval
 from dycon_engine.benchmarking.running import LARGEST, PLAIN
 from dycon_engine.errors import DyconError
 from dycon_engine.evaluation.metrics import is_plausible
@@ -48,6 +50,7 @@ class Row:
         cases: Test cases of each.
         metrics: Metric -> mean and sd over the seeds of the mean over cases and classes.
         undefined: Surface distances that do not exist, of all runs; left out of their means.
+        absent: Structures in neither label map, of all runs; they have no Dice and no Jaccard.
         ece: Near boundaries.
         train_minutes: Time of the training steps.
         memory_mib: Peak of training.
@@ -60,6 +63,7 @@ class Row:
     cases: int
     metrics: Mapping[str, Spread]
     undefined: int
+    absent: int
     ece: Spread
     train_minutes: Spread
     memory_mib: Spread
@@ -75,9 +79,12 @@ class Comparison:
         reference: With what.
         seeds: That both have; no others are used.
         difference: Mean difference of Dice.
+        low: Lower end of its 95 % bootstrap interval over seeds and cases; one seed alone puts
+            nothing of the noise between runs into it.
+        high: Upper end.
         better: Cases with the higher Dice.
         cases: Number of pairs.
-        p: Two-sided Wilcoxon signed-rank test.
+        p: Two-sided Wilcoxon signed-rank test over the cases; the noise between runs is not in it.
         adjusted: The same after Holm's correction for the number of comparisons.
     """
 
@@ -85,6 +92,8 @@ class Comparison:
     reference: str
     seeds: tuple[int, ...]
     difference: float
+    low: float
+    high: float
     better: int
     cases: int
     p: float
@@ -130,7 +139,8 @@ def compare(results: Sequence[Result], reference: str) -> tuple[Comparison, ...]
     """
     others = dict.fromkeys(str(r["method"]) for r in results if r["method"] != reference)
     pairs = ((method, shared(results, (method, reference))) for method in others)
-    return _holm([_compared(runs, method, reference) for method, runs in pairs if runs])
+    found = (_compared(runs, method, reference) for method, runs in pairs if runs)
+    return _holm([comparison for comparison in found if comparison is not None])
 
 
 def least_probability(cases: int) -> float:
@@ -159,17 +169,34 @@ def seeds_words(results: Sequence[Result]) -> str:
 def dice_by_case(
     results: Sequence[Result], kind: str = PLAIN, metric: str = "dice"
 ) -> dict[str, dict[str, float]]:
-    """Return method -> case -> the metric's mean over classes and seeds; NaN where undefined."""
+    """Return method -> case -> the metric's mean over classes and seeds, each where defined.
+
+    A case without any is left out.
+    """
     gathered: dict[str, dict[str, list[float]]] = {}
     for result in results:
         cases = gathered.setdefault(str(result["method"]), {})
         for case in result["cases"]:
-            values = [math.nan if s[metric] is None else s[metric] for s in case[kind].values()]
-            cases.setdefault(case["case"], []).append(statistics.fmean(values))
+            mean = _mean([scores[metric] for scores in case[kind].values()])
+            if mean is not None:
+                cases.setdefault(case["case"], []).append(mean)
     return {
         method: {case: statistics.fmean(values) for case, values in cases.items()}
         for method, cases in gathered.items()
     }
+
+
+def dice_table(runs: Sequence[Result], methods: Sequence[str]) -> NDArray[np.float64]:
+    """Return Dice (methods, seeds, cases) of the cases that all `runs` have.
+
+    Every method has the same seeds, as of `shared`.
+    """
+    by_run = {(str(r["method"]), r["seed"]): dice_by_case([r])[str(r["method"])] for r in runs}
+    seeds = sorted({seed for _, seed in by_run})
+    cases = sorted(set.intersection(*map(set, by_run.values())))
+    return np.array(
+        [[[by_run[name, seed][case] for case in cases] for seed in seeds] for name in methods]
+    )
 
 
 def mean_by_method(results: Sequence[Result], name: str) -> dict[str, float]:
@@ -196,16 +223,22 @@ def to_csv(results: Sequence[Result]) -> str:
     return stream.getvalue()
 
 
-def _compared(runs: Sequence[Result], method: str, reference: str) -> Comparison:
-    means = dice_by_case(runs)
-    own, other = means[method], means[reference]
-    differences = [own[case] - dice for case, dice in other.items() if case in own]
+def _compared(runs: Sequence[Result], method: str, reference: str) -> Comparison | None:
+    """Return the comparison over the cases that every run has; None where there is no such case."""
+    dice = dice_table(runs, (method, reference))
+    if not dice.size:
+        return None
+    own, other = drawn_means(dice)
+    low, high = interval(own - other)
+    differences = [float(each) for each in np.subtract(*dice.mean(axis=1))]
     p = float(wilcoxon(differences).pvalue) if any(differences) else 1.0
     return Comparison(
         method=method,
         reference=reference,
         seeds=tuple(sorted({run["seed"] for run in runs})),
         difference=statistics.fmean(differences),
+        low=low,
+        high=high,
         better=sum(value > 0 for value in differences),
         cases=len(differences),
         p=p,
@@ -215,7 +248,9 @@ def _compared(runs: Sequence[Result], method: str, reference: str) -> Comparison
 
 def _row(method: str, kind: str, results: Sequence[Result]) -> Row:
     per_seed = {name: [_mean(_values(r, kind, name)) for r in results] for name in METRICS}
-    surfaces = [value for r in results for value in _values(r, kind, "hd95_mm")]
+    surfaces, overlaps = (
+        [value for r in results for value in _values(r, kind, name)] for name in ("hd95_mm", "dice")
+    )
     return Row(
         method=method,
         kind=kind,
@@ -223,6 +258,7 @@ def _row(method: str, kind: str, results: Sequence[Result]) -> Row:
         cases=len(results[0]["cases"]),
         metrics={name: _spread(values) for name, values in per_seed.items()},
         undefined=sum(value is None for value in surfaces),
+        absent=sum(value is None for value in overlaps),
         ece=_spread([r["ece"] for r in results]),
         train_minutes=_spread([r["train_minutes"] for r in results]),
         memory_mib=_spread([r["memory_mib"] for r in results]),

@@ -20,7 +20,7 @@ from dycon_engine.data.layouts import hdf5_files, holds_label
 from dycon_engine.data.listing import scan_name
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
-from dycon_engine.evaluation.metrics import Scores, score
+from dycon_engine.evaluation.metrics import Scores, score, summarize
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class CaseScores:
 
     @property
     def mean_dice(self) -> float:
-        """Mean Dice over the classes."""
-        return math.fsum(s.dice for s in self.scores) / len(self.scores)
+        """Mean Dice over the classes that are in either label map; NaN where none is."""
+        return summarize([s.dice for s in self.scores]).mean
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def with_classes(case: CaseScores, classes: Sequence[int]) -> CaseScores:
 
 def absent(label: int) -> Scores:
     """Return the scores of a class that neither label map holds."""
-    return Scores(label, 1.0, 1.0, *(math.nan,) * 6, 0, 0)
+    return Scores(label, *(math.nan,) * 8, 0, 0)
 
 
 def _values(labels: NDArray[Any]) -> list[int]:

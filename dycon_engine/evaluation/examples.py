@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,15 @@ def draw_examples(
 
 
 def _chosen(first: PredictionSet) -> dict[str, str]:
-    """Return what each case is an example of, and its name; fewer with fewer than three cases."""
-    ordered = sorted(first.cases, key=lambda case: case.mean_dice, reverse=True)
+    """Return what each case is an example of, and its name; fewer with fewer than three cases.
+
+    A case in which nothing was found and nothing was to be found is no example.
+    """
+    scored = [case for case in first.cases if not math.isnan(case.mean_dice)]
+    ordered = sorted(scored, key=lambda case: case.mean_dice, reverse=True)
     places = {"best": 0, "median": len(ordered) // 2, "worst": len(ordered) - 1}
-    words = {1: ("worst",), 2: ("best", "worst")}.get(len(ordered), tuple(places))
+    few: dict[int, tuple[str, ...]] = {0: (), 1: ("worst",), 2: ("best", "worst")}
+    words = few.get(len(ordered), tuple(places))
     return {word: ordered[places[word]].case for word in words}
 
 
@@ -90,5 +96,9 @@ def _background(
 def _dice_of(case: str, sets: Sequence[PredictionSet]) -> str:
     found = {s.name: c.mean_dice for s in sets for c in s.cases if c.case == case}
     if len(found) == 1:
-        return f"{next(iter(found.values())):.3f}"
-    return ", ".join(f"{name} {dice:.3f}" for name, dice in found.items())
+        return _figure(next(iter(found.values())))
+    return ", ".join(f"{name} {_figure(dice)}" for name, dice in found.items())
+
+
+def _figure(dice: float) -> str:
+    return "undefined" if math.isnan(dice) else f"{dice:.3f}"

@@ -17,7 +17,7 @@ from dycon_engine.evaluation import cases as scoring
 from dycon_engine.evaluation import names as naming
 from dycon_engine.evaluation import report
 from dycon_engine.evaluation.examples import Scans, draw_examples
-from dycon_engine.evaluation.summaries import Calibration, PredictionSet
+from dycon_engine.evaluation.summaries import Calibration, PredictionSet, Row
 from dycon_engine.evaluation.voxels import VoxelSample, channel_values
 from dycon_engine.jobs.reporter import Reporter
 
@@ -94,8 +94,14 @@ def evaluate(request: Request, reporter: Reporter) -> dict[str, Any]:
     reporter.tell(f"Report: {paths[-1]}")
     return {
         "report": str(paths[-1]),
-        "mean_dice": {f"{r.prediction}/{r.name}": r.metrics["dice"].mean for r in content.rows()},
+        "mean_dice": {f"{r.prediction}/{r.name}": _mean_dice(r) for r in content.rows()},
     }
+
+
+def _mean_dice(row: Row) -> float | None:
+    """Return the mean over the cases that hold the structure; None where none does."""
+    dice = row.metrics["dice"]
+    return dice.mean if dice.defined else None
 
 
 def _label_files(matchings: Sequence[scoring.Matching]) -> tuple[Path, ...]:

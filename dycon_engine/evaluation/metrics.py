@@ -1,8 +1,9 @@
 """Overlap and surface metrics of one label map against its reference, per class.
 
-Conventions, stated in every report: a class empty in both label maps counts as correct (Dice 1,
-Jaccard 1); empty in one of them scores 0. Wherever a surface is missing the surface metrics are
-undefined (NaN): they are counted, never 0 mm and never averaged silently. HD95 is the 95th
+Conventions, stated in every report: a class that both label maps lack has no Dice and no Jaccard
+(NaN, as in nnU-Net and MONAI: a 1 would hide misses elsewhere); empty in one of them scores 0.
+Wherever a surface is missing the surface metrics are undefined (NaN), too. What is undefined is
+counted, never 0 mm and never averaged silently. HD95 is the 95th
 percentile of both directions pooled; ASD runs from the prediction to the reference, as
 `medpy.metric.binary.asd(prediction, reference)` and with it the tables of the field; ASSD is the
 mean of both directions pooled.
@@ -34,6 +35,8 @@ LabelMap = NDArray[np.integer[Any]]
 @dataclass(frozen=True)
 class Scores:
     """One case, one class. Surface metrics are NaN where a surface is missing.
+
+    Dice and Jaccard are NaN where the class is in neither label map.
 
     Attributes:
         label: Class index.
@@ -89,7 +92,7 @@ class Summary:
 def dice_per_class(
     prediction: LabelMap, reference: LabelMap, *, classes: Sequence[int]
 ) -> tuple[float, ...]:
-    """Return Dice per class of two label maps (D, H, W); empty in both counts as 1.
+    """Return Dice per class of two label maps (D, H, W); NaN where both lack it.
 
     Raises:
         InputError: The shapes differ.
@@ -153,7 +156,7 @@ def _check_shapes(prediction: LabelMap, reference: LabelMap) -> None:
 
 
 def _dice(common: int, sizes: int) -> float:
-    return 2.0 * common / sizes if sizes else 1.0
+    return 2.0 * common / sizes if sizes else math.nan
 
 
 def _score_class(
@@ -166,7 +169,7 @@ def _score_class(
     sizes = int(np.count_nonzero(predicted)), int(np.count_nonzero(expected))
     common = int(np.count_nonzero(predicted & expected))
     union = sizes[0] + sizes[1] - common
-    overlap = (_dice(common, sum(sizes)), common / union if union else 1.0)
+    overlap = (_dice(common, sum(sizes)), common / union if union else math.nan)
     undefined = (math.nan, math.nan, math.nan)
     if not all(sizes):
         return Scores(label, *overlap, *undefined, *undefined, *sizes)

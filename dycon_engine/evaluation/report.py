@@ -16,6 +16,7 @@ from typing import Any
 
 from dycon_engine.errors import InputError
 from dycon_engine.evaluation.calibration import MOST_UNCERTAIN
+from dycon_engine.evaluation.findings import sentences
 from dycon_engine.evaluation.plots import draw_reliability, draw_risk_coverage, draw_strips
 from dycon_engine.evaluation.summaries import (
     METRICS,
@@ -142,12 +143,12 @@ def to_markdown(report: Report) -> str:
     lines = [f"# {report.title}", "", f"{NOTICE}", "", f"{report.created}, {report.engine}.", ""]
     lines += [f"- {line}" for line in findings(report)]
     lines += [f"- Please note: {line}" for line in report.warnings]
-    lines += ["", "Mean ± sd (median) over cases; undefined cases are counted, never 0.", ""]
+    lines += ["", "Mean ± sd (median) over cases; undefined cases are counted, never 0 or 1.", ""]
     headings = ["Structure", "Prediction", *METRICS.values(), "Undefined"]
     lines += ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     for row in report.rows():
         cells = [_cell(metric, row) for metric in METRICS]
-        undefined = str(row.metrics["hd95_mm"].undefined)
+        undefined = f"{row.metrics['hd95_mm'].undefined}{_absent(row)}"
         lines.append("| " + " | ".join([row.name, row.prediction, *cells, undefined]) + " |")
     for d in report.differences():
         interval = "" if math.isnan(d.low) else f", 95 % interval {d.low:+.3f} to {d.high:+.3f}"
@@ -159,46 +160,7 @@ def to_markdown(report: Report) -> str:
 
 def findings(report: Report) -> tuple[str, ...]:
     """Return what the figures say, one sentence per class and prediction set."""
-    lines = []
-    for row in report.rows():
-        dice, distance = row.metrics["dice"], row.metrics["hd95_mm"]
-        who = f"{row.prediction}, {row.name}" if len(report.sets) > 1 else row.name
-        sets = next(s for s in report.sets if s.name == row.prediction)
-        worst = min(zip(sets.values("dice", row.label), (c.case for c in sets.cases), strict=True))
-        text = f"{who}: mean Dice {dice.mean:.3f} (worst {worst[0]:.3f}, case {worst[1]})"
-        if distance.defined:
-            text += f", median HD95 {distance.median:.1f} mm"
-        if row.one_empty:
-            text += f"; missed altogether or invented in {count(row.one_empty, 'case')}"
-        if row.absent:
-            text += f"; absent from both in {count(row.absent, 'case')}"
-        lines.append(text + ".")
-    for predictions in report.sets:
-        found = predictions.calibration
-        if found is not None and found.reference.voxels.sum():
-            who = f"{predictions.name}: " if len(report.sets) > 1 else ""
-            lines.append(f"{who}{_trust(found)}")
-    lines += [
-        f"{d.name}: {d.first} minus {d.second} {d.mean:+.3f} Dice; better in {d.better}, "
-        f"worse in {d.worse} of {count(d.pairs, 'case')}."
-        for d in report.differences()
-        if d.metric == "dice" and d.pairs
-    ]
-    return tuple(lines)
-
-
-def _trust(found: Calibration) -> str:
-    """Return what the uncertainty is worth, as a sentence."""
-    text = (
-        f"Stated confidence is off by {found.reference.ece:.3f} on average (ECE) within "
-        f"{found.band_mm:g} mm of the reference's surface"
-    )
-    if not math.isnan(found.mean_captured):
-        text += (
-            f"; the {MOST_UNCERTAIN:.0%} most uncertain voxels of a scan hold "
-            f"{found.mean_captured:.0%} of its errors"
-        )
-    return f"{text}."
+    return sentences(report.sets, report.rows(), report.differences())
 
 
 def to_html(report: Report) -> str:
@@ -212,6 +174,7 @@ def to_html(report: Report) -> str:
     values = {
         "figure": _figure,
         "signed": _signed,
+        "absent": _absent,
         "report": report,
         "rows": rows,
         "sets": report.sets,
@@ -229,6 +192,10 @@ def to_html(report: Report) -> str:
         "plausible": all(row.plausible for row in rows),
     }
     return render(Path(__file__).with_name("report.html"), values)
+
+
+def _absent(row: Row) -> str:
+    return f", {row.absent} absent from both" if row.absent else ""
 
 
 def _figure(metric: str, value: float) -> str:

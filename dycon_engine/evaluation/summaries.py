@@ -76,9 +76,9 @@ class Row:
         label: Class index.
         name: Name of the class.
         metrics: Metric -> summary over the cases.
-        absent: Cases in which the class is in neither label map (each counts as Dice 1).
+        absent: Cases in which the class is in neither label map (left out of every mean).
         one_empty: Cases in which it is in one of them only (each counts as Dice 0).
-        plausible: Whether mean Dice <= 2J / (1 + J).
+        plausible: Whether mean Dice <= 2J / (1 + J), or there is none.
     """
 
     prediction: str
@@ -163,7 +163,8 @@ def _row(predictions: PredictionSet, label: int, name: str) -> Row:
         metrics,
         absent=sum(not any(pair) for pair in is_there),
         one_empty=sum(any(pair) and not all(pair) for pair in is_there),
-        plausible=is_plausible(metrics["dice"].mean, metrics["jaccard"].mean),
+        plausible=not metrics["dice"].defined
+        or is_plausible(metrics["dice"].mean, metrics["jaccard"].mean),
     )
 
 

@@ -59,7 +59,7 @@ class Predictor:
         """Refuse wishes this package cannot fulfil, before any scan is read.
 
         Raises:
-            InputError: An unknown kind, no partner, or no dropout.
+            InputError: An unknown kind, no partner, no dropout, or no mirrored axes.
         """
         if wishes.uncertainty is None:
             return
@@ -196,7 +196,13 @@ class Predictor:
 
     def _passes(self, wishes: Wishes) -> kinds.Passes:
         temperature = self.package.info.calibration.temperature
-        return kinds.passes(wishes.uncertainty, self.network, self.partner, temperature)
+        return kinds.passes(
+            wishes.uncertainty,
+            self.network,
+            self.partner,
+            temperature=temperature,
+            mirrored=self.package.info.mirrored_axes,
+        )
 
     def _values(self) -> NDArray[Any]:
         values = np.array([label.value for label in self.package.info.labels])

@@ -17,13 +17,14 @@ from dycon_engine.networks.base import Network
 ENTROPY, DISAGREEMENT, MC_DROPOUT, TTA = "entropy", "disagreement", "mc-dropout", "tta"
 DROPOUT_PASSES = 8
 SMALLEST = 1e-30  # its share of the entropy is 0 in float32
-MIRRORS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (4,))
+AXES = {"z": 2, "y": 3, "x": 4}  # of windows (B, C, D, H, W)
 KINDS = {
     ENTROPY: "entropy of the calibrated probabilities; costs nothing extra",
     DISAGREEMENT: "Jensen-Shannon divergence of student and teacher, or of the two networks or "
     "scales that predict together; costs up to one more pass",
     MC_DROPOUT: f"entropy of the mean of {DROPOUT_PASSES} more passes with dropout on",
-    TTA: "entropy of the mean over the scan and its three mirror images; costs three more passes",
+    TTA: "entropy of the mean over the scan and its mirror images along the axes that training "
+    "mirrored; costs one more pass for each",
 }
 
 Apply = Callable[[Tensor], Tensor]
@@ -44,17 +45,29 @@ class Passes(NamedTuple):
 
 
 def passes(
-    kind: str | None, network: Network, partner: Network | None, temperature: float
+    kind: str | None,
+    network: Network,
+    partner: Network | None,
+    *,
+    temperature: float,
+    mirrored: str | None,
 ) -> Passes:
     """Return the passes that a `kind` of uncertainty needs; None = none.
 
+    Args:
+        kind: One of `KINDS`.
+        network: Gives the labels.
+        partner: The other of student and teacher, where there is one.
+        temperature: Logits are divided by it.
+        mirrored: Letters of zyx, as of `PackageInfo.mirrored_axes`.
+
     Raises:
-        InputError: There is no partner, or the network has no dropout.
+        InputError: There is no partner, the network has no dropout, or no axis was mirrored.
     """
     if kind == DISAGREEMENT:
         return with_two_opinions(network, partner, temperature)
     if kind == TTA:
-        return Passes(with_mirrors(network, temperature), 2)
+        return Passes(with_mirrors(network, temperature, mirrored), 2)
     if kind == MC_DROPOUT:
         return Passes(with_dropout(network, temperature), 2)
     return Passes(segmenter(network, temperature), 1)
@@ -89,11 +102,26 @@ def segmenter(network: Network, temperature: float = 1.0) -> Apply:
     return lambda image: network(image).logits.float() / temperature
 
 
-def with_mirrors(network: Network, temperature: float) -> Apply:
-    """Return windows -> plain logits and log of the mean probabilities over the `MIRRORS`."""
+def with_mirrors(network: Network, temperature: float, mirrored: str | None) -> Apply:
+    """Return windows -> plain logits, and log of the mean probabilities over the mirror images too.
+
+    Only along axes that training mirrored: of other mirror images the network knows nothing, and
+    what it says of them is no uncertainty of the scan.
+
+    Raises:
+        InputError: There is no such axis, or it is not known.
+    """
+    if not mirrored:
+        found = (
+            "the package does not say along which axes its training mirrored scans"
+            if mirrored is None
+            else "this network was trained without mirrored scans (augmentation.flip_axes)"
+        )
+        raise InputError(f"uncertainty 'tta': {found}; use entropy or disagreement")
+    mirrors = ((), *((AXES[axis],) for axis in mirrored))
 
     def apply(image: Tensor) -> Tensor:
-        logits = [network(image.flip(axes)).logits.flip(axes) for axes in MIRRORS]
+        logits = [network(image.flip(axes)).logits.flip(axes) for axes in mirrors]
         calibrated = [one.float() / temperature for one in logits]
         return torch.cat((calibrated[0], _log_mean(calibrated)), dim=1)
 
@@ -111,7 +139,7 @@ def with_dropout(network: Network, temperature: float, count: int = DROPOUT_PASS
     if not _dropout_modules(network):
         raise InputError(
             "uncertainty 'mc-dropout': this network was trained without dropout; "
-            "use entropy, disagreement or tta"
+            "use entropy or disagreement"
         )
     seeds = itertools.count()
 

@@ -2,7 +2,8 @@
 
     L    = mean_i 1/|P(i)| sum_{k in P(i)} F+_ik (log D(i) - S_ik),   S_ij = cos(z_i, z_j) / tau
     D(i) = sum_{P(i)} exp(S_ik) + sum_{q in N(i)} F-_iq (exp(S_iq) + T_i)
-    T_i  = 1/K sum of exp(S^t_il) over the K nearest negatives of i in the teacher's embedding
+    T_i  = 1/K sum of exp(S^t_il) over the K nearest negatives of i in the teacher's embedding; K
+           also where there are fewer: those that are missing add nothing
     F+   = (1 - c)^gamma exp(H_i),   F- = c^gamma,   c = (cos + 1) / 2
 
 The N x N matrices never exist: anchors are taken in chunks, and because the loss is a scalar its
@@ -164,7 +165,7 @@ class _Fecl(torch.autograd.Function):
 def _teacher_term(
     anchors: _Anchors, partner: Tensor | None, settings: FeclSettings
 ) -> Tensor | float:
-    """Return T_i (A, 1): the mean of the K largest exp(S^t) among the negatives."""
+    """Return T_i (A, 1): 1/K of the sum of the K largest exp(S^t) among the negatives."""
     if partner is None:
         return 0.0
     k, mine = settings.teacher_negatives, partner[anchors.rows]

@@ -5,11 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dycon_engine.losses.uncertainty import Posterior, entropy
+from dycon_engine.losses.uncertainty import TINY, Posterior, entropy
 
 
 def pseudo_label_loss(
-    student: Posterior, teacher: Posterior, *, beta: float, smooth: float = 1.0
+    student: Posterior,
+    teacher: Posterior,
+    *,
+    beta: float,
+    where: Tensor | None = None,
+    smooth: float = 1.0,
 ) -> Tensor:
     """Return soft cross-entropy plus soft Dice of `student` against `teacher`, a scalar.
 
@@ -23,13 +28,17 @@ def pseudo_label_loss(
         student: Probabilities (U, K, D, H, W) that gradients train.
         teacher: The same shape, no gradient.
         beta: How strongly the teacher's uncertainty lowers the weight of a voxel; >= 0.
+        where: (U, D, H, W) bool, the voxels that count; None = all. 0 where none does.
         smooth: Voxels added to both sides of the Dice.
 
     Source: not part of DyCON. Self-training (Lee, ICML workshop 2013) with UnCL's weights.
     """
     target = teacher.p.detach()
     weight = (-beta * entropy(teacher)).exp().detach()
-    cross_entropy = -(weight * (target * student.log_p).sum(1)).sum() / weight.sum()
+    if where is not None:
+        weight = weight * where
+    total = weight.sum().clamp_min(TINY)
+    cross_entropy = -(weight * (target * student.log_p).sum(1)).sum() / total
     axes = (0, 2, 3, 4)
     weight = weight.unsqueeze(1)
     found, wanted = student.p[:, 1:], target[:, 1:]

@@ -27,7 +27,12 @@ class Uncl(NamedTuple):
 
 
 def uncl(
-    student: Posterior, teacher: Posterior, *, beta: float, detach_weights: bool = True
+    student: Posterior,
+    teacher: Posterior,
+    *,
+    beta: float,
+    detach_weights: bool = True,
+    where: Tensor | None = None,
 ) -> Uncl:
     """Return the parts of UnCL; the loss is `consistency + lambda_H * entropy`.
 
@@ -40,6 +45,8 @@ def uncl(
         beta: How strongly uncertainty lowers the weight; >= 0.
         detach_weights: No gradient through the weights: else the student can lower the loss by
             becoming unsure.
+        where: (B, D, H, W) bool, the voxels whose entropy counts; None = all. In the others the
+            two have to be alike, so that the first mean needs no mask.
 
     Source: DyCON (CVPR 2025), UnCL. Deviation: the paper ties lambda_H to beta and lets gradients
     pass the weights; at beta = 5 the entropy term then outweighs the consistency by far and empties
@@ -49,7 +56,13 @@ def uncl(
     weighing = h_student.detach() if detach_weights else h_student
     weight = (beta * weighing).exp() + (beta * h_teacher).exp()
     consistency = (squared_difference(student.p, teacher.p) / weight).mean()
-    mean_student, mean_teacher = h_student.mean(), h_teacher.mean()
+    mean_student, mean_teacher = _mean(h_student, where), _mean(h_teacher, where)
     return Uncl(
         consistency, mean_student + mean_teacher, mean_student.detach(), mean_teacher.detach()
     )
+
+
+def _mean(values: Tensor, where: Tensor | None) -> Tensor:
+    if where is None:
+        return values.mean()
+    return (values * where).sum() / where.sum().clamp_min(1)

@@ -32,7 +32,7 @@ class CertaintyConfig(TeachingConfig):
     )
     threshold_start: float = setting(
         0.75,
-        "Voxels count where the entropy is below this share of ln K, at the start. Paper: 0.75.",
+        "Voxels count where the entropy is below this share of ln 2, at the start. Paper: 0.75.",
         unit="share",
         low=0.0,
     )
@@ -56,7 +56,10 @@ class Certainty(NamedTuple):
 def certainty(
     teacher: Teacher, image: Tensor, config: CertaintyConfig, progress: Progress
 ) -> Certainty:
-    """Return 1[H(mean of T noisy passes with dropout) < h(t) ln K] and that entropy H.
+    """Return 1[H(mean of T noisy passes with dropout) < h(t) ln 2] and that entropy H.
+
+    ln 2, the entropy of the toss of a coin between two classes, for any number of classes: of
+    ln K with K >= 3 it would count as sure. SSL4MIS keeps ln 2 with four classes as well.
 
     Args:
         teacher: Image -> a named tuple with `logits`.
@@ -64,19 +67,19 @@ def certainty(
         config: T, noise, h at the first and at the last step.
         progress: Where training stands.
     """
-    entropy, classes = mean_entropy(teacher, image, config)
+    entropy = mean_entropy(teacher, image, config)
     ramp = sigmoid_rampup(progress.fraction)  # over all steps, as in the released codes
     share = config.threshold_start + (config.threshold_end - config.threshold_start) * ramp
-    return Certainty(entropy < share * math.log(classes), entropy)
+    return Certainty(entropy < share * math.log(2.0), entropy)
 
 
 @torch.no_grad()
-def mean_entropy(teacher: Teacher, image: Tensor, config: CertaintyConfig) -> tuple[Tensor, int]:
-    """Return H of the mean over T passes, (B, D, H, W) in nats, and the number of classes K."""
+def mean_entropy(teacher: Teacher, image: Tensor, config: CertaintyConfig) -> Tensor:
+    """Return H of the mean over T passes, (B, D, H, W) in nats."""
     total = torch.zeros(())
     for index in range(config.passes):
         noisy = add_noise(image, config.pass_noise)
         p = posterior(teacher(noisy, dropout=True).logits).p
         total = p if index == 0 else total.add_(p)
     mean = total / config.passes
-    return -(mean * mean.clamp_min(TINY).log()).sum(1), mean.shape[1]
+    return -(mean * mean.clamp_min(TINY).log()).sum(1)

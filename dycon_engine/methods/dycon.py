@@ -22,8 +22,8 @@ from dycon_engine.errors import InputError
 from dycon_engine.losses.consistency import mean_squared
 from dycon_engine.losses.fecl import FeclSettings, fecl
 from dycon_engine.losses.pseudo_label import pseudo_label_loss
-from dycon_engine.losses.uncertainty import Posterior, gambling_entropy, posterior
-from dycon_engine.losses.uncl import uncl
+from dycon_engine.losses.uncertainty import gambling_entropy, posterior
+from dycon_engine.losses.uncl import Uncl, uncl
 from dycon_engine.methods.cells import Cells, CellSource, join, labeled_cells, pseudo_cells
 from dycon_engine.methods.passes import viewed_passes
 from dycon_engine.methods.perturbations import add_noise
@@ -207,10 +207,17 @@ class Dycon(TeacherMethod):
         contrast = config.contrast_weight * (ramp if config.contrast_rampup else 1.0)
         beta = exponential_interpolation(config.beta_max, config.beta_min, progress.fraction)
         if config.pseudo_label_weight > 0.0:
-            soft = pseudo_label_loss(student, teacher, beta=beta)
+            soft = pseudo_label_loss(student, teacher, beta=beta, where=view.answered)
             terms["pseudo_label"] = ramp * config.pseudo_label_weight * soft
         if config.use_uncl:
-            terms |= self._uncl_terms(student, teacher, contrast, beta)
+            parts = uncl(
+                student,
+                teacher,
+                beta=beta,
+                detach_weights=config.detach_weights,
+                where=view.answered,
+            )
+            terms |= self._uncl_terms(parts, contrast, beta)
         if uses_fecl(config):
             cells = []
             if config.fecl_scope in {"labeled", "both", "oracle"}:
@@ -273,12 +280,9 @@ class Dycon(TeacherMethod):
             ),
         )
 
-    def _uncl_terms(
-        self, student: Posterior, teacher: Posterior, contrast: float, beta: float
-    ) -> dict[str, Tensor]:
+    def _uncl_terms(self, parts: Uncl, contrast: float, beta: float) -> dict[str, Tensor]:
         config = self.config
         coefficient = beta if config.entropy_coefficient is None else config.entropy_coefficient
-        parts = uncl(student, teacher, beta=beta, detach_weights=config.detach_weights)
         self.diagnostics |= {
             "beta": beta,
             "entropy_student": parts.student_entropy,

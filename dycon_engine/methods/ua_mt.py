@@ -13,7 +13,7 @@ from dycon_engine.schedules import Progress, ramped
 
 
 class UaMt(TeacherMethod):
-    """(CE + Dice)[lb] + w(t) M MSE(p_s, p_t)[ub], M = 1[H(mean of T passes) < h(t) ln K]."""
+    """(CE + Dice)[lb] + w(t) M MSE(p_s, p_t)[ub], M = 1[H(mean of T passes) < h(t) ln 2]."""
 
     Config = CertaintyConfig
     config: CertaintyConfig

@@ -30,16 +30,28 @@ class View(NamedTuple):
             before z, from -1 to 1 per axis. None where they lie at their own places.
         known: (U, D, H, W) int64, class index where a labeled patch was mixed in, `UNKNOWN`
             elsewhere. None where nothing was.
+        inside: (U, D, H, W) bool, which voxels lie in the patches; None = all.
     """
 
     image: Tensor
     theta: Tensor | None = None
     known: Tensor | None = None
+    inside: Tensor | None = None
 
     @property
     def unknown(self) -> Tensor | None:
         """(U, D, H, W) bool, where no label is known; None = nowhere is one."""
         return None if self.known is None else self.known == UNKNOWN
+
+    @property
+    def answered(self) -> Tensor | None:
+        """(U, D, H, W) bool, where teacher or label have an answer; None = everywhere.
+
+        Elsewhere nothing may be learned: what `follow` has there is the student's own answer.
+        """
+        if self.inside is None or self.known is None:
+            return self.inside
+        return self.inside | (self.known != UNKNOWN)
 
     def move_along(self, patches: Tensor) -> Tensor:
         """Return what lies at the view's places in `patches` (U, F, d, h, w), else the nearest.
@@ -52,28 +64,29 @@ class View(NamedTuple):
         """Return what the `teacher` says of the patches at the view's places.
 
         Outside the patches it says nothing: there the answer of the `student` to this view stands
-        without a gradient, from which nothing is learned. Where the label is known, it is the
-        answer.
+        without a gradient, which costs a squared difference nothing; other losses have to leave
+        out what is not `answered`. Where the label is known, it is the answer.
         """
         if self.theta is None and self.known is None:
             return teacher
         p = teacher.p
-        if self.theta is not None:
-            inside = _sampled(torch.ones_like(p[:, :1]), self.theta, "zeros") > INSIDE
-            p = torch.where(inside, self.move_along(p), student.p.detach())
+        if self.inside is not None:
+            p = torch.where(self.inside.unsqueeze(1), self.move_along(p), student.p.detach())
         if self.known is not None:
             label = F.one_hot(self.known.clamp_min(0), p.shape[1]).movedim(-1, 1).to(p.dtype)
             p = torch.where(self.known.unsqueeze(1) == UNKNOWN, p, label)
         return Posterior(p.clamp_min(TINY).log(), p)
 
     def unlabeled_only(self, p: Tensor) -> Tensor:
-        """Return probabilities (U, K, D, H, W) that are even where the label is known.
+        """Return probabilities (U, K, D, H, W) that are even where they are not the teacher's.
 
-        What a patch's embedding says there is of another patch than the teacher's.
+        Where the label is known, what a patch's embedding says is of another patch than the
+        teacher's; outside the patches the teacher says nothing.
         """
-        if self.known is None:
-            return p
-        return torch.where(self.known.unsqueeze(1) == UNKNOWN, p, 1.0 / p.shape[1])
+        for own in (self.unknown, self.inside):
+            if own is not None:
+                p = torch.where(own.unsqueeze(1), p, 1.0 / p.shape[1])
+        return p
 
 
 def turned(patches: Tensor, strength: float) -> View:
@@ -93,7 +106,8 @@ def turned(patches: Tensor, strength: float) -> View:
     with torch.autocast(device.type, enabled=False):
         matrix = _rotation(angles) * zoom.exp() * size / size[:, None]  # in shares of each axis
     theta = torch.cat((matrix.flip(1, 2), matrix.new_zeros(count, 3, 1)), 2)
-    return View(_sampled(patches, theta, "border"), theta)
+    inside = _sampled(torch.ones_like(patches[:, :1]), theta, "zeros")[:, 0] > INSIDE
+    return View(_sampled(patches, theta, "border"), theta, inside=inside)
 
 
 def mixed(view: View, labeled: Tensor, label: Tensor, chance: float) -> View:

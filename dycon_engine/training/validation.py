@@ -21,6 +21,7 @@ from dycon_engine.evaluation.calibration import (
     risk_coverage,
 )
 from dycon_engine.evaluation.metrics import Scores, dice_per_class, score
+from dycon_engine.evaluation.metrics import summarize as means
 from dycon_engine.inference.blending import Slab, Watch
 from dycon_engine.inference.memory import FLOAT_BYTES, available_bytes
 from dycon_engine.inference.probabilities import most_likely, restored
@@ -42,7 +43,10 @@ SHARE_OF_MEMORY = 0.5  # of what is free: so much may be taken for one scan's lo
 
 
 class CaseResult(NamedTuple):
-    """One validation case: Dice per foreground class, all metrics where asked for, its sample."""
+    """One validation case: Dice per foreground class, all metrics where asked for, its sample.
+
+    Dice is NaN for a class that is neither in the label map nor in the reference.
+    """
 
     number: int
     dice: tuple[float, ...]
@@ -53,7 +57,11 @@ class CaseResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Validation:
-    """The cases' mean; `dice` averages over foreground classes and cases, without weights."""
+    """The cases' mean; `dice` averages over foreground classes and cases, without weights.
+
+    A class that is in neither label map of a case is left out there. `dice_per_class` is NaN where
+    no case has a value; `dice`, by which checkpoints are compared, is 1 where nothing has one.
+    """
 
     dice: float
     dice_per_class: dict[str, float]
@@ -203,17 +211,22 @@ class Validator:
 
 def summarize(results: Sequence[CaseResult], labels: Sequence[Label]) -> Validation:
     """Return the means over `results`, at least one, and the calibration on their samples."""
-    table = np.array([result.dice for result in results])
-    students = [r.student_dice for r in results if r.student_dice is not None]
     names = [label.name for label in labels[1:]]
-    per_class = {name: float(mean) for name, mean in zip(names, table.mean(axis=0), strict=True)}
+    columns = zip(*(result.dice for result in results), strict=True)
+    students = [r.student_dice for r in results if r.student_dice is not None]
     return Validation(
-        dice=float(table.mean()),
-        dice_per_class=per_class,
-        student_dice=float(np.mean(students)) if students else None,
+        dice=_mean([result.dice for result in results]),
+        dice_per_class={n: means(c).mean for n, c in zip(names, columns, strict=True)},
+        student_dice=_mean(students) if students else None,
         cases=tuple(results),
         calibration=calibrate(r.sample for r in results if r.sample is not None),
     )
+
+
+def _mean(table: Sequence[tuple[float, ...]]) -> float:
+    """Return the mean of Dice (cases, classes) where defined; 1 where nothing was and is found."""
+    found = means([dice for row in table for dice in row])
+    return found.mean if found.defined else 1.0
 
 
 def calibrate(samples: Iterable[Sample]) -> Calibration:

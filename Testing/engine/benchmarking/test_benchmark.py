@@ -86,7 +86,7 @@ def test_the_conditions_say_what_was_common_and_what_not(finished) -> None:
     assert "Device of all runs: cpu." in notes
     assert any("not calibrated (T = 1)" in note for note in notes)
     assert any("Smallest p that 2 cases can give" in note for note in notes)
-    assert any("over the cases of 2 seeds" in note for note in notes)
+    assert any("never contain the noise between runs" in note for note in notes)
     for file in ("results.md", "results.html"):
         text = html.unescape((finished / file).read_text())
         assert all(note in text for note in notes)

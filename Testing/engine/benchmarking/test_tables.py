@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
-from dycon_engine.benchmarking.page import Benchmark, to_html, to_markdown
+from dycon_engine.benchmarking.bootstrap import drawn_means
+from dycon_engine.benchmarking.page import Benchmark, cells, to_html, to_markdown
 from dycon_engine.benchmarking.protocol import load_protocol
 from dycon_engine.benchmarking.running import LARGEST, PLAIN
 from dycon_engine.benchmarking.tables import (
@@ -77,6 +80,52 @@ def test_only_seeds_that_both_methods_have_are_compared() -> None:
     assert (found,) == compare(base, "ref")
     assert (found.method, found.seeds, found.cases) == ("up", (0,), 3)
     assert found.difference == pytest.approx(0.05)
+
+
+def test_the_interval_of_a_difference_holds_cases_and_where_there_are_several_seeds() -> None:
+    """Two cases, then three seeds, that differ by .01 and .03 or by .01, .03 and .08."""
+    by_case = [result("ref", 0, [0.6, 0.7]), result("up", 0, [0.61, 0.73])]
+    (cases,) = compare(by_case, "ref")
+    assert (cases.low, cases.high) == pytest.approx((0.01, 0.03))
+    gains = (0.01, 0.03, 0.08)
+    by_seed = [result("ref", s, [0.6, 0.7]) for s in range(3)]
+    by_seed += [result("up", s, [0.6 + gain, 0.7 + gain]) for s, gain in enumerate(gains)]
+    (seeds,) = compare(by_seed, "ref")
+    assert (seeds.low, seeds.high) == pytest.approx((0.01, 0.08))
+    (one,) = compare([r for r in by_seed if r["seed"] == 1], "ref")
+    assert (one.low, one.high) == pytest.approx((0.03, 0.03))
+    (alone,) = compare([result("ref", 0, [0.6]), result("up", 0, [0.7])], "ref")
+    assert alone.low == alone.high == pytest.approx(0.1)
+
+
+def test_the_mean_over_drawn_seeds_scatters_as_that_over_runs_does() -> None:
+    """Its variance is that of the mean of n, s^2 / n, also for two seeds."""
+    random = np.random.default_rng(1)
+    for seeds in (2, 3, 6):
+        dice = random.normal(size=(1, seeds, 1))
+        assert drawn_means(dice).var() == pytest.approx(dice.var(ddof=1) / seeds, rel=0.1)
+
+
+def absent(found: dict[str, Any], case: int) -> dict[str, Any]:
+    """Return a result whose case holds the structure neither in prediction nor in reference."""
+    found["cases"][case][PLAIN] = scores(0.0, None)
+    found["cases"][case][PLAIN][LABEL] |= {"dice": None, "jaccard": None}
+    return found
+
+
+def test_a_structure_absent_from_both_counts_in_no_mean_and_is_said() -> None:
+    (plain, _) = summarize([absent(result("a", 0, [0.9, 0.4, 0.6]), 0)])
+    assert plain.metrics["dice"].mean == pytest.approx(0.5)
+    assert (plain.cases, plain.undefined, plain.absent) == (3, 1, 1)
+    assert "1, 1 absent" in cells(plain)
+    (nothing, _) = summarize([absent(result("a", 0, [0.9]), 0)])
+    assert nothing.metrics["dice"].mean is None
+    pair = [absent(result("a", 0, [0.9, 0.4]), 0), result("b", 0, [0.0, 0.6])]
+    (found,) = compare(pair, "a")
+    assert (found.cases, found.difference) == (1, pytest.approx(0.2))
+    assert compare([absent(result("a", 0, [0.9]), 0), result("b", 0, [0.0])], "a") == ()
+    assert f"a,0,c0,{LABEL},{PLAIN},,,,,," in to_csv(pair)
+    assert "1 undefined" in to_html(Benchmark(load_protocol("la-1"), (), (), tuple(pair), ()))
 
 
 def test_seeds_are_averaged_per_case_before_the_test() -> None:

@@ -130,15 +130,19 @@ def test_scans_instead_of_label_maps_are_refused():
     assert cases.score_case("a", Volume(mask, grid), Volume(scan % 255, grid)).scores
 
 
-def test_a_class_absent_from_a_case_counts_as_agreed_and_undefined():
+def test_a_class_absent_from_a_case_has_no_scores_and_is_left_out_of_the_mean():
     labels = np.zeros(GRID.size_zyx, np.uint8)
     labels[1:3, 1:3, 1:3] = 2
     one = cases.score_case("a", Volume(labels, GRID), Volume(labels, GRID))
     assert [s.label for s in one.scores] == [2]
     filled = cases.with_classes(one, (1, 2))
     assert [s.label for s in filled.scores] == [1, 2]
-    assert filled.scores[0].dice == 1.0
+    assert math.isnan(filled.scores[0].dice)
     assert math.isnan(filled.scores[0].hd95_mm)
+    assert filled.mean_dice == 1.0  # of class 2 alone
+    missed = cases.score_case("b", Volume(0 * labels, GRID), Volume(labels, GRID))
+    assert cases.with_classes(missed, (1, 2)).mean_dice == 0.0
+    assert math.isnan(cases.CaseScores("c", 1.0, ()).mean_dice)
     assert filled.scores[1] is one.scores[0]
     assert cases.classes_of([one]) == (2,)
 

@@ -84,9 +84,12 @@ def test_known_failures_are_the_large_losses_worst_first():
         | {"reviewed": 1, "cases": 2, "outside": group == "outside"}
         for group, loss in LOSSES.items()
     ]
-    found = limits({"changes": rows})
-    assert [text.split(",")[0] for text in found] == ["worse", "bad", "unusable scan"]
-    assert "0.200 instead of 0.900; a review is asked for in 1 of 2 scans" in found[0]
+    found = limits({"changes": rows}, outside=False)
+    assert [text.split(",")[0] for text in found] == ["worse", "bad"]
+    said = "0.200 (same 2 scans unchanged: 0.900); a review is asked for in 1 of 2 scans"
+    assert said in found[0]
+    (unusable,) = limits({"changes": rows}, outside=True)
+    assert unusable.startswith("unusable scan")
 
 
 def test_a_step_done_twice_counts_once_and_means_are_over_blocks():

@@ -15,6 +15,7 @@ import pytest
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
+from dycon_engine.evaluation import cases as scoring
 from dycon_engine.evaluation import report as reports
 from dycon_engine.evaluation.calibration import reliability_of, risk_coverage
 from dycon_engine.evaluation.cases import score_case, with_classes
@@ -88,6 +89,40 @@ def test_an_empty_prediction_is_undefined_and_counted_everywhere(tmp_path):
     page = (tmp_path / "report.html").read_text()
     assert "<td>1 of 3</td>" in page
     assert "missed altogether or invented in 1 case" in page
+
+
+def test_a_structure_never_found_has_dice_0_however_often_it_is_absent(tmp_path):
+    """One case holds it and it is missed; three do not and nothing is found."""
+    missed, *absent = blocks(0, 4, 4, 4)
+    absent = [dataclasses.replace(case, scores=(scoring.absent(1),)) for case in absent]
+    report = made(sets=(PredictionSet("A", (missed, *absent)),))
+    reports.write_report(tmp_path, report)
+    (row,) = json.loads((tmp_path / "report.json").read_text())["summary"]
+    dice = row["metrics"]["dice"]
+    assert (dice["mean"], dice["defined"], dice["undefined"], row["absent"]) == (0.0, 1, 3, 3)
+    assert row["plausible"]
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "report.csv").read_text())))
+    assert [r["dice"] for r in rows] == ["0.0", "", "", ""]
+    (said,) = reports.findings(report)
+    assert "mean Dice 0.000 (worst 0.000, case case0)" in said
+    assert said.endswith("; absent from both in 3 cases, left out.")
+    page = (tmp_path / "report.html").read_text()
+    assert "4 of 4, 3 absent from both" in page
+    assert "VIOLATED" not in page
+    assert "4, 3 absent from both" in (tmp_path / "report.md").read_text()
+
+
+def test_what_no_case_holds_is_undefined_everywhere(tmp_path):
+    (case,) = blocks(4)
+    nothing = dataclasses.replace(case, scores=(scoring.absent(1),))
+    report = made(sets=(PredictionSet("A", (nothing,)), PredictionSet("B", (nothing,))))
+    reports.write_report(tmp_path, report)
+    assert "A, atrium: Dice undefined; absent from both in 1 case, left out." in (
+        reports.findings(report)
+    )
+    rows = json.loads((tmp_path / "report.json").read_text())["summary"]
+    assert [row["metrics"]["dice"]["mean"] for row in rows] == [None, None]
+    assert "VIOLATED" not in (tmp_path / "report.html").read_text()
 
 
 def test_differences_are_paired_and_leave_undefined_pairs_out():

@@ -24,6 +24,20 @@ def test_it_equals_its_twin(beta: float, classes: int) -> None:
     assert float(found) == pytest.approx(naive_pseudo_label(s, t, beta, 0.5), rel=1e-9)
 
 
+def test_voxels_that_do_not_count_are_as_if_they_were_not_there() -> None:
+    s, t = pair(3)
+    s.requires_grad_()
+    where = torch.zeros(2, 2, 2, 3, dtype=torch.bool)
+    where[..., :2] = True
+    found = pseudo_label_loss(posterior(s), posterior(t), beta=1.0, where=where)
+    found.backward()
+    kept = naive_pseudo_label(s.detach()[..., :2], t[..., :2], 1.0, 1.0)
+    assert float(found) == pytest.approx(kept, rel=1e-9)
+    assert s.grad is not None
+    assert s.grad[..., 2].abs().max() == 0.0
+    assert pseudo_label_loss(posterior(s), posterior(t), beta=1.0, where=where & ~where) == 0.0
+
+
 def test_the_best_answer_is_the_teachers_own() -> None:
     _, t = pair()
     s = t.clone().requires_grad_()

@@ -30,6 +30,20 @@ def test_parts_equal_their_twin(beta: float, classes: int) -> None:
     assert float(parts.student_entropy + parts.teacher_entropy) == pytest.approx(entropy, rel=1e-9)
 
 
+def test_the_entropy_is_of_the_voxels_that_count() -> None:
+    torch.manual_seed(0)
+    s, t = torch.randn(2, 2, 3, 2, 2, 3, dtype=torch.float64)
+    s.requires_grad_()
+    where = torch.zeros(2, 2, 2, 3, dtype=torch.bool)
+    where[..., :2] = True
+    found = uncl(posterior(s), posterior(t), beta=1.0, where=where)
+    found.entropy.backward()
+    assert float(found.entropy) == pytest.approx(naive_uncl(s[..., :2], t[..., :2], 1.0)[1])
+    assert s.grad is not None
+    assert s.grad[..., 2].abs().max() == 0.0
+    assert uncl(posterior(s), posterior(t), beta=1.0, where=where & ~where).entropy == 0.0
+
+
 def test_beta_zero_is_half_the_mean_squared_difference() -> None:
     s, t = pair()
     expected = mean_squared(posterior(s).p, posterior(t).p) / 2

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from dycon_engine.data.batch import AuditBatch, Batch
 from dycon_engine.errors import InputError
+from dycon_engine.methods import teaching
 from dycon_engine.methods.dycon import DyconConfig
+from dycon_engine.methods.views import View, turned
 from dycon_engine.schedules import Progress
 from Testing.engine.methods.tiny import tiny_batch, tiny_method
 
@@ -44,6 +46,20 @@ def test_pseudo_labels_are_a_term_of_their_own_and_change_no_other() -> None:
     plain, found = terms(), terms(pseudo_label_weight=0.5)
     assert found.pop("pseudo_label") > 0.0
     assert found == pytest.approx(plain)
+
+
+def test_where_the_view_reaches_out_of_the_patch_no_term_learns(monkeypatch) -> None:
+    """A view that lies beside its patch: neither soft labels, nor entropy, nor contrast."""
+
+    def beside(patches: Tensor, strength: float) -> View:
+        view = turned(patches, strength)
+        return view._replace(inside=torch.zeros_like(view.inside))
+
+    monkeypatch.setattr(teaching, "turned", beside)
+    more = {"pseudo_label_weight": 1.0, "entropy_coefficient": 0.5, "strong_geometry": 1.0}
+    found = terms(fecl_scope="pseudo", cell_confidence=0.6, **more)
+    unlabeled = ("consistency", "pseudo_label", "uncl", "entropy", "fecl", "seen_cells_valid")
+    assert {name: found[name] for name in unlabeled} == dict.fromkeys(unlabeled, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,20 @@ def test_outside_the_patch_the_student_is_left_alone() -> None:
     assert logits.grad.abs().sum(1)[~outside].min() > 0.0
 
 
+def test_an_answer_is_where_the_patch_or_a_label_is() -> None:
+    torch.manual_seed(1)
+    view = turned(torch.zeros(4, 1, *SIZE), 1.0)
+    teacher, student = posterior(torch.randn(4, 2, *SIZE)), posterior(torch.randn(4, 2, *SIZE))
+    own = (view.follow(teacher, student).p == student.p).all(1)
+    assert view.answered is not None
+    assert torch.equal(view.answered, ~own)
+    assert (view.unlabeled_only(teacher.p)[own.unsqueeze(1).expand_as(teacher.p)] == 0.5).all()
+    pasted = mixed(view, torch.ones(1, 1, *SIZE), torch.zeros(1, *SIZE, dtype=torch.int64), 1.0)
+    assert pasted.answered is not None
+    assert torch.equal(pasted.answered, ~own | (pasted.known == 0))
+    assert mixed(View(view.image), pasted.image, pasted.known, 1.0).answered is None
+
+
 def test_a_view_without_a_turn_hands_patches_through() -> None:
     patches = torch.randn(1, 4, 2, 2, 2)
     assert View(patches).move_along(patches) is patches
@@ -150,7 +164,9 @@ def test_where_the_label_is_known_it_is_the_answer() -> None:
         assert torch.equal(followed.p[kept], alone.p[kept])
         assert followed.log_p.isfinite().all()
         even = view.unlabeled_only(followed.p)
-        assert torch.equal(even[kept], alone.p[kept])
+        own = kept if before.inside is None else kept & before.inside.unsqueeze(1)
+        assert torch.equal(even[own], alone.p[own])
+        assert (even[~own] == 1.0 / 3.0).all()
         assert (even[~kept] == 1.0 / 3.0).all()
 
 

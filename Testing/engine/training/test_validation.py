@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 
 import numpy as np
@@ -15,7 +16,14 @@ from dycon_engine.errors import CancelledError, NonFiniteError
 from dycon_engine.inference.blending import Slab, Watch
 from dycon_engine.training import sampling, validation
 from dycon_engine.training.distributed import Process
-from dycon_engine.training.validation import Sample, Validator, calibrate, sample_voxels
+from dycon_engine.training.validation import (
+    CaseResult,
+    Sample,
+    Validator,
+    calibrate,
+    sample_voxels,
+    summarize,
+)
 from dycon_engine.training.whole_scans import over_scan
 from Testing.engine.training import small_run
 
@@ -77,6 +85,20 @@ def test_the_student_is_scored_where_it_is_another_network(data):
     found = validator(data).run(good, blind)
     assert found.student_dice == 0.0
     assert found.dice > 0.85
+
+
+def test_what_is_absent_from_a_case_is_left_out_of_its_mean():
+    """Class a: found once, absent twice; class b: missed in the one case that holds it."""
+    nan = math.nan
+    rows = ((0.8, nan), (nan, 0.0), (nan, nan))
+    labels = (*LABELS, Label(2, "other"))
+    cases = [CaseResult(n, row, row, (), None) for n, row in enumerate(rows)]
+    found = summarize(cases, labels)
+    assert found.dice == found.student_dice == pytest.approx(0.4)
+    assert found.dice_per_class == {"ball": 0.8, "other": 0.0}
+    nothing = summarize(cases[2:], labels)
+    assert nothing.dice == 1.0  # a checkpoint that finds nothing where nothing is
+    assert all(math.isnan(dice) for dice in nothing.dice_per_class.values())
 
 
 def test_no_cases_no_validation(data):
