@@ -43,6 +43,7 @@ def info(*, channels: int = 1, seen_scans: int = 4, **changes) -> PackageInfo:
             "settings": {"beta": 0.5},
             "labeled_cases": 4,
             "unlabeled_cases": 9,
+            "mirrored_axes": "zyx",
             "validation": {"dice": 0.875},
         },
         "calibration": Calibration(1.25, 0.05, 0.02, ((0.5, 0.01), (1.0, 0.1))),

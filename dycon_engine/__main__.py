@@ -29,6 +29,8 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:2], "--help"]
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(_help())
         return 0
@@ -52,7 +54,7 @@ def _help() -> str:
         "Semi-supervised 3D medical image segmentation with voxel uncertainty.\n"
         "Research use only; not a medical device.\n\n"
         f"commands:\n{rows}\n"
-        "dycon COMMAND --help shows the options of one.\n"
+        "dycon COMMAND --help, or dycon help COMMAND, shows the options of one.\n"
     )
 
 

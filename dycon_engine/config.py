@@ -14,6 +14,8 @@ from typing import Any
 from dycon_engine.errors import InputError
 from dycon_engine.settings import Table, build, known, merge, parse_assignment, setting
 
+LONGEST_TEXT = 1000  # characters of a text in a package
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -235,6 +237,22 @@ class TrainingConfig:
     preview_every: int = setting(
         0, "Steps between previews of one scan without label; 0 = none.", low=0
     )
+    license: str | None = setting(
+        None, "License and author that the card of the model states, e.g. CC BY 4.0, J. Doe."
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse a license that no package may carry, before any step is done.
+
+        Raises:
+            InputError: It is too long or not one line.
+        """
+        text = self.license or ""
+        if len(text) > LONGEST_TEXT or not text.isprintable():
+            raise InputError(
+                f"training.license: found {len(text)} characters, expected one line of at most "
+                f"{LONGEST_TEXT}; name the license and where it can be read"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

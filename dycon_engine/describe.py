@@ -23,7 +23,9 @@ def parser() -> argparse.ArgumentParser:
         description="Show a package, a data set, the settings of a run, the methods, or this "
         "machine. Without an option: methods and machine.",
     )
-    line.add_argument("--package", type=Path, help="a model, NAME.dycon")
+    line.add_argument(
+        "--package", type=Path, help="a model, NAME.dycon: its card; with --json every value"
+    )
     line.add_argument(
         "--data",
         type=Path,
@@ -54,9 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from dycon_engine.inference import description  # noqa: PLC0415 - no torch before parsing
 
-        content: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
-        if options.package:
+        content: dict[str, Any] = {"schema_version": SCHEMA_VERSION} if options.json else {}
+        if options.package and options.json:
             content["package"] = description.describe_package(options.package)
+        elif options.package:
+            content["package"] = description.package_page(options.package)
         if options.data:
             content["data"] = description.describe_data(options.data)
         if options.methods or everything:
@@ -84,7 +88,9 @@ def _write(text: str) -> None:
 def _lines(content: Mapping[str, Any], depth: int = 0) -> list[str]:
     lead, lines = "  " * depth, []
     for name, value in content.items():
-        if name == "settings" and depth == 0:
+        if name == "package" and depth == 0:
+            lines += value.splitlines()
+        elif name == "settings" and depth == 0:
             lines += [f"{lead}{name}:", *(f"{lead}  {text}" for text in settings_lines(value))]
         elif isinstance(value, Mapping):
             lines += [f"{lead}{name}:", *_lines(value, depth + 1)]

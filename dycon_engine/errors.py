@@ -20,9 +20,15 @@ def printable(text: str) -> str:
 
 
 class DyconError(Exception):
-    """A job could not be done; the message is one line for the person."""
+    """A job could not be done; the message is one line for the person.
+
+    Attributes:
+        exit_code: Of the job.
+        topic: A stable word for programs, "" where they need none.
+    """
 
     exit_code: ClassVar[int] = 1
+    topic: ClassVar[str] = ""
 
     def __init__(self, *lines: str) -> None:
         """Keep `lines`, made printable; all but `DatasetError` have one."""
@@ -56,6 +62,8 @@ class CancelledError(DyconError):
 
 class OutOfMemoryError(DyconError):
     """The work needs more memory than there is, also after every smaller way was tried."""
+
+    topic: ClassVar[str] = "memory"
 
 
 class NonFiniteError(DyconError):

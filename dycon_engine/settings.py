@@ -52,13 +52,21 @@ def read_toml(path: Path) -> Table:
     Raises:
         InputError: The file cannot be read or is not TOML.
     """
+    text = ""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        return tomllib.loads(text)
     except OSError as error:
         raise InputError(
             f"config '{path}': cannot be read ({error.strerror}); check the path"
         ) from error
     except (ValueError, RecursionError) as error:
+        if text.lstrip().startswith("{"):  # as nothing in TOML does
+            raise InputError(
+                f"config '{path}': is JSON, as the record of a run is, expected TOML; write the "
+                "settings to change into a .toml file (docs/reference/settings.md), or continue "
+                "that run with --resume"
+            ) from error
         raise InputError(
             f"config '{path}': not valid TOML ({error}); mend the line named"
         ) from error

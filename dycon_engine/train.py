@@ -6,12 +6,14 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dycon_engine.jobs.reporter import Reporter, run_job
 from dycon_engine.settings import Table
 from dycon_engine.training.allocator import restart_tuned
+from dycon_engine.training.ending import ending
 from dycon_engine.training.options import add_options, choose_config
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return train(_request(arguments), reporter)
 
-    return run_job("train", job)
+    return run_job("train", job, closing=partial(ending, run_dir=arguments.run_dir))
 
 
 def _request(arguments: argparse.Namespace) -> Request:

@@ -126,6 +126,18 @@ def test_an_unreadable_or_broken_toml_file_is_named(tmp_path):
         read_toml(tmp_path / "bad.toml")
 
 
+@pytest.mark.parametrize("text", ["x" * 1001, "two\nlines", "\x1b[2J"])
+def test_a_license_that_no_package_may_carry_is_refused_before_training(text):
+    with pytest.raises(InputError, match=r"training\.license: found .* expected one line of at"):
+        resolve(None, [{"training": {"license": text}}])
+
+
+def test_the_record_of_a_run_is_told_from_a_broken_file(tmp_path):
+    (tmp_path / "config.json").write_text('{"engine": "0.1.0", "config": {"data": {}}}\n')
+    with pytest.raises(InputError, match=r"config\.json': is JSON, as the record of a run is, exp"):
+        read_toml(tmp_path / "config.json")
+
+
 def test_none_is_a_value_of_an_optional_setting():
     assert resolve(None, [], ["data.labeled=none"]).data.labeled is None
     assert resolve(None, [], ["data.labeled=8"]).data.labeled == 8

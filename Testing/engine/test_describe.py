@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -15,6 +16,8 @@ from dycon_engine.config import PROFILES, RECIPES, RunConfig, resolve
 from dycon_engine.describe import main
 from dycon_engine.inference import description
 from dycon_engine.methods import METHODS
+from dycon_engine.package import load_package
+from dycon_engine.package.model import read_card
 from dycon_engine.settings import as_table, read_toml
 from Testing import tiny_package
 from Testing.engine import test_rank
@@ -209,11 +212,39 @@ def test_text_for_people_names_the_settings(capsys, package):
     text = capsys.readouterr().out
     assert "consistency_weight = " in text
     assert "Not a medical device" in text
-    assert "ball" in text
-    assert "non_air: 0." in text
     assert "Range(" not in text
-    assert "values, in --json" in text
     assert max(map(len, text.splitlines())) < 500
+
+
+def test_a_package_for_people_is_its_card_and_what_only_the_file_tells(capsys, package):
+    assert main(["--package", str(package)]) == 0
+    text = capsys.readouterr().out
+    shown, _, left = text.partition("\n## This file\n\n")
+    assert sorted(shown.splitlines()) == sorted(read_card(package).splitlines())
+    parameters = sum(p.numel() for p in load_package(package).predictor.parameters())
+    assert left.splitlines() == [
+        "- name: ball",
+        f"- sha256: {hashlib.sha256(package.read_bytes()).hexdigest()}",
+        f"- parameters of the network: {parameters:,}",
+        "- kinds of uncertainty: entropy, disagreement, tta",
+        "- overlap of the windows: 0.5",
+    ]
+    assert not re.search(r"\d\.\d{5}", text)
+    assert not any(word in text for word in ("neighbor_distance", "exemplars", "schema_version"))
+
+
+def test_the_endings_of_several_channels_are_told_and_control_characters_are_not_sent(
+    capsys, tmp_path
+):
+    path = tmp_path / "two.dycon"
+    names = {"name_patterns": ("_0000", "_0001"), "training": {"note": "\x1b[2J"}}
+    tiny_package.save(path, channels=2, partner=False, **names)
+    assert main(["--package", str(path)]) == 0
+    text = capsys.readouterr().out
+    assert "- kinds of uncertainty: entropy\n" in text
+    assert "- endings of file names: c0 _0000, c1 _0001" in text
+    assert "\x1b" not in text
+    assert "- note: \\x1b[2J" in text
 
 
 @pytest.mark.parametrize("option", ["--package", "--data"])

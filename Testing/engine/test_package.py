@@ -104,6 +104,16 @@ def test_the_card_says_what_a_person_needs(path):
         assert words in text
 
 
+def test_the_settings_of_the_method_are_one_line_of_the_card(tmp_path):
+    training = {"method": "dycon", "settings": {"mixing": 0.5, "use_fecl": True}, "axes": ""}
+    tiny_package.save(tmp_path / "a.dycon", training=training)
+    lines = read_card(tmp_path / "a.dycon").splitlines()
+    assert "- settings of the method: mixing = 0.5, use_fecl = True" in lines
+    assert "- axes: none" in lines
+    tiny_package.save(tmp_path / "b.dycon", training={})
+    assert "- not stated" in read_card(tmp_path / "b.dycon").splitlines()
+
+
 def test_description_without_weights_is_the_same(path):
     assert read_info(path) == load_package(path).info
 

@@ -25,6 +25,7 @@ from dycon_engine.jobs.events import (
     Finished,
     Stage,
     Started,
+    Warned,
     from_line,
 )
 from dycon_engine.predict import KINDS as OFFERED
@@ -58,6 +59,19 @@ def predict(package, capsys):
         return code, [event for event in events if event is not None], err
 
     return run
+
+
+def test_a_warning_of_one_scan_names_its_result_and_of_many_the_case(predict, tmp_path):
+    """The file of one scan may be called as a person is; a result is called as was asked for."""
+    scan = write(tmp_path / "scans" / "MRN4711.nii.gz", spacing_mm=(8.0, 6.0, 6.0))
+    flags = []
+    for given, output in ((scan, tmp_path / "mask.nii.gz"), (scan.parent, tmp_path / "masks")):
+        code, events, _ = predict("--input", given, "--output", output)
+        assert code == 0
+        told = [event for event in events if isinstance(event, Warned)]
+        flags.append(told[0].message)
+    assert flags[0].startswith("result 'mask.nii.gz': ")
+    assert flags[1].startswith("case 'MRN4711': ")
 
 
 def test_the_offered_kinds_are_the_known_ones():
@@ -442,6 +456,16 @@ def test_a_segmentation_has_the_names_and_colors_of_the_package(predict, tmp_pat
     assert predict("--input", scan, "--output", out)[0] == 0
     assert read_segments(out) == ((3, "ball", (200, 30, 30)),)
     assert set(np.unique(read_label(out).array)) <= {0, 3}
+
+
+def test_what_a_folder_holds_beside_its_scans_is_said_once(predict, tmp_path):
+    write(tmp_path / "in" / "a.nii.gz")
+    (tmp_path / "in" / "b.nii.gz").symlink_to("nowhere")
+    code, events, err = predict("--input", tmp_path / "in", "--output", tmp_path / "out")
+    assert code == 0
+    [warned] = [event for event in events if getattr(event, "topic", "") == "inputs"]
+    assert warned.message.startswith("'in/b.nii.gz' is not read: a link to a file")
+    assert err.count(warned.message) == 1
 
 
 def test_the_folder_one_is_in_has_its_name(tmp_path, monkeypatch):

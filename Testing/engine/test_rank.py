@@ -178,4 +178,4 @@ def test_a_scan_unlike_the_training_scans_is_said_as_predict_says_it(package, tm
     assert run(package, tmp_path / "data", tmp_path / "o.csv") == 0
     events = [from_line(line) for line in capsys.readouterr().out.splitlines()]
     said = [e.message for e in events if isinstance(e, Warned) and e.topic == "spacing"]
-    assert said == ["case 'a': voxel size along z is 7 mm; training scans had 2 to 2 mm"]
+    assert said == ["case 'a': voxels measure 7 mm head to foot; in training scans 2 mm"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,16 @@ from dycon_engine.data.audit import audit
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.data.splits import split_cases
 from dycon_engine.data.survey import survey
+from dycon_engine.errors import InputError, printable
 from dycon_engine.inference.memory import available_bytes
+from dycon_engine.inference.predictor import Predictor
+from dycon_engine.inference.result import Wishes
 from dycon_engine.inference.uncertainty import KINDS
 from dycon_engine.methods import METHODS
 from dycon_engine.networks.cores import usable_cores
 from dycon_engine.networks.devices import device_name, present, works
-from dycon_engine.package import load_package
+from dycon_engine.package import Package, load_package
+from dycon_engine.package.card import card
 from dycon_engine.settings import as_table, schema
 
 GIB = 2**30
@@ -35,15 +39,40 @@ def describe_package(path: Path) -> dict[str, Any]:
         InputError: Not a package, or damaged.
     """
     package = load_package(path)
-    parameters = sum(parameter.numel() for parameter in package.predictor.parameters())
     return {
         "name": package.name,
         "sha256": package.sha256,
-        "parameters": parameters,
+        "parameters": _parameters(package),
         "has_partner": package.partner is not None,
         "has_disagreement": package.partner is not None or package.predictor.has_views,
         **package.info.as_table(),
     }
+
+
+def package_page(path: Path) -> str:
+    """Return the card of a package, loaded and checked, and what only the file tells, as text.
+
+    Raises:
+        InputError: As `describe_package`.
+    """
+    package = load_package(path)
+    info = package.info
+    lines = [
+        *card(info).splitlines(),
+        "",
+        "## This file",
+        "",
+        f"- name: {package.name}",
+        f"- sha256: {package.sha256}",
+        f"- parameters of the network: {_parameters(package):,}",
+        f"- kinds of uncertainty: {', '.join(_kinds(package))}",
+        f"- overlap of the windows: {info.inference.overlap:g}",
+    ]
+    if info.name_patterns:
+        endings = zip(info.channels, info.name_patterns, strict=True)
+        told = ", ".join(f"{channel} {ending}" for channel, ending in endings)
+        lines.append(f"- endings of file names: {told}")
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def describe_data(root: Path) -> dict[str, Any]:
@@ -97,6 +126,19 @@ def describe_settings() -> dict[str, Any]:
                 name = f"{section}.{entry['name']}"
                 sections.append(entry | {"name": name, "profiles": values})
     return {"sections": sections, "methods": _method_settings()}
+
+
+def _parameters(package: Package) -> int:
+    return sum(parameter.numel() for parameter in package.predictor.parameters())
+
+
+def _kinds(package: Package) -> Iterator[str]:
+    """Yield the kinds of uncertainty that `predict` can give with `package`."""
+    predictor = Predictor(package)
+    for kind in KINDS:
+        with contextlib.suppress(InputError):
+            predictor.check(Wishes(uncertainty=kind))
+            yield kind
 
 
 def _method_settings() -> list[dict[str, Any]]:

@@ -131,11 +131,15 @@ class Finished(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Failed(Event):
-    """Terminal: the job could not be done, in one line per problem."""
+    """Terminal: the job could not be done, in one line per problem.
+
+    `topic` is a stable word for programs: `memory` where it ran out, else empty.
+    """
 
     kind: ClassVar[str] = "failed"
     message: str
     exit_code: int = 1
+    topic: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

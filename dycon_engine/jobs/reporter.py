@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, TextIO
 
 from dycon_engine import __version__
-from dycon_engine.errors import CancelledError, DyconError, printable
+from dycon_engine.errors import CancelledError, DyconError, OutOfMemoryError, printable
 from dycon_engine.jobs.events import (
     TERMINAL,
     Cancelled,
@@ -30,7 +30,7 @@ from dycon_engine.jobs.events import (
 from dycon_engine.jobs.files import make_folder
 from dycon_engine.jobs.progress import Part, Progress
 from dycon_engine.jobs.signals import let_children_end, stopping
-from dycon_engine.jobs.terminal import TerminalView
+from dycon_engine.jobs.terminal import Closing, TerminalView, figures
 
 SIGNAL_GRACE_S = 1.0
 
@@ -49,8 +49,12 @@ class Reporter:
         *,
         stdout: TextIO | None = None,
         stderr: TextIO | None = None,
+        closing: Closing = figures,
     ) -> None:
-        """Report for `job`; without `run_dir` events are kept for a later `attach`."""
+        """Report for `job`; without `run_dir` events are kept for a later `attach`.
+
+        `closing` says the summary at a terminal.
+        """
         self.job = job
         self.run_dir: Path | None = None
         self._began = time.time()
@@ -59,7 +63,7 @@ class Reporter:
         self._stdout: TextIO | None = stdout or sys.stdout
         self._stderr = stderr or sys.stderr
         at_terminal = self._stdout is not None and self._stdout.isatty()
-        self._view = TerminalView(self._stderr) if at_terminal else None
+        self._view = TerminalView(self._stderr, closing) if at_terminal else None
         self._events: TextIO | None = None
         self._early: list[str] = []
         self._progress = Progress(job)
@@ -225,12 +229,14 @@ def run_job(
     main: Callable[[Reporter], dict[str, Any]],
     *,
     run_dir: Path | None = None,
+    closing: Closing = figures,
 ) -> int:
     """Run `main` as a job and return its exit code: 0 done, 1 failed, 2 bad input, 3 cancelled.
 
-    `run_dir` is made where it is not there. `main` returns the summary of the `finished` event.
-    Every failure is one line on stderr; what was not foreseen leaves its trace in RUN/log.txt. The
-    first SIGINT or SIGTERM sets `Reporter.cancelled`, a second SIGINT stops at once.
+    `run_dir` is made where it is not there. `main` returns the summary of the `finished` event;
+    a terminal shows what `closing` says of it. Every failure is one line on stderr; what was not
+    foreseen leaves its trace in RUN/log.txt. The first SIGINT or SIGTERM sets
+    `Reporter.cancelled`, a second SIGINT stops at once.
     """
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, OSError, ValueError):
@@ -242,7 +248,7 @@ def run_job(
             reporter.attach(run_dir)
         return main(reporter)
 
-    with Reporter(job) as reporter, stopping(reporter.cancel):
+    with Reporter(job, closing=closing) as reporter, stopping(reporter.cancel):
         reporter.emit(Started(job=job, engine=__version__, pid=os.getpid()))
         code, last = _outcome(work, reporter)
         _forget_cancel(reporter)
@@ -265,13 +271,15 @@ def _outcome(
     except KeyboardInterrupt:
         return CancelledError.exit_code, Cancelled(message="stopped at once")
     except DyconError as error:
-        return error.exit_code, Failed(message=str(error), exit_code=error.exit_code)
+        code = error.exit_code
+        return code, Failed(message=str(error), exit_code=code, topic=error.topic)
     except Exception as error:  # noqa: BLE001 - the one place where every failure ends
         let_children_end()
         text = _unforeseen(error, reporter)
         if reporter.stops_soon():  # who stops the job may end what it needs before
             return CancelledError.exit_code, Cancelled(message=f"stopped as asked; {text}")
-        return 1, Failed(message=text)
+        topic = OutOfMemoryError.topic if isinstance(error, MemoryError) else ""
+        return 1, Failed(message=text, topic=topic)
 
 
 def _unforeseen(error: Exception, reporter: Reporter) -> str:

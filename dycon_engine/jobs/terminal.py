@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TextIO
 
 from dycon_engine.jobs.events import (
@@ -19,13 +23,30 @@ from dycon_engine.jobs.events import (
 
 LONGEST_LIST = 80  # characters; of what is longer only the number is shown
 
+Closing = Callable[[Mapping[str, Any]], Iterable[str]]  # the lines that a job's summary becomes
+
+
+def figures(summary: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each value of a job's `summary` that says something."""
+    for name, value in summary.items():
+        if value not in ("", None, [], {}):
+            yield f"{name.replace('_', ' ')}: {_text(value)}"
+
+
+def shell_word(text: str | Path) -> str:
+    """Return `text` as one word of a command line that can be pasted into this system's shell."""
+    if os.name == "nt":
+        return subprocess.list2cmdline([str(text)])
+    return shlex.quote(str(text))
+
 
 class TerminalView:
     """Shows events on `stream`; what cannot be shown is dropped, never an error."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, closing: Closing = figures) -> None:
         """Start without a bar; the first stage with a total opens one."""
         self._stream = stream
+        self._closing = closing
         self._progress: Any = None
         self._task: Any = None
 
@@ -39,9 +60,8 @@ class TerminalView:
             self._update(completed=event.step, detail=step_text(event))
         elif isinstance(event, Finished):
             self.close()
-            for name, value in event.summary.items():
-                if value not in ("", None, [], {}):
-                    self.line(f"{name.replace('_', ' ')}: {_text(value)}")
+            for text in self._closing(event.summary):
+                self.line(text)
         else:
             self._note(event)
 
@@ -63,8 +83,9 @@ class TerminalView:
 
     def _note(self, event: Event) -> None:
         if isinstance(event, Validated):
-            self.line(f"step {event.step}: Dice {event.dice:.4f} on {event.cases} cases")
-        elif isinstance(event, Saved) and event.what != "checkpoint":
+            cases = f"{event.cases} case" + ("" if event.cases == 1 else "s")
+            self.line(f"step {event.step}: Dice {event.dice:.4f} on {cases}")
+        elif isinstance(event, Saved) and event.step is None:  # training tells at its end
             self.line(f"{event.what}: {event.path}")
         elif isinstance(event, CaseDone) and event.error:
             self.line(f"{event.case}: {event.error}")

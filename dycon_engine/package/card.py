@@ -33,7 +33,7 @@ def card(info: PackageInfo) -> str:
             ),
         ),
         ("Network", "\n".join(_lines(_network(info)))),
-        ("Training and validation", "\n".join(_lines(info.training)) or "- not stated"),
+        ("Training and validation", "\n".join(_training(info.training)) or "- not stated"),
         *_validation(info.evidence),
         ("Calibration", _calibration(info.calibration)),
         ("Scans seen in training", "- not known" if info.seen is None else _seen(info.seen, names)),
@@ -50,6 +50,16 @@ def _network(info: PackageInfo) -> dict[str, Any]:
     """Return the network's settings, and what is made of such networks where more than one is."""
     composed = info.composition != Composition()
     return vars(info.network) | ({"composition": vars(info.composition)} if composed else {})
+
+
+def _training(training: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line each, but one for all settings of the method, under their own names."""
+    settings = training.get("settings")
+    told = isinstance(settings, Mapping) and bool(settings)
+    yield from _lines({k: v for k, v in training.items() if k != "settings" or not told})
+    if told:
+        items = (f"{name} = {_value(value)}" for name, value in dict(settings or {}).items())
+        yield f"- settings of the method: {', '.join(items)}"
 
 
 def _labels(info: PackageInfo) -> str:
@@ -163,4 +173,4 @@ def _value(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         return ", ".join(_value(item) for item in value)
-    return str(value)
+    return "none" if value in ("", None) else str(value)

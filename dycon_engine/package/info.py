@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dycon_engine.config import InferenceConfig, NetworkConfig
+from dycon_engine.config import LONGEST_TEXT, InferenceConfig, NetworkConfig
 from dycon_engine.data.cases import Label
 from dycon_engine.data.geometry import Size
 from dycon_engine.data.preprocessing import Preprocessing
@@ -34,7 +34,6 @@ MOST_LEVELS = 10
 MOST_FILTERS = 8192
 LONGEST_PATCH = 1024
 LARGEST_PATCH = 2**27
-LONGEST_TEXT = 1000
 TEMPERATURES = (0.01, 100.0)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -104,6 +103,12 @@ class PackageInfo:
     def classes(self) -> int:
         """K, background included."""
         return len(self.labels)
+
+    @property
+    def mirrored_axes(self) -> str | None:
+        """Letters of zyx along which training mirrored patches; None where it is not known."""
+        axes = self.training.get("mirrored_axes")
+        return axes if isinstance(axes, str) and set(axes) <= set("zyx") else None
 
     def as_table(self) -> Table:
         """Return plain JSON values; `composition` and `evidence` only where there is any."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from dycon_engine.config import RunConfig
+from dycon_engine.config import AugmentationConfig, RunConfig
 from dycon_engine.data.audit import Audit
 from dycon_engine.data.hidden import ORACLE_NOTICE
 from dycon_engine.data.preprocessing import Preprocessing
@@ -18,7 +20,7 @@ from dycon_engine.jobs.files import write_json
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods.base import Method
 from dycon_engine.package import Calibration, PackageInfo
-from dycon_engine.package.info import NOTICE
+from dycon_engine.package.info import LICENSE, NOTICE
 from dycon_engine.settings import Table, as_table
 from dycon_engine.training.loop import Standing
 from dycon_engine.training.rundir import RunDirectory
@@ -104,8 +106,9 @@ class Packager:
             if trainer.process.is_main:
                 self._write_report(found, trainer.method)
             summary |= {
+                "validation_cases": len(found.cases),
                 "dice": found.dice,
-                "dice_per_class": found.dice_per_class,
+                "dice_per_class": _finite(found.dice_per_class),
                 "student_dice": found.student_dice,
                 "best_dice": self.standing.best_dice,
                 "best_step": self.standing.best_step,
@@ -129,6 +132,7 @@ class Packager:
             calibration=found.calibration if found else Calibration(),
             inference=self.config.inference,
             composition=trainer.method.composition(),
+            license=self.config.training.license or LICENSE,
             notice=f"{ORACLE_NOTICE} {NOTICE}" if trainer.method.sees_hidden_labels else NOTICE,
             name_patterns=tuple(f"_{i:04d}" for i in range(len(channels))) if numbered else (),
         )
@@ -139,7 +143,7 @@ class Packager:
             validation = {
                 "cases": len(found.cases),
                 "dice": found.dice,
-                "dice_per_class": found.dice_per_class,
+                "dice_per_class": _finite(found.dice_per_class),
                 "student_dice": found.student_dice,
                 "calibration": _judged(len(found.cases)),
             }
@@ -154,6 +158,7 @@ class Packager:
             "split_sha256": self.split.hash(),
             "seed": self.config.training.seed,
             "precision": trainer.precision.name,
+            "mirrored_axes": _mirrored(self.config.augmentation),
             "validation": validation,
         }
 
@@ -182,7 +187,7 @@ class Packager:
         content = {
             **_oracle(method),
             "dice": found.dice,
-            "dice_per_class": found.dice_per_class,
+            "dice_per_class": _finite(found.dice_per_class),
             "student_dice": found.student_dice,
             "calibration": dataclasses.asdict(found.calibration),
             "cases": cases,
@@ -205,12 +210,17 @@ def _end_of_range(temperature: float) -> str:
     )
 
 
+def _mirrored(augmentation: AugmentationConfig) -> str:
+    """Return the axes, letters of zyx, along which labeled patches were mirrored."""
+    return {"paper": "yx", "strong": augmentation.flip_axes}.get(augmentation.preset, "")
+
+
 def _oracle(method: Method) -> Table:
     """Return the mark of an audit run; nothing for any other."""
     return {"oracle": ORACLE_NOTICE} if method.sees_hidden_labels else {}
 
 
-def _finite(table: Table) -> Table:
+def _finite(table: Mapping[str, Any]) -> Table:
     return {
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in table.items()

@@ -35,6 +35,7 @@ from dycon_engine.training.parts import (
     prepare,
 )
 from dycon_engine.training.preview import Previewer
+from dycon_engine.training.resuming import finished, go_on, nothing_left
 from dycon_engine.training.rundir import (
     RunDirectory,
     as_started,
@@ -94,9 +95,12 @@ def _run(request: Request, reporter: Reporter) -> Table:
             run.require_same_processes(process.world)
         resumed = run.read_split() if request.resume else None
 
-        def planned() -> Plan:
+        def planned() -> Plan | Table:
             if run.path.is_dir():  # from here on it tells how far it is, and hears `cancel`
                 _take(run, stack, reporter, resume=request.resume)
+            done = None if resumed is None else finished(run, config, resumed)
+            if done is not None:
+                return done
             dataset = find_cases(request.data, config.data)
             plan = make_plan(dataset, config, reporter, resumed=resumed)
             if reporter.run_dir is None:  # nothing is written for data that cannot be used
@@ -106,6 +110,10 @@ def _run(request: Request, reporter: Reporter) -> Table:
 
         plan = process.from_main(planned)
         process.wait()
+        if not isinstance(plan, Plan):
+            if process.is_main:
+                reporter.tell(nothing_left(config))
+            return plan
         reporter.computes_on(str(process.device), device_name(process.device))
         return _train(request, run, plan, process, reporter)
 
@@ -153,7 +161,7 @@ def _train(
     previewer = _previewer(run, plan, process, reporter)
     if previewer is not None:
         loop.preview = lambda step: previewer.after_step(step, method.predictor())
-    if request.resume and not _resume(loop, run, reporter):
+    if request.resume and not go_on(loop, run, reporter):
         _start(method, plan, reporter)
     if config.training.compile:
         compile_networks(trainer, reporter)
@@ -237,27 +245,6 @@ def _start(method: Method, plan: Plan, reporter: Reporter) -> str:
     for note in start.notes:
         reporter.warn("start", note)
     return start.sha256
-
-
-def _resume(loop: Loop, run: RunDirectory, reporter: Reporter) -> bool:
-    """Load the newest good checkpoint; never start anew in silence.
-
-    Returns whether there was one; a run that ended before its first step has none.
-
-    Raises:
-        InputError: Steps were done, but no checkpoint is left.
-    """
-    content = loop.store.load_newest(lambda text: reporter.warn("checkpoint", text))
-    if content is not None:
-        loop.load(content)
-        return True
-    if run.logged_steps():
-        raise InputError(
-            f"'{run.checkpoints}': steps were done but no checkpoint is left; restore the folder "
-            "or start a new run in another folder"
-        )
-    reporter.warn("resume", "the run ended before its first step; starting at step 0")
-    return False
 
 
 def _validation_cases(plan: Plan) -> tuple[Case, ...]:

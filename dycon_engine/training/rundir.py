@@ -14,7 +14,8 @@ from dycon_engine.config import RunConfig
 from dycon_engine.data.splits import Split
 from dycon_engine.data.survey import Scan
 from dycon_engine.errors import InputError
-from dycon_engine.jobs.events import StepDone, from_line
+from dycon_engine.jobs.client import EventTail
+from dycon_engine.jobs.events import Finished, StepDone, from_line
 from dycon_engine.jobs.files import require_place, write_json, write_text
 from dycon_engine.jobs.lock import holder
 from dycon_engine.settings import Table, as_table, build
@@ -27,6 +28,7 @@ MAY_CHANGE = frozenset(  # settings that a resumed run may have otherwise
         "training.compile",
         "training.device",
         "training.keep_checkpoints",
+        "training.license",
         "training.preview_every",
         "training.save_every",
         "training.tensorboard",
@@ -191,6 +193,11 @@ class RunDirectory:
             return False
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         return any(isinstance(from_line(line), StepDone) for line in lines)
+
+    def ending(self) -> Table:
+        """Return the summary that the run last finished with; nothing where it never did."""
+        events = EventTail(self.path / "events.jsonl").read()
+        return next((e.summary for e in reversed(events) if isinstance(e, Finished)), {})
 
     def remove_cache(self) -> bool:
         """Delete the prepared pixels; return whether they are gone."""

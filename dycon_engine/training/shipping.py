@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dycon_engine.config import RunConfig
 from dycon_engine.data.audit import Audit
 from dycon_engine.errors import InputError
+from dycon_engine.jobs.terminal import shell_word
 from dycon_engine.methods.base import Method
 from dycon_engine.networks.base import Network
 from dycon_engine.package import PackageInfo, load_package, save_package
@@ -100,7 +101,7 @@ def _require_alike(info: PackageInfo, method: Method, config: RunConfig, where: 
     apart = [name for name in theirs if theirs[name] != ours[name]]
     if apart:
         said = "; ".join(f"{name} is {theirs[name]}, here {ours[name]}" for name in apart)
-        wanted = " ".join(f"--set network.{name}={json.dumps(theirs[name])}" for name in apart)
+        wanted = " ".join(f"--set {_pasted(name, theirs[name])}" for name in apart)
         raise InputError(f"{where}: its network is another ({said}); add {wanted}")
     if info.composition != method.composition():
         raise InputError(
@@ -109,12 +110,18 @@ def _require_alike(info: PackageInfo, method: Method, config: RunConfig, where: 
         )
 
 
+def _pasted(name: str, value: object) -> str:
+    """Return a setting of the network as one word of a command line."""
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return shell_word(f"network.{name}={text}")
+
+
 def _notes(info: PackageInfo, config: RunConfig, found: Audit, where: str) -> Iterator[str]:
     """Yield what may make the weights fit badly, one sentence each."""
     ours = found.preprocessing(config).as_table()
     for name, theirs in info.preprocessing.as_table().items():
-        if theirs != ours[name]:
-            yield f"{where}: was trained with {name} {theirs}, this run has {ours[name]}"
+        if theirs != ours.get(name, True):  # `excludes_blank` is left out where it is True
+            yield f"{where}: was trained with {name} {theirs}, this run has {ours.get(name, True)}"
     for one, other in zip(info.labels, found.labels, strict=True):
         if one.name.casefold() != other.name.casefold():
             yield f"{where}: calls label {one.value} '{one.name}', the data '{other.name}'"

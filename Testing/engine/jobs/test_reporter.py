@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,12 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from dycon_engine.errors import CancelledError, DatasetError, InputError
+from dycon_engine.errors import CancelledError, DatasetError, InputError, OutOfMemoryError
 from dycon_engine.jobs import reporter as reporter_module
-from dycon_engine.jobs.events import Finished, StepDone
+from dycon_engine.jobs.events import Failed, Finished, Saved, StepDone, Validated, from_line
 from dycon_engine.jobs.reporter import Reporter, run_job
+from dycon_engine.jobs.terminal import shell_word
 
 ROOT = Path(__file__).resolve().parents[3]
+SENDS_SIGNALS = pytest.mark.skipif(
+    sys.platform == "win32", reason="os.kill ends the process at once on Windows"
+)
 
 
 def lines(path):
@@ -66,6 +71,21 @@ def test_where_memory_runs_out_the_line_says_what_to_do(tmp_path, capsys):
     assert run_job("predict", raising(MemoryError("Unable to allocate 9 GiB")), run_dir=tmp_path)
     text = capsys.readouterr().err
     assert "memory ran out (Unable to allocate 9 GiB); close other programs" in text
+
+
+@pytest.mark.parametrize(
+    ("error", "topic"),
+    [
+        (OutOfMemoryError("step 1 needs more memory than there is"), "memory"),
+        (MemoryError("Unable to allocate 9 GiB"), "memory"),
+        (InputError("case 'a': wrong"), ""),
+        (ZeroDivisionError("oops"), ""),
+    ],
+)
+def test_programs_are_told_that_memory_ran_out(tmp_path, error, topic):
+    run_job("train", raising(error), run_dir=tmp_path)
+    last = from_line((tmp_path / "events.jsonl").read_text().splitlines()[-1])
+    assert (type(last), last.topic) == (Failed, topic)
 
 
 def test_an_unforeseen_failure_is_one_line_and_a_trace_without_paths_in_the_log(tmp_path, capsys):
@@ -120,6 +140,7 @@ def test_the_cancel_file_stops_and_an_old_one_does_not(tmp_path):
             reporter.check_cancelled()
 
 
+@SENDS_SIGNALS
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_asks_to_stop(tmp_path, number):
     finished = []
@@ -137,6 +158,7 @@ def test_a_signal_asks_to_stop(tmp_path, number):
     assert signal.getsignal(number) is before
 
 
+@SENDS_SIGNALS
 def test_a_second_interrupt_stops_at_once(tmp_path):
     def main(reporter):
         os.kill(os.getpid(), signal.SIGINT)
@@ -230,11 +252,42 @@ def test_a_person_reads_a_summary_and_no_python(tmp_path):
     ]
 
 
+def test_a_job_may_say_its_summary_in_its_own_words(tmp_path):
+    """What training saves meanwhile, with paths from the folder of the run, is told at its end."""
+    out, err = Terminal(), Terminal()
+    with Reporter(
+        "train",
+        tmp_path,
+        stdout=out,
+        stderr=err,
+        closing=lambda summary: [f"Done after {summary['steps']} steps"],
+    ) as reporter:
+        reporter.emit(Validated(step=1, dice=0.5, cases=1))
+        reporter.emit(Validated(step=2, dice=0.625, cases=2))
+        reporter.emit(Saved(what="package best", path="package/best.dycon", step=2))
+        reporter.emit(Saved(what="labels", path="mask.nii.gz"))
+        reporter.emit(Finished(summary={"steps": 2, "data_wait_share": 0.25}))
+    assert err.getvalue().splitlines() == [
+        "step 1: Dice 0.5000 on 1 case",
+        "step 2: Dice 0.6250 on 2 cases",
+        "labels: mask.nii.gz",
+        "Done after 2 steps",
+    ]
+    assert lines(tmp_path / "events.jsonl")[-1]["summary"]["data_wait_share"] == 0.25
+
+
+@pytest.mark.skipif(os.name == "nt", reason="quotes of a POSIX shell")
+def test_a_path_that_is_told_can_be_pasted():
+    path = Path("runs/the first") / "it's" / "$HOME.dycon"
+    assert shlex.split(shell_word(path)) == [str(path)]
+    assert shell_word(Path("runs/first")) == "runs/first"
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run_job("predict", lambda reporter: {}, run_dir=tmp_path / "file" / "run") == 2
     said = capsys.readouterr()
-    assert said.err.startswith(f"DyCON: folder '{tmp_path}/file/run': cannot be made")
+    assert said.err.startswith(f"DyCON: folder '{tmp_path / 'file' / 'run'}': cannot be made")
     assert [json.loads(line)["event"] for line in said.out.splitlines()] == ["started", "failed"]
 
 
@@ -252,6 +305,7 @@ def test_a_terminal_gets_a_bar_and_no_protocol(tmp_path):
     assert "loss 0.250, 2.00 steps/s, data 1 %" in text
 
 
+@SENDS_SIGNALS
 def test_what_breaks_because_the_job_was_stopped_is_no_failure(tmp_path):
     """Loading processes hear the signal too, and are gone before the training process stops."""
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from dycon_engine.config import RunConfig
+from dycon_engine.config import AugmentationConfig, RunConfig
 from dycon_engine.data.splits import Split
+from dycon_engine.evaluation import cases as scoring
 from dycon_engine.package import Calibration
 from dycon_engine.training.distributed import Process
 from dycon_engine.training.loop import Standing
 from dycon_engine.training.packaging import BEST, Packager
 from dycon_engine.training.validation import CaseResult, Validation
+from Testing import tiny_package
 from Testing.engine.training import small_run
 
 
@@ -54,6 +59,34 @@ def test_the_best_is_chosen_by_the_network_that_is_shipped(packager):
     assert packager.shipped == [(BEST, 10), (BEST, 20)]
     assert (packager.standing.best_dice, packager.standing.best_step) == (0.7, 20)
     assert validator.asked == [("teacher", "student", False)] * 3
+
+
+def test_a_structure_that_no_held_out_case_has_is_null_in_every_file(packager, tmp_path):
+    cases = (CaseResult(0, (math.nan,), None, (scoring.absent(1),), None),)
+    found = Validation(1.0, {"ball": math.nan}, None, cases, Calibration())
+    made = replace(packager, run=SimpleNamespace(report=tmp_path), audit=SimpleNamespace(
+        labels=(None, SimpleNamespace(name="ball"))))  # fmt: skip
+    made._write_report(found, SimpleNamespace(sees_hidden_labels=False))
+    report = json.loads((tmp_path / "validation.json").read_text(), parse_constant=pytest.fail)
+    assert report["dice_per_class"] == {"ball": None}
+    assert report["cases"][0]["classes"]["ball"]["dice"] is None
+
+
+@pytest.mark.parametrize(
+    ("more", "axes"),
+    [
+        ({}, ""),
+        ({"flip_axes": "yx"}, "yx"),
+        ({"flip_axes": "z", "preset": "paper"}, "yx"),
+        ({"flip_axes": "z", "preset": "none"}, ""),
+    ],
+)
+def test_a_package_knows_the_axes_that_its_training_mirrored(packager, more, axes):
+    config = RunConfig(augmentation=AugmentationConfig(**more))
+    made = replace(packager, config=config, split=Split((), (), (), ()), started_from="")
+    method = SimpleNamespace(config=config.method, sees_hidden_labels=False)
+    trainer = SimpleNamespace(step_count=1, method=method, precision=SimpleNamespace(name="fp32"))
+    assert tiny_package.info(training=made._training(trainer, BEST, None)).mirrored_axes == axes
 
 
 def calibrated(temperature, cases=1):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import subprocess
 import warnings as warnings_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +17,9 @@ from dycon_engine.data.cases import Label
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.networks import NetworkBuilder
 from dycon_engine.networks.base import Network
-from dycon_engine.package import load_package, save_package
+from dycon_engine.package import load_package, read_info, save_package
+from dycon_engine.package.info import LICENSE
+from dycon_engine.package.model import read_card
 from dycon_engine.training import determinism
 from dycon_engine.training.distributed import configure
 from Testing.engine.training import small_run
@@ -97,6 +101,66 @@ def test_cancel_keeps_a_checkpoint_and_no_pixels_and_resume_is_exact(data, tmp_p
     assert small_run.fingerprint(run_dir) == small_run.fingerprint(tmp_path / "whole")
     started = [event for event in small_run.events(run_dir) if event["event"] == "started"]
     assert [event["device"] for event in started] == ["", "cpu", "", "cpu"]
+
+
+def of_its_end(run_dir):
+    """Return the bytes of everything that the end of a run writes."""
+    paths = [*run_dir.glob("package/*"), *run_dir.glob("report/*"), *run_dir.glob("events.out*")]
+    return {path.relative_to(run_dir): path.read_bytes() for path in paths}
+
+
+def test_a_finished_run_that_is_resumed_says_so_and_does_nothing_again(data, tmp_path, capsys):
+    run_dir, settings = tmp_path / "run", ("data.validation=1", "training.tensorboard=true")
+    assert small_run.run(data, run_dir, *settings) == 0
+    before, first = of_its_end(run_dir), small_run.events(run_dir)
+    times = {path: (run_dir / path).stat().st_mtime_ns for path in before}
+    capsys.readouterr()
+    assert small_run.run(data, run_dir, *settings, resume=True) == 0
+    words = "All 8 steps are done; for more start a new run with --package and"
+    assert words in capsys.readouterr().err
+    again = small_run.events(run_dir)[len(first) :]
+    assert [event["event"] for event in again] == ["started", "finished"]
+    assert again[-1]["summary"] == first[-1]["summary"]
+    assert of_its_end(run_dir) == before
+    assert {path: (run_dir / path).stat().st_mtime_ns for path in before} == times
+
+
+@pytest.mark.parametrize("gone", ["package/last.dycon", "report/validation.json", "damaged"])
+def test_what_is_missing_of_a_finished_run_is_made_again(data, tmp_path, gone):
+    run_dir, settings = tmp_path / "run", ("data.validation=1", "training.steps=1")
+    assert small_run.run(data, run_dir, *settings) == 0
+    before = of_its_end(run_dir)
+    if gone == "damaged":
+        (run_dir / "package" / "last.dycon").write_bytes(b"PK")
+    else:
+        (run_dir / gone).unlink()
+    assert small_run.run(data, run_dir, *settings, resume=True) == 0
+    assert of_its_end(run_dir) == before
+    assert kinds(run_dir).count("step") == 1
+
+
+def test_the_license_of_a_model_is_stated_also_afterwards(data, tmp_path):
+    run_dir, settings = tmp_path / "run", ("data.validation=1", "training.steps=1")
+    path = run_dir / "package" / "last.dycon"
+    stated = "training.license=CC BY 4.0, J. Doe"
+    assert small_run.run(data, run_dir, *settings) == 0
+    assert read_info(path).license == LICENSE
+    assert small_run.run(data, run_dir, *settings, stated, resume=True) == 0
+    assert read_info(path).license == "CC BY 4.0, J. Doe"
+    assert "## License\n\nCC BY 4.0, J. Doe\n" in read_card(path)
+    before = of_its_end(run_dir)
+    assert small_run.run(data, run_dir, *settings, resume=True) == 0
+    assert of_its_end(run_dir) == before
+
+
+def test_a_run_that_was_killed_before_it_said_its_end_validates_again(data, tmp_path):
+    run_dir, settings = tmp_path / "run", ("data.validation=1", "training.steps=1")
+    assert small_run.run(data, run_dir, *settings) == 0
+    lines = (run_dir / "events.jsonl").read_text().splitlines()
+    (run_dir / "events.jsonl").write_text("\n".join(lines[:-1]) + "\n")
+    assert small_run.run(data, run_dir, *settings, resume=True) == 0
+    assert kinds(run_dir).count("validated") == 2
+    assert kinds(run_dir)[-1] == "finished"
 
 
 def test_a_run_can_be_watched_and_stopped_while_scans_are_read(data, tmp_path, monkeypatch):
@@ -203,13 +267,15 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_data_is_read(tmp_p
     assert "is no folder that may be written to" in capsys.readouterr().err
 
 
-def test_changed_scans_are_noticed_on_resume(tmp_path, capsys):
+def test_changed_scans_are_noticed_on_resume(tmp_path, capsys, monkeypatch):
     data = small_run.write_scans(tmp_path / "data")
     run_dir = tmp_path / "run"
-    assert small_run.run(data, run_dir, "training.steps=1") == 0
+    with monkeypatch.context() as patch:
+        small_run.cancel_after(patch, 1)
+        assert small_run.run(data, run_dir, "training.steps=2") == 3
     other = small_run.write_scans(tmp_path / "other", seed=1)
     (other / "images" / "scan3.nii.gz").replace(data / "images" / "scan3.nii.gz")
-    text = refusal(capsys, data, run_dir, "training.steps=1", resume=True)
+    text = refusal(capsys, data, run_dir, "training.steps=2", resume=True)
     assert "case 'scan3': its voxels changed" in text
 
 
@@ -289,8 +355,8 @@ def test_resuming_from_another_package_is_refused(data, tmp_path, start, capsys,
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("network.filters=[4, 12]", "filters is [4, 8], here [4, 12]); add --set network.filters"),
-        ("network.norm=group", "norm is batch, here group); add --set network.norm="),
+        ("network.filters=[4, 12]", "filters is [4, 8], here [4, 12]); add --set "),
+        ("network.norm=group", "norm is batch, here group); add --set network.norm=batch\n"),
     ],
 )
 def test_a_package_of_another_network_is_refused_with_what_to_set(
@@ -301,6 +367,24 @@ def test_a_package_of_another_network_is_refused_with_what_to_set(
     assert words in error
     assert error.count("DyCON:") == 1
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+@pytest.mark.skipif(not Path("/bin/sh").exists(), reason="needs a POSIX shell")
+def test_what_to_set_for_a_package_can_be_pasted_into_a_shell(data, tmp_path, start, capsys):
+    """Also where files of the folder would match its brackets."""
+    others = ("network.filters=[4, 12]", "network.stem=2")
+    assert small_run.run(data, tmp_path / "run", *others, package=start) == 2
+    hint = capsys.readouterr().err.partition("; add ")[2].strip()
+    (tmp_path / "network.filters=4").touch()
+    printed = subprocess.run(
+        ["/bin/sh", "-c", f"printf '%s\\n' {hint}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    assert printed == ["--set", "network.filters=[4,8]", "--set", "network.stem=1"]
+    assert small_run.run(data, tmp_path / "run", *printed[1::2], package=start) == 0
 
 
 def test_a_package_of_other_channels_or_labels_is_refused(data, tmp_path, start, capsys):
