@@ -6,11 +6,13 @@ It is said by whoever made the model: checked for its form, shown as it is, beli
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 MOST_ROWS = 500  # as dycon_engine.package, which needs PyTorch
+_CITATION = re.compile(r"\b(19|20)\d\d\.?$")  # ends in the year of a publication
 
 
 class Trust(NamedTuple):
@@ -34,11 +36,12 @@ class Evidence:
     """What was measured; empty where the model does not say.
 
     Attributes:
-        dice: Per validation scan.
-        hd95_mm: Per validation scan where it is defined.
+        dice: Per held-out scan.
+        hd95_mm: Per held-out scan where it is defined.
         trust: None where it was not measured.
         limits: Known failures, one sentence each, the worst first.
         page: Where there is more.
+        source: Data, citations and what to keep in mind about them, one sentence each.
     """
 
     dice: tuple[float, ...] = ()
@@ -46,6 +49,17 @@ class Evidence:
     trust: Trust | None = None
     limits: tuple[str, ...] = ()
     page: str = ""
+    source: tuple[str, ...] = ()
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What to keep in mind about the figures: all of `source` that is no citation."""
+        return tuple(text for text in self.source if not _CITATION.search(text))
+
+    @property
+    def citations(self) -> tuple[str, ...]:
+        """The sentences of `source` that name a publication."""
+        return tuple(text for text in self.source if _CITATION.search(text))
 
 
 def read_evidence(raw: Mapping[str, Any]) -> Evidence:
@@ -58,7 +72,8 @@ def read_evidence(raw: Mapping[str, Any]) -> Evidence:
     if table is None:
         return Evidence()
     cases, limits, trust = table["cases"], table["limits"], table["trust"]
-    if len(cases) + len(limits) > MOST_ROWS:
+    source = table["source"]
+    if len(cases) + len(limits) + len(source) > MOST_ROWS:
         raise ValueError("too much evidence")
     return Evidence(
         dice=tuple(_number(case["dice"]) for case in cases),
@@ -66,6 +81,7 @@ def read_evidence(raw: Mapping[str, Any]) -> Evidence:
         trust=None if trust is None else Trust(*(_number(trust[name]) for name in Trust._fields)),
         limits=tuple(str(limit) for limit in limits),
         page=str(table["page"]),
+        source=tuple(str(text) for text in source),
     )
 
 

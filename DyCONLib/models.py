@@ -278,7 +278,7 @@ def _model(path: Path, raw: Mapping[str, Any]) -> Model:
 
 def _evidence(raw: Mapping[str, Any]) -> Evidence:
     evidence = read_evidence(raw)
-    for text in (*evidence.limits, evidence.page):
+    for text in (*evidence.source, *evidence.limits, evidence.page):
         _text(text)
     return evidence
 

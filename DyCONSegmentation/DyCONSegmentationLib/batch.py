@@ -45,12 +45,23 @@ class Item:
 
 
 class Row(NamedTuple):
-    """What became of one scan; `done` is None while it waits."""
+    """What became of one scan.
+
+    Attributes:
+        name: Shown to the person.
+        done: None while it waits, False where it failed.
+        text: Its volumes, or why it failed.
+        review: Whether something asks for review.
+        item: The scan, once it is done.
+        files: Where its results lie on disk; None where they were placed in the scene.
+    """
 
     name: str
     done: bool | None = None
     text: str = ""
     review: bool = False
+    item: Item | None = None
+    files: Files | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,11 @@ class BatchLogic:
     def rows(self) -> tuple[Row, ...]:
         """A row per scan, in order."""
         return tuple(self._rows.values())
+
+    @property
+    def model(self) -> Model | None:
+        """The model of the batch that runs, or that ran last."""
+        return self._model
 
     @property
     def progress(self) -> Progress:
@@ -212,10 +228,10 @@ class BatchLogic:
             return
         left = [case for case, row in self._rows.items() if row.done is None]
         if run.state is RunState.DEAD and self._begun and left:
-            self._fail(left[0], run.job.error)
+            self._fail(left[0], run.error)
             self._go_on(plan)
         else:
-            self._finish(run.job.error if left else "")
+            self._finish(run.error if left else "")
 
     def _take(self, plan: Plan, event: CaseDone) -> None:
         item = next((item for item in plan.items if item.case == event.case), None)
@@ -229,7 +245,8 @@ class BatchLogic:
             self._fail(item.case, str(error))
             return
         words, review = report_text(report)
-        self._rows[item.case] = Row(item.name, True, words, review)
+        kept = Files(**named) if plan.output is not None else None
+        self._rows[item.case] = Row(item.name, True, words, review, item, kept)
         if plan.output is None:  # they are in the scene now
             for path in named.values():
                 path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from dycon_engine.errors import InputError
 from DyCONSegmentationLib import sources, tables, texts
 from DyCONSegmentationLib.batch import BatchLogic, Plan, Row
 from DyCONSegmentationLib.logic import Phase
+from DyCONSegmentationLib.opening import Opener
 from DyCONSegmentationLib.segment_section import RESOLUTION
 from DyCONSegmentationLib.session import Session
 from DyCONSegmentationLib.tables import Cell
@@ -33,10 +34,13 @@ class BatchSection:
         self._folders: list[sources.Folder] = []
         self._summary = ""
         self._rows: list[tuple[Cell, ...]] | None = None
+        self._opener = Opener()
         tables.prepare(ui.batchTable, RESULT)
         ui.batchTable.connect(
             "currentCellChanged(int,int,int,int)", lambda *_cells: self._show_row()
         )
+        ui.batchTable.connect("cellDoubleClicked(int,int)", lambda *_cell: attempt(self._open))
+        ui.batchOpenButton.connect("clicked()", lambda: attempt(self._open))
         ui.batchKindSelector.connect("currentIndexChanged(int)", lambda _index: self.refresh())
         ui.batchSection.connect("contentsCollapsed(bool)", lambda _collapsed: self.refresh())
         ui.batchButton.connect("clicked()", lambda: attempt(self._start))
@@ -102,6 +106,30 @@ class BatchSection:
         shown = rows[chosen : chosen + 1] if chosen >= 0 else [r for r in rows if r.done is False]
         self._ui.batchRowLabel.text = f"{shown[0].name}: {_words(shown[0])}" if shown else ""
         self._ui.batchRowLabel.visible = bool(shown)
+        button, row = self._ui.batchOpenButton, self._chosen()
+        button.visible = bool(rows)
+        button.enabled = row is not None and self._can_open(row)
+
+    def _chosen(self) -> Row | None:
+        rows, chosen = self._batch.rows, self._ui.batchTable.currentRow()
+        return rows[chosen] if 0 <= chosen < len(rows) else None
+
+    def _can_open(self, row: Row) -> bool:
+        found = self._opener.find(row, self._session.results)
+        return bool(row.done) and (row.files is not None or found is not None)
+
+    def _open(self) -> None:
+        """Show the result of the chosen row; where it lies on disk it is loaded with its scan."""
+        row, session = self._chosen(), self._session
+        if row is None or not self._can_open(row):
+            return
+        found = self._opener.find(row, session.results)
+        if found is not None:
+            session.show_result(found.GetID())
+        elif self._batch.model is not None:
+            session.take(self._opener.load(row, self._batch.model))
+        self._ui.resultSection.collapsed = False
+        self._ui.reviewSection.collapsed = False
 
     def _start(self) -> None:
         self._summary = ""

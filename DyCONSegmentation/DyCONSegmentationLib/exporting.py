@@ -11,7 +11,10 @@ from typing import NamedTuple
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import atomic_write, write_text
 from DyCONLib import mrml
+from DyCONSegmentationLib.corrected_reports import people_page, programs_report
+from DyCONSegmentationLib.measuring import measure
 from DyCONSegmentationLib.results import PAGE, Result
+from DyCONSegmentationLib.segmentation_files import write_segmentation
 from DyCONSegmentationLib.writing import Steps
 
 _NO_NAME = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
@@ -63,18 +66,19 @@ def write_uncertainty(result: Result, path: Path) -> None:
 
 
 def write_report(result: Result, path: Path) -> None:
-    """Write the report for programs, with what was decided about every region.
+    """Write the report for programs, with the volumes of now and what was decided.
 
     Raises:
         DyconError: The file cannot be written; one that was there is as before.
     """
-    marks = {region.rank: result.review.mark_of(region).value for region in result.review.regions}
-    content = result.report.content | {"reviewed": marks}
+    content = programs_report(result, measure(result))
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def write_page(result: Result, path: Path) -> None:
     """Write the report for people, with pictures, as it was right after segmenting.
+
+    What was corrected since then stands above all else, beside what the model drew.
 
     Raises:
         InputError: The scene does not hold it.
@@ -83,7 +87,7 @@ def write_page(result: Result, path: Path) -> None:
     node = result.segmentation.GetNodeReference(PAGE)
     if node is None or not node.GetText():
         raise InputError("the page of this result is not in the scene; segment again to get one")
-    write_text(path, node.GetText())
+    write_text(path, people_page(node.GetText(), measure(result)))
 
 
 def write_dicom_segmentation(result: Result, path: Path) -> Steps:
@@ -131,6 +135,14 @@ def dicom_trouble(result: Result) -> str:
 
 EXPORTS = (
     Export(
+        "Segmentation as file...",
+        "All structures as they are now in one label map on the grid of the scan: .seg.nrrd (with "
+        "names and colors), .nrrd or .nii.gz",
+        " segmentation.seg.nrrd",
+        "Label maps (*.seg.nrrd *.nrrd *.nii.gz)",
+        write_segmentation,
+    ),
+    Export(
         "Segmentation as DICOM...",
         "A DICOM Segmentation object that belongs to the series of the scan, written by Slicer's "
         "own DICOM export; Slicer stands still while it does",
@@ -163,7 +175,7 @@ EXPORTS = (
     ),
     Export(
         "Report for programs...",
-        "Figures, flags, regions and what was decided about them, as JSON",
+        "Figures, flags, regions and what was corrected and decided, as JSON",
         " report.json",
         "JSON (*.json)",
         write_report,

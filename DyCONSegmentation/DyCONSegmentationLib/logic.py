@@ -155,7 +155,7 @@ class SegmentationLogic:
         """Place what the run gave, or say why there is nothing."""
         order, files, replaced = self._order, self._files, self._replaced
         asked_to_stop = self.phase is Phase.CANCELLING
-        state, error = run.state, run.job.error
+        state, error = run.state, run.error
         result: Result | None = None
         try:
             if state is RunState.FINISHED and not asked_to_stop and order and files:

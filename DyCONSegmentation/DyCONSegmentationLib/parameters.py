@@ -12,6 +12,8 @@ from typing import Any
 
 import slicer
 
+from DyCONLib.mrml_views import HIDE_BELOW
+
 MODULE = "DyCONSegmentation"
 AUTOMATIC = "auto"
 
@@ -52,7 +54,7 @@ class Parameters:
     show_overlay: bool = True
     show_legend: bool = True
     opacity: float = 0.6
-    hide_below: float = 0.5
+    hide_below: float = HIDE_BELOW
 
 
 NODES = ("output", "result", "roi")

@@ -71,6 +71,7 @@ class Report:
     Attributes:
         volumes: One entry per structure of the model.
         regions: Where to look first, by rank.
+        regions_found: How many there were, of which `regions` are the most important.
         flags: What to know before trusting the result.
         device: What the engine ran on.
         seconds: How long the segmentation took.
@@ -79,6 +80,7 @@ class Report:
 
     volumes: tuple[StructureVolume, ...]
     regions: tuple[Region, ...]
+    regions_found: int
     flags: tuple[Flag, ...]
     device: str
     seconds: float
@@ -122,9 +124,11 @@ def _parsed(text: str) -> Report:
     version = content["schema_version"]
     if version != SCHEMA_VERSION:
         raise ValueError(f"has schema version {version!r}, expected {SCHEMA_VERSION}")
+    regions = tuple(_region(item) for item in content["regions"])
     return Report(
         volumes=tuple(_volume(item) for item in content["volumes"]),
-        regions=tuple(_region(item) for item in content["regions"]),
+        regions=regions,
+        regions_found=max(len(regions), int(_number(content.get("regions_found", 0)))),
         flags=tuple(Flag(str(flag["topic"]), str(flag["message"])) for flag in content["flags"]),
         device=str(content["device"]),
         seconds=_number(content["seconds"]),

@@ -10,9 +10,10 @@ from typing import Any
 import qt
 import slicer
 
-from DyCONSegmentationLib import tables, texts
+from DyCONSegmentationLib import structure_words, tables, texts
 from DyCONSegmentationLib.binding import Binding, Tie
 from DyCONSegmentationLib.exporting import EXPORTS, Export, dicom_trouble
+from DyCONSegmentationLib.measuring import Gauge
 from DyCONSegmentationLib.results import Result
 from DyCONSegmentationLib.session import Session
 from DyCONSegmentationLib.tables import Cell
@@ -25,6 +26,7 @@ STYLES = {  # dark on light, in light and dark style alike
     "note": _STYLE.format("#d9ecf7", "#0f3a56", "#5b9ec9"),
 }
 NAME, MILLILITERS, INTERVAL, EDGE, REVIEW = range(5)
+SPARE = ((EDGE, 10), (INTERVAL, 6))  # given up, tooltips have them, below so many letters of NAME
 
 
 class ResultSection:
@@ -33,7 +35,7 @@ class ResultSection:
     def __init__(self, ui: Any, session: Session, writing: Writing, attempt: Any) -> None:
         """Connect the widgets; arguments as those of `SegmentSection`, and what writes files."""
         self._ui, self._session, self._attempt = ui, session, attempt
-        self._writing = writing
+        self._writing, self._gauge = writing, Gauge()
         slider = "valueChanged(double)"
         self._binding = Binding(
             session,
@@ -50,6 +52,7 @@ class ResultSection:
             slider_widget.connect(slider, lambda _value: session.show())
         ui.resultSelector.connect("currentIndexChanged(int)", self._on_result)
         tables.prepare(ui.structureTable, NAME)
+        self._room = tables.Room(ui.structureTable, NAME, SPARE)
         ui.structureTable.connect(
             "currentCellChanged(int,int,int,int)", lambda *_cells: self._show_reason()
         )
@@ -85,7 +88,8 @@ class ResultSection:
     def _show_reason(self) -> None:
         result, label = self._session.result, self._ui.reasonLabel
         row = self._ui.structureTable.currentRow()
-        label.text = texts.reason_text(result.report.volumes, row) if result is not None else ""
+        structures = self._gauge.measure(result) if result is not None else ()
+        label.text = structure_words.reason_text(structures, row)
         label.visible = bool(label.text)
 
     def _show_banner(self, result: Result | None) -> None:
@@ -117,21 +121,17 @@ class ResultSection:
         selector.blockSignals(blocked)
 
     def _show_structures(self, result: Result) -> None:
-        rows = []
-        colors = result.colors
-        for structure in result.report.volumes:
-            name, ml, interval, edge, review = texts.structure_row(structure)
-            tip = f"{name}: {structure.review}" if review else name
-            rows.append(
-                (
-                    Cell(name, tip, colors.get(name)),
-                    Cell(ml, tip),
-                    Cell(interval, tip),
-                    Cell(edge, tip),
-                    Cell(review, tip, bold=True),
-                )
-            )
+        structures = self._gauge.measure(result)
+        corrected, label = structure_words.corrected_text(structures), self._ui.correctedLabel
+        label.text, label.visible = corrected, bool(corrected)
+        colors, rows = result.colors, []
+        for structure in structures:
+            name, *figures, word = structure_words.measured_row(structure)
+            tip = structure_words.measured_tip(structure)
+            cells = [Cell(figure, tip) for figure in figures]
+            rows.append([Cell(name, tip, colors.get(name)), *cells, Cell(word, tip, bold=True)])
         tables.fill(self._ui.structureTable, rows, most=6, right=(MILLILITERS, INTERVAL, EDGE))
+        self._room.make()
 
     def _on_result(self, index: int) -> None:
         if 0 <= index < len(self._session.results):

@@ -30,12 +30,12 @@ CORRECTED = "DyCON.Corrected"  # ... and by this that a person went over it
 LABELS = "DyCON.Labels"
 CHANNELS = "DyCON.Channels"  # names of the model's channels ...
 OTHERS = "DyCON.OtherChannels"  # ... and the volumes of the second and later ones
-COOL = (  # for structures without a color: outlines that stand out from warm colors of uncertainty
-    (64, 200, 255),
-    (80, 220, 120),
-    (190, 150, 255),
-    (0, 150, 170),
-    (120, 130, 255),
+COOL = (  # for structures without a color: outlines that color-blind eyes too can tell from each
+    (64, 200, 255),  # other, from the warm colors of uncertainty and from a gray scan; tested
+    (153, 34, 255),
+    (68, 85, 153),
+    (136, 136, 255),
+    (204, 255, 255),
 )
 MAP = "DyCON.Map"  # on volumes that we made: they are no scans
 UNCERTAINTY = "DyCON.Uncertainty"

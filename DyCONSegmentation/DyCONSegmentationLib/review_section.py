@@ -53,7 +53,9 @@ class ReviewSection:
         if result is None:
             return
         review = result.review
-        self._ui.leftLabel.text = texts.left_text(review.left, len(review.regions))
+        self._ui.leftLabel.text = texts.left_text(review, result.report)
+        advice = texts.advice_text(review, result.report)
+        self._ui.adviceLabel.text, self._ui.adviceLabel.visible = advice, bool(advice)
         rows = []
         for region in review.regions:
             words = [*texts.region_row(region), review.mark_of(region).value]

@@ -22,6 +22,10 @@ from dycon_engine.jobs.events import Advanced, Event, Stage, Started
 from dycon_engine.jobs.files import is_alive, write_error
 from DyCONSegmentationLib.texts import STARTING, step_text
 
+CRASHED = (
+    "the engine crashed or was ended from outside before it was done, as a system does when memory "
+    "runs out; close other programs or choose a smaller region, and segment again"
+)
 _WORKSPACE = re.compile(r"dycon-(\d+)-")
 
 
@@ -121,6 +125,11 @@ class EngineRun:
     def state(self) -> RunState:
         """How the job stands as of the last `poll`."""
         return self.job.state
+
+    @property
+    def error(self) -> str:
+        """Why it failed; a run that crashed cannot be resumed, as a training can."""
+        return CRASHED if self.job.state is RunState.DEAD else self.job.error
 
     @property
     def progress(self) -> Progress:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import qt
 import slicer
 
-from DyCONSegmentationLib import texts
+from dycon_engine.errors import DyconError
+from DyCONLib.models import Broken
+from DyCONSegmentationLib import model_words, texts
 from DyCONSegmentationLib.binding import Binding, Tie
 from DyCONSegmentationLib.logic import Phase
 from DyCONSegmentationLib.run import Progress
@@ -21,6 +23,7 @@ SELECTOR = (  # what the selectors of all channels have in common
     *("nodeTypes", "showChildNodeTypes", "noneEnabled", "noneDisplay", "addEnabled"),
     *("removeEnabled", "renameEnabled", "editEnabled", "selectNodeUponCreation"),
 )
+MOST_BROKEN = 3  # files that are named with their reason
 RESOLUTION = 1000  # steps of the progress bar
 
 
@@ -39,7 +42,7 @@ class SegmentSection:
             elsewhere: Returns whether a batch runs, which one scan must wait for.
         """
         self._ui, self._session, self._attempt = ui, session, attempt
-        self._elsewhere = elsewhere
+        self._elsewhere, self._outcome = elsewhere, ""
         self._selectors = [ui.volumeSelector]
         self._labels = [ui.volumeLabel]
         self._listen(0)
@@ -65,6 +68,10 @@ class SegmentSection:
         ui.sampleButton.connect("clicked()", lambda: attempt(session.load_sample))
         ui.copyLogButton.connect("clicked()", self._on_copy)
         ui.pageButton.connect("clicked()", self._on_page)
+        for row, tip in enumerate(texts.KIND_TIPS):
+            ui.kindSelector.setItemData(row, tip, qt.Qt.ToolTipRole)
+        session.run.failed.connect(lambda error: self._on_outcome(f"Last run failed: {error}"))
+        session.run.cancelled.connect(lambda: self._on_outcome("Cancelled; nothing was changed."))
         self._add_model_menu()
 
     def refresh(self) -> None:
@@ -85,13 +92,15 @@ class SegmentSection:
         selector.currentIndex = models.index(model) if model in models else -1 if models else 0
         selector.enabled = bool(models)
         selector.blockSignals(blocked)
-        self._ui.cardLabel.text = texts.card_html(model) if model else texts.NO_MODEL
-        title = texts.evidence_title(model) if model else ""
+        self._ui.cardLabel.text = model_words.card_html(model) if model else texts.NO_MODEL
+        broken = _broken_text(self._session.broken)
+        self._ui.brokenLabel.text, self._ui.brokenLabel.visible = broken, bool(broken)
+        title = model_words.evidence_title(model) if model else ""
         self._ui.evidenceBox.visible = bool(title)
         if model and title:
             self._ui.evidenceBox.title = title
-            self._ui.evidenceLabel.text = texts.evidence_html(model)
-            address = texts.page_address(model)
+            self._ui.evidenceLabel.text = model_words.evidence_html(model)
+            address = model_words.page_address(model)
             self._ui.pageButton.visible = bool(address)
             self._ui.pageButton.toolTip = f"Opens {address} in the web browser"
 
@@ -153,8 +162,10 @@ class SegmentSection:
         ui.segmentButton.enabled = not busy and not problem
         ui.segmentButton.toolTip = problem or "Segment the volume with the model"
         ui.segmentButton.text = "&Segment" if not busy else "Segmenting..."
-        notices = run.notices if busy else self._limits()
-        hint = "\n".join(notices) if busy or not problem else problem
+        if busy or self._elsewhere():
+            self._outcome = ""
+        limits = [problem] if problem else self._limits()
+        hint = "\n".join(run.notices if busy else [*limits, *filter(None, [self._outcome])])
         ui.hintLabel.text = hint
         ui.hintLabel.visible = bool(hint)
         ui.cancelButton.visible = busy
@@ -166,6 +177,11 @@ class SegmentSection:
             self._show_progress(run.progress)
         if not ui.logBox.collapsed and ui.logText.plainText != run.log:
             ui.logText.plainText = run.log
+
+    def _on_outcome(self, words: str) -> None:
+        """Say how the run ended until the next one is started: its dialog will be closed."""
+        self._outcome = words
+        self.refresh_run()
 
     def _limits(self) -> list[str]:
         """Return what Segment will be limited to, which is chosen in a box that may be folded."""
@@ -195,7 +211,14 @@ class SegmentSection:
     def _on_segment(self) -> None:
         question = self._session.question
         if not question or slicer.util.confirmOkCancelDisplay(question):
-            self._attempt(self._session.segment)
+            self._attempt(self._start)
+
+    def _start(self) -> None:
+        try:
+            self._session.segment()
+        except DyconError as error:
+            self._on_outcome(f"Last run failed: {error}")
+            raise
 
     def _on_copy(self) -> None:
         qt.QApplication.clipboard().setText(self._session.run.log)
@@ -203,7 +226,7 @@ class SegmentSection:
     def _on_page(self) -> None:
         model = self._session.model
         if model is not None:
-            qt.QDesktopServices.openUrl(qt.QUrl(texts.page_address(model)))
+            qt.QDesktopServices.openUrl(qt.QUrl(model_words.page_address(model)))
 
     def _add_model_menu(self) -> None:
         self._menu = qt.QMenu(self._ui.modelMenuButton)
@@ -225,3 +248,16 @@ class SegmentSection:
     def _on_show_folder(self) -> None:
         self._session.model_folder.mkdir(parents=True, exist_ok=True)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._session.model_folder)))
+
+
+def _broken_text(broken: Sequence[Broken]) -> str:
+    """Return which files are no usable models, a line per file; '' where there is none."""
+    if not broken:
+        return ""
+    lines = [f"{len(broken)} file{'s' * (len(broken) > 1)} cannot be used:"]
+    for each in broken[:MOST_BROKEN]:
+        reason = each.reason.removeprefix(f"model '{each.path.name}': ")
+        lines.append(f"{each.path.name}: {reason}")
+    if len(broken) > MOST_BROKEN:
+        lines.append(f"{len(broken) - MOST_BROKEN} more in the folder of your models")
+    return "\n".join(lines)

@@ -63,7 +63,7 @@ class Session:
         self._found: list[Model | Broken] = []
         self._last_model = ""
         self._editor = editing.EditorWatch()
-        self.run.finished.connect(self._take)
+        self.run.finished.connect(self.take)
         self.find_models()
 
     # choices
@@ -231,7 +231,8 @@ class Session:
         """
         self.run.segment(self.volumes, self.model, self.parameters)
 
-    def _take(self, result: Result) -> None:
+    def take(self, result: Result) -> None:
+        """Make a result that is new in the scene the one at hand and show it."""
         self.choose(result=result.segmentation.GetID(), output="", show_overlay=True)
         self.show()
 

@@ -10,11 +10,6 @@ from DyCONLib import mrml
 from DyCONSegmentationLib.parameters import Parameters
 from DyCONSegmentationLib.results import Result
 
-TITLE = "Uncertainty"
-LEGEND_SIZE = (0.04, 0.2)  # of the view, width and height
-LEGEND_PLACE = (0.98, 0.05)
-LEGEND_POINTS = 8  # does not shrink with the view, so it is small, ...
-LEGEND_LABELS = 3  # ... and there are no more than fit beside a short bar: 0, 0.5, 1
 OUTLINE_PIXELS = 2
 
 
@@ -34,7 +29,6 @@ def show(result: Result, chosen: Parameters) -> None:
         threshold=chosen.hide_below,
         legend=chosen.show_legend,
     )
-    _style_legend(result.uncertainty)
     _outline(result.segmentation, filled=False)
     if elsewhere:
         fit()
@@ -52,19 +46,6 @@ def jump(position_ras: tuple[float, float, float]) -> None:
     crosshair = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLCrosshairNode")
     if crosshair is not None and crosshair.GetCrosshairMode() == crosshair.NoCrosshair:
         crosshair.SetCrosshairMode(crosshair.ShowBasic)
-
-
-def _style_legend(uncertainty: Any) -> None:
-    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(uncertainty)
-    if legend is None or legend.GetTitleText() == TITLE:
-        return
-    legend.SetTitleText(TITLE)
-    legend.SetSize(*LEGEND_SIZE)
-    legend.SetPosition(*LEGEND_PLACE)
-    legend.SetNumberOfLabels(LEGEND_LABELS)
-    for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
-        text.SetFontSize(LEGEND_POINTS)
-        text.SetFontFamilyToArial()
 
 
 def _outline(segmentation: Any, *, filled: bool) -> None:

@@ -1,18 +1,17 @@
-"""The words of the panel: how the run stands, what a result means, what a model is."""
+"""The words of the panel: how the run stands, what a result means."""
 
 from __future__ import annotations
 
-import html
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from DyCONLib.install import INSTALLING, hindrance
-from DyCONLib.models import Model
 from DyCONLib.preflight import Device, Machine
 from DyCONSegmentationLib.report import Region, Report, StructureVolume
+from DyCONSegmentationLib.review import ReviewList
 
 RESEARCH = (
     "For research use only. Not a medical device; not for diagnosis or treatment planning. "
@@ -29,12 +28,23 @@ STEPS = {
     "measuring": "Measuring volumes and uncertainty",
     "writing": "Writing the result",
 }
+KIND_TIPS = (  # of the kinds of uncertainty in the order of their selector
+    "How near the probabilities come to the toss of a coin; takes nearly no time",
+    "Where the two networks of a model, such as student and teacher, disagree; if it holds two",
+    "As standard, with random parts of the network off; only for models trained with dropout",
+    "As standard, of the scan and its three mirror images; 3 more passes",
+)
 REGION_ADVICE = "What helps: draw a region of interest around the organ, then segment again."
-MOST_LIMITS = 5  # the worst ones; all of them are on the model's page
-HOMEPAGE = "https://github.com/SlicerDyCON/SlicerDyCON"
-_PAGE = re.compile(r"docs/[\w./-]+\.md")  # of our own repository
 _VERSION = re.compile(r"[<>=!~ ]")
+LOOK_THROUGH = "Look through the whole scan all the same: a model can be sure and wrong."
+NEXT = "Next: Export, or Add to training set."
+NOTHING_FOUND = (
+    "Nothing was found: the segmentation is empty. Check that the scan shows what this model "
+    "segments."
+)
+UNLIKE = "This scan is unlike those the model was trained on; the result may be wrong:"
 EMPTY = "empty-result"
+MISSING = "empty-label"
 UNKNOWN_RANGE = "range-unknown"
 
 
@@ -96,18 +106,13 @@ def structure_row(structure: StructureVolume) -> tuple[str, str, str, str, str]:
     )
 
 
-def reason_text(structures: Sequence[StructureVolume], row: int) -> str:
-    """Return why the structure in this row asks for review; below 0 of the first one that does."""
-    chosen = structures[row : row + 1] if row >= 0 else structures
-    return next((f"{each.name}: {each.review}" for each in chosen if each.review), "")
-
-
 def report_text(report: Report) -> tuple[str, bool]:
     """Return the volumes of a result in one line, and whether something asks for review."""
     words = ", ".join(f"{v.name} {volume_text(v.ml)} ml" for v in report.volumes)
     found = banner(report)
     asks = found.kind in ("error", "warning") or any(v.review for v in report.volumes)
-    return (f"{words} - {found.text}" if found.kind in ("error", "warning") else words, asks)
+    line = " ".join(found.text.replace("\u2022 ", "").splitlines())
+    return (f"{words} - {line}" if found.kind in ("error", "warning") else words, asks)
 
 
 def region_row(region: Region) -> tuple[str, str, str, str]:
@@ -115,75 +120,6 @@ def region_row(region: Region) -> tuple[str, str, str, str]:
     milliliters = region.volume_mm3 / 1000.0
     name = ", ".join(region.labels) or "no structure near"
     return (str(region.rank), name, volume_text(milliliters), f"{region.mean:.2f}")
-
-
-def card_html(model: Model) -> str:
-    """Return what a model is and how good it was, in few lines of HTML."""
-    names = ", ".join(segment.name for segment in model.segments)
-    kind = f" in {model.modality}" if model.modality else ""
-    lines = [f"<b>{html.escape(names)}</b>{html.escape(kind)}", *_training_lines(model)]
-    lines.append(_calibration_line(model))
-    return "<br>".join(lines)
-
-
-def _calibration_line(model: Model) -> str:
-    if model.ece is None:
-        return "Not calibrated: take the uncertainty as relative only"
-    trust = model.evidence.trust
-    where = f"within {trust.band_mm:g} mm of the edge " if trust is not None else ""
-    error = trust.ece_near if trust is not None else model.ece
-    return f"Calibrated: {where}probabilities are off by {100 * error:.1f} % on average"
-
-
-def _training_lines(model: Model) -> Iterator[str]:
-    if model.labeled_cases is not None:
-        more = f" and {model.unlabeled_cases} unlabeled" if model.unlabeled_cases else ""
-        yield f"Trained on {model.labeled_cases} labeled{more} scans"
-    if model.dice is not None:
-        count = f" on {model.validation_cases} validation scans" if model.validation_cases else ""
-        yield f"Dice {model.dice:.3f}{count}"
-    else:
-        yield "Dice not measured"
-
-
-def evidence_title(model: Model) -> str:
-    """Return the header of what was measured; '' where the model says nothing of it."""
-    evidence = model.evidence
-    count = len(evidence.limits)
-    limits = f" and {count} known limit{'s' * (count > 1)}" if count else ""
-    return f"Evidence{limits}" if limits or evidence.dice or evidence.trust else ""
-
-
-def evidence_html(model: Model) -> str:
-    """Return what was measured in a few lines of HTML, every figure as the model says it."""
-    evidence, lines = model.evidence, []
-    if evidence.dice:
-        count = len(evidence.dice)
-        spread = f"Dice {min(evidence.dice):.3f} to {max(evidence.dice):.3f}"
-        lines.append(f"{count} validation scan{'s' * (count > 1)}: {spread}")
-    if evidence.hd95_mm:
-        far = f"{min(evidence.hd95_mm):.1f} to {max(evidence.hd95_mm):.1f} mm"
-        lines.append(f"95 % of the edge lies within {far}")
-    if evidence.trust is not None:
-        trust = evidence.trust
-        lines.append(
-            f"The {100 * trust.captured_in:.0f} % most uncertain voxels hold "
-            f"{100 * trust.errors_captured:.0f} % of the wrong ones"
-        )
-    if evidence.limits:
-        shown = evidence.limits[:MOST_LIMITS]
-        lines += ["<br><b>Known limits</b>", *(f"&bull; {html.escape(each)}" for each in shown)]
-        if len(evidence.limits) > MOST_LIMITS:
-            lines.append(f"{len(evidence.limits) - MOST_LIMITS} more: see the model's page")
-    return "<br>".join(lines)
-
-
-def page_address(model: Model) -> str:
-    """Return where the model's page is; '' where the model names none that can be opened."""
-    page = model.evidence.page
-    if _PAGE.fullmatch(page) and ".." not in page:
-        return f"{HOMEPAGE}/blob/main/{page}"
-    return page if page.startswith("https://") else ""
 
 
 def setup_text(missing: Sequence[str], *, installing: bool = False) -> str:
@@ -221,7 +157,7 @@ def machine_text(machine: Machine) -> str:
     for device in machine.devices:
         memory = ""
         if device.free_gib is not None and device.total_gib is not None:
-            memory = f", {device.free_gib:.1f} of {device.total_gib:.1f} GB free"
+            memory = f", {device.free_gib:.1f} of {device.total_gib:.1f} GiB free"
         state = "works" if device.works else "does NOT work with this PyTorch"
         lines.append(f"{_device_name(device)} {state}{memory}")
     if machine.broken_gpu is not None:
@@ -229,8 +165,8 @@ def machine_text(machine: Machine) -> str:
             "The graphics card is seen but cannot compute: install PyTorch anew in the module "
             "PyTorch Utils, for this card."
         )
-    lines.append(f"Memory: {machine.memory_gib:.1f} GB free")
-    lines.append(f"Disk: {machine.disk_gib:.0f} GB free")
+    lines.append(f"Memory: {machine.memory_gib:.1f} GiB free")
+    lines.append(f"Disk: {machine.disk_gib:.0f} GiB free")
     lines.append(f"PyTorch {machine.torch}, {machine.cores} processor cores")
     return "\n".join(lines)
 
@@ -239,46 +175,53 @@ def _device_name(device: Device) -> str:
     return "CPU" if device.kind == "cpu" else f"{device.name} ({device.kind})"
 
 
-def left_text(left: int, total: int) -> str:
-    """Return how much of the review list is still to be done."""
-    if total == 0:
-        return "No uncertain region was found."
-    if left == 0:
-        return f"All {total} regions are reviewed."
-    return f"{left} of {total} regions left to review"
+def left_text(review: ReviewList, report: Report) -> str:
+    """Return how much of the review list is still to be done; never that a scan is all clear."""
+    listed, found = len(review.regions), report.regions_found
+    if listed == 0:
+        why = "nothing was segmented" if is_empty(report) else "no region is uncertain enough"
+        return f"The list is empty: {why}."
+    more = found > listed
+    if review.left == 0:
+        what = f"The {listed} most important of {found}" if more else f"All {listed}"
+        return f"{what} uncertain regions are reviewed."
+    left = f"{review.left} of {listed} regions left to review"
+    return f"{left} (the {listed} most important of {found})" if more else left
+
+
+def advice_text(review: ReviewList, report: Report) -> str:
+    """Return what to do when nothing of the review list is left; '' before."""
+    if review.left:
+        return ""
+    return LOOK_THROUGH if is_empty(report) else f"{LOOK_THROUGH} {NEXT}"
+
+
+def is_empty(report: Report) -> bool:
+    """Return whether nothing at all was segmented."""
+    return any(flag.topic == EMPTY for flag in report.flags)
 
 
 def banner(report: Report) -> Banner:
-    """Return the most important of what a person must know before trusting a result."""
-    messages = {flag.topic: flag.message for flag in report.flags}
-    if EMPTY in messages:
-        others = [text for topic, text in messages.items() if topic not in (EMPTY, UNKNOWN_RANGE)]
-        more = f" Possible reason: {_joined(others)}." if others else ""
-        text = "Nothing was found: the segmentation is empty. Check that the scan shows what "
-        return Banner("error", f"{text}this model segments.{more}")
-    missing = [text for topic, text in messages.items() if topic == "empty-label"]
+    """Return what a person must know before trusting a result, a line per finding."""
+    missing = [_sentence(flag.message) for flag in report.flags if flag.topic == MISSING]
+    unknown = [_sentence(flag.message) for flag in report.flags if flag.topic == UNKNOWN_RANGE]
+    said_apart = (EMPTY, MISSING, UNKNOWN_RANGE)
     outside = [
-        flag.message
-        for flag in report.flags
-        if flag.topic not in (EMPTY, "empty-label", UNKNOWN_RANGE)
+        f"\u2022 {_sentence(flag.message)}" for flag in report.flags if flag.topic not in said_apart
     ]
+    if is_empty(report):
+        why = ["Possible reasons:", *outside] if outside else []
+        return Banner("error", "\n".join((NOTHING_FOUND, *why)))
     if outside:
-        lead = "This scan is unlike those the model was trained on; the result may be wrong. "
-        return Banner("warning", f"{lead}{_sentence(_joined([*missing, *outside]))}")
+        return Banner("warning", "\n".join((*missing, UNLIKE, *outside)))
     if missing:
-        return Banner("warning", _sentence(_joined(missing)))
-    if UNKNOWN_RANGE in messages:
-        return Banner("note", _sentence(messages[UNKNOWN_RANGE]))
-    return NO_BANNER
+        return Banner("warning", "\n".join(missing))
+    return Banner("note", unknown[0]) if unknown else NO_BANNER
 
 
 def with_advice(found: Banner) -> Banner:
     """Return a banner that also says that a region helps."""
-    return found._replace(text=f"{found.text} {REGION_ADVICE}")
-
-
-def _joined(messages: list[str]) -> str:
-    return "; ".join(messages)
+    return found._replace(text=f"{found.text}\n{REGION_ADVICE}")
 
 
 def _sentence(text: str) -> str:

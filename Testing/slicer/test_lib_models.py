@@ -281,6 +281,7 @@ def test_evidence_is_read_as_the_engine_writes_it(content, tmp_path):
     from dycon_engine.package.evidence import CaseFigures, Evidence, Trust
 
     written = Evidence(
+        source=("A. Author, A title, 2019.", "The figures are optimistic."),
         limits=("fails on CT",),
         page="docs/models/left-atrium.md",
         cases=(CaseFigures(0.9, 2.5, 1.0), CaseFigures(0.8, None, None)),
@@ -292,7 +293,9 @@ def test_evidence_is_read_as_the_engine_writes_it(content, tmp_path):
     assert (read.dice, read.hd95_mm) == ((0.9, 0.8), (2.5,))
     assert read.trust == (5.0, 0.01, 0.86, 0.05)
     assert (read.limits, read.page) == (written.limits, written.page)
-    for broken in ({"cases": 3}, {"limits": ["a\u202eb"]}, {"trust": {"band_mm": 1}}):
+    assert (read.caveats, read.citations) == (written.source[1:], written.source[:1])
+    hidden = ["a\u202eb"]
+    for broken in ({"cases": 3}, {"limits": hidden}, {"source": hidden}, {"trust": {"band_mm": 1}}):
         path.write_bytes(changed(content, evidence=written.as_table() | broken))
         with pytest.raises(InputError, match="not a usable DyCON model"):
             models.read_model(path)

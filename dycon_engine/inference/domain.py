@@ -17,14 +17,24 @@ NEIGHBOR_FACTOR = 2.0  # with the lowest bound: false flags on 2 to 4 % of unsee
 LOWEST_BOUND = 0.04
 TEXTURE_FACTOR = 1.2  # false flags on none of 80 LA scans, each against the others
 VOLUME_FACTOR = 2.0  # the largest of 80 left atria is 7 times the smallest
-AXES = ("z", "y", "x")
+AXES = ("head to foot", "front to back", "left to right")  # of the body, nearest to z, y, x
+ALIGNED_DEG = 10.0  # turned further, a scan runs only roughly so
+PARTS = ("dark", "gray", "bright")  # what the percentiles of the intensities stand for
+WHOLE_MM = 10.0  # from here on a fraction of a millimeter tells nothing
 
 
 class Flag(NamedTuple):
-    """Something to know before trusting a result; `topic` is a stable word for programs."""
+    """Something to know before trusting a result.
+
+    Attributes:
+        topic: A stable word for programs.
+        message: For people.
+        detail: What was compared, where that says nothing to people; '' where there is no more.
+    """
 
     topic: str
     message: str
+    detail: str = ""
 
 
 def domain_flags(facts: ScanFacts, seen: Seen | None) -> tuple[Flag, ...]:
@@ -92,18 +102,21 @@ def _turn(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:
 
 
 def _grid(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:
+    roughly = "" if facts.turn_deg <= ALIGNED_DEG else "roughly "
     for axis, value, known in zip(AXES, facts.spacing_mm, seen.spacing_mm, strict=True):
         if not known.low / SPACING_FACTOR <= value <= known.high * SPACING_FACTOR:
             yield Flag(
                 "spacing",
-                f"voxel size along {axis} is {value:.3g} mm; training scans had {_text(known)} mm",
+                f"voxels measure {value:.3g} mm {roughly}{axis}; "
+                f"in training scans {_text(known, '.3g')} mm",
             )
     for axis, value, known in zip(AXES, facts.size_mm, seen.size_mm, strict=True):
         if not known.low / SIZE_FACTOR <= value <= known.high * SIZE_FACTOR:
+            form = ".0f" if min(value, known.low) >= WHOLE_MM else ".3g"
             yield Flag(
                 "field-of-view",
-                f"the scan covers {value:.4g} mm along {axis}; "
-                f"training scans covered {_text(known)} mm",
+                f"the scan covers {value:{form}} mm {roughly}{axis}; "
+                f"training scans covered {_text(known, form)} mm",
             )
 
 
@@ -111,20 +124,22 @@ def _intensity(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:
     pairs = zip(facts.percentiles, seen.percentiles, strict=True)
     for channel, (values, known) in enumerate(pairs):
         slack = INTENSITY_SLACK * (known[-1].high - known[0].low)
-        for percent, value, limits in zip(PERCENTILES, values, known, strict=True):
+        where = f" of input {channel + 1}" if len(seen.percentiles) > 1 else ""
+        for part, percent, value, limits in zip(PARTS, PERCENTILES, values, known, strict=True):
             if not limits.low - slack <= value <= limits.high + slack:
                 yield Flag(
                     "intensity",
-                    f"the {percent:g} % intensity of channel {channel} is {value:.4g}; "
-                    f"training scans had {_text(limits)}",
+                    f"{part} areas{where} have values of about {value:.4g}; "
+                    f"in training scans {_text(limits)}",
+                    f"percentile {percent:g} of channel {channel}",
                 )
                 break
     low, high = seen.non_air
     if not low - NON_AIR_SLACK <= facts.non_air <= high + NON_AIR_SLACK:
         yield Flag(
             "air",
-            f"{facts.non_air:.0%} of the scan is not air; "
-            f"training scans had {low:.0%} to {high:.0%}",
+            f"{100 * facts.non_air:.0f} % of the scan is not air; "
+            f"in training scans {_text(Range(100 * low, 100 * high), '.0f')} %",
         )
     yield from _texture(facts, seen)
     yield from _contrast(facts, seen)
@@ -133,11 +148,11 @@ def _intensity(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:
 def _texture(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:
     for value, known in zip(facts.texture, seen.texture, strict=bool(seen.texture)):
         if not known.low / TEXTURE_FACTOR <= value <= known.high * TEXTURE_FACTOR:
-            how = "smoother" if value < known.low else "noisier"
+            how, why = ("smoother", "blur") if value < known.low else ("noisier", "noise")
             yield Flag(
                 "texture",
-                f"the scan is {how} than any of the training scans (texture {value:.3g}, there "
-                f"{_text(known)}); blur, noise or another kind of scan?",
+                f"the scan is {how} than any of the training scans: {why}, or another kind?",
+                f"texture {value:.3g}, in training scans {_text(known)}",
             )
             break
 
@@ -149,10 +164,12 @@ def _contrast(facts: ScanFacts, seen: Seen) -> Iterator[Flag]:
     if distance > bound:
         yield Flag(
             "contrast",
-            "gray values are distributed unlike in any of the training scans (distance to the "
-            f"nearest {distance:.3f}, expected at most {bound:.3f}); another modality or protocol?",
+            "bright and dark are distributed unlike in any of the training scans: another modality "
+            "or protocol?",
+            f"distance to the nearest {distance:.3f}, expected at most {bound:.3f}",
         )
 
 
-def _text(known: Range) -> str:
-    return f"{known.low:.4g} to {known.high:.4g}"
+def _text(known: Range, form: str = ".4g") -> str:
+    low, high = f"{known.low:{form}}", f"{known.high:{form}}"
+    return low if low == high else f"{low} to {high}"

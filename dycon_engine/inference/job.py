@@ -21,6 +21,7 @@ from dycon_engine.inference.inputs import (
     find_inputs,
     require_spacing,
     targets,
+    unread_inputs,
 )
 from dycon_engine.inference.page import to_html
 from dycon_engine.inference.predictor import Predictor
@@ -98,7 +99,7 @@ def _predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
     reporter.computes_on(str(device), device_name(device))
     predictor = Predictor(package, device, inference=_inference(request, package.info.inference))
     predictor.check(request.wishes())
-    cases = find_inputs(request.inputs, len(package.info.channels))
+    cases = _found(request, len(package.info.channels), reporter)
     many = len(request.inputs) == 1 and not (len(cases) == 1 and _is_one(request, cases[0]))
     require_spacing(cases, request.spacing_mm)
     if many:
@@ -123,6 +124,13 @@ def _predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
             f"{len(failed)} of {len(mine)} cases failed: {', '.join(failed)}; the reasons are above"
         )
     return {"cases": len(mine)}
+
+
+def _found(request: Request, channels: int, reporter: Reporter) -> tuple[Case, ...]:
+    cases = find_inputs(request.inputs, channels)
+    for line in unread_inputs(request.inputs) if request.rank == 0 else ():
+        reporter.warn("inputs", line)
+    return cases
 
 
 def _check_roi(roi: Box) -> None:
@@ -159,8 +167,9 @@ def _predict_case(
     notices: list[str] = []
     watch = progress.watch(functools.partial(_notice, reporter, notices))
     prediction = predictor.predict(image, request.wishes(), watch=watch)
+    said_as = f"case '{alias}'" if many else f"result '{where.labels.name}'"
     for flag in prediction.flags:
-        reporter.warn(flag.topic, f"case '{alias}': {flag.message}")
+        reporter.warn(flag.topic, f"{said_as}: {flag.message}")
     reporter.check_cancelled()
     scan = Input(tuple(map(_hash, case.images)), time.monotonic() - began, tuple(notices))
     content = report(prediction, predictor, request.wishes(), scan)

@@ -47,7 +47,8 @@ def to_html(
 
 def findings(content: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what the report says in short, one sentence each; what to review comes first."""
-    lines = [f"Please review: {reason}." for reason in content["review"]["reasons"]]
+    reasons = content["review"]["reasons"]
+    lines = [f"Please review: {text}{'' if text.endswith('?') else '.'}" for text in reasons]
     lines += [
         f"{entry['name']}: {entry['volume_ml']:.1f} ml "
         f"({entry['low_ml']:.1f} to {entry['high_ml']:.1f} ml)."
@@ -61,9 +62,10 @@ def findings(content: Mapping[str, Any]) -> tuple[str, ...]:
     ]
     regions = content["regions"]
     if regions:
-        largest = regions[0]
+        largest, found = regions[0], content["regions_found"]
+        most = f", the most important of {found}" if found > len(regions) else ""
         lines.append(
-            f"{count(len(regions), 'uncertain region')} to look at; the first one measures "
+            f"{count(len(regions), 'uncertain region')} to look at{most}; the first one measures "
             f"{largest['volume_mm3'] / 1000:.2f} ml{_near(largest['labels'])}."
         )
     return tuple(lines)

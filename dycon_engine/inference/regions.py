@@ -19,6 +19,7 @@ from dycon_engine.data.volume import Part, bounding_box
 
 THRESHOLD = 0.75
 MOST_REGIONS = 20
+MOST_PLACES = 200  # of one connected region; more are not looked for
 MARGIN_VOXELS = 8
 LARGE_MM = 30.0  # regions longer than this along an axis are cut
 REACH_MM = 10.0  # radius of the places they are cut into
@@ -42,6 +43,7 @@ class Region(NamedTuple):
         volume_mm3: Size.
         mean_uncertainty: In [0, 1].
         box_zyx: First and last voxel index per array axis, inclusive.
+        out_of: How many regions were found; only the most important ones are returned.
     """
 
     id: int
@@ -54,6 +56,7 @@ class Region(NamedTuple):
     volume_mm3: float
     mean_uncertainty: float
     box_zyx: tuple[tuple[int, int], ...]
+    out_of: int = 1
 
 
 def uncertain_regions(  # noqa: PLR0913 - the first four are one thing: the result on its grid
@@ -66,9 +69,9 @@ def uncertain_regions(  # noqa: PLR0913 - the first four are one thing: the resu
     most: int = MOST_REGIONS,
     region_map: NDArray[np.uint8] | None = None,
 ) -> tuple[Region, ...]:
-    """Return the regions above `threshold`, the most important `most` first.
+    """Return the `most` most important regions above `threshold`, the most important first.
 
-    A region is connected, or one of the `most` places of a connected region that is too large.
+    A region is connected, or one of the places of a connected region that is too large.
 
     Args:
         uncertainty: (D, H, W) in [0, 1].
@@ -85,19 +88,20 @@ def uncertain_regions(  # noqa: PLR0913 - the first four are one thing: the resu
         return ()
     near = uncertainty[around]
     pieces, _ = ndimage.label(above[around], structure=CONNECTED)
-    boxes = _cut_large(pieces, ndimage.find_objects(pieces), near, geometry, most)
+    boxes = _cut_large(pieces, ndimage.find_objects(pieces), near, geometry)
     mass = np.zeros(len(boxes) + 1)
     for indices, values in zip(pieces, near, strict=True):  # by slice: float64 stays small
         chosen = indices > 0
         mass += np.bincount(indices[chosen], values[chosen], minlength=len(mass))
-    order = [i for i in np.argsort(-mass[1:], kind="stable") if boxes[i] is not None][:most]
+    order = [i for i in np.argsort(-mass[1:], kind="stable") if boxes[i] is not None]
     found = []
-    for number, i in enumerate(order, start=1):
+    for number, i in enumerate(order[:most], start=1):
         inside = pieces[boxes[i]] == i + 1
         box = _moved(boxes[i], around)
         if region_map is not None:
             region_map[box][inside] = number
-        found.append(_region(number, uncertainty, labels, geometry, names, (inside, box)))
+        region = _region(number, uncertainty, labels, geometry, names, (inside, box))
+        found.append(region._replace(out_of=len(order)))
     return tuple(found)
 
 
@@ -106,7 +110,6 @@ def _cut_large(
     boxes: list[Any],
     uncertainty: NDArray[np.float32],
     geometry: Geometry,
-    most: int,
 ) -> list[Any]:
     """Replace large pieces by places, in place; return the new boxes, None where one is gone.
 
@@ -115,7 +118,6 @@ def _cut_large(
         boxes: Where each lies.
         uncertainty: (D, H, W).
         geometry: The voxel size.
-        most: Places of one piece.
     """
     found = list(boxes)
     for index, box in enumerate(boxes, start=1):
@@ -127,16 +129,16 @@ def _cut_large(
         inside = view == index
         left = np.where(inside, uncertainty[box], np.float32(0.0))
         view[inside] = 0
-        for near, place in _places(left, geometry.spacing_mm, most):
+        for near, place in _places(left, geometry.spacing_mm):
             found.append(_moved(near, box))
             view[near][place] = len(found)
     return found
 
 
 def _places(
-    left: NDArray[np.float32], spacing_mm: Sequence[float], most: int
+    left: NDArray[np.float32], spacing_mm: Sequence[float]
 ) -> Iterator[tuple[Part, NDArray[np.bool_]]]:
-    """Yield at most `most` places, heaviest first: the box of each and which voxels it has there.
+    """Yield at most `MOST_PLACES`, heaviest first: the box of each and which voxels it has there.
 
     `left` (D, H, W) is the uncertainty, 0 outside the region; what is taken becomes 0.
     """
@@ -145,7 +147,7 @@ def _places(
     blocks = _block_sums(left, block)  # gathering there is much faster than on voxels
     gathered = ndimage.gaussian_filter(blocks, [SPREAD_MM / mm for mm in block_mm], truncate=2.0)
     gathered[blocks == 0.0] = 0.0
-    for _ in range(most):
+    for _ in range(MOST_PLACES):
         peak = [int(at) for at in np.unravel_index(int(gathered.argmax()), gathered.shape)]
         if gathered[tuple(peak)] <= 0.0:
             return

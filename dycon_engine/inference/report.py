@@ -48,7 +48,8 @@ def report(
         "review": review(prediction),
         "volumes": [volume._asdict() for volume in prediction.volumes],
         "mean_uncertainty": prediction.mean_uncertainty,
-        "regions": [region._asdict() for region in prediction.regions],
+        "regions": [_without(region._asdict(), "out_of") for region in prediction.regions],
+        "regions_found": prediction.regions[0].out_of if prediction.regions else 0,
         "flags": [flag._asdict() for flag in prediction.flags],
     }
 
@@ -60,6 +61,10 @@ def review(prediction: Prediction) -> dict[str, Any]:
         parts = [v for v in prediction.volumes if v.review and v.voxels]
         reasons += [f"{volume.name}: {volume.reason}" for volume in parts]
     return {"needed": bool(reasons), "reasons": reasons}
+
+
+def _without(table: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key != name}
 
 
 def _parameters(wishes: Wishes) -> dict[str, Any]:

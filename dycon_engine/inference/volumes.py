@@ -146,8 +146,11 @@ def review_reason(voxels: int, low: int, high: int) -> str:
         return "not found"
     if high - low <= WIDE_RANGE * voxels:
         return ""
-    less, more = 1.0 - low / voxels, high / voxels - 1.0
-    return f"the volume may be {less:.0%} smaller or {more:.0%} larger"
+    less, more = 100.0 * (1.0 - low / voxels), 100.0 * (high / voxels - 1.0)
+    return (
+        f"the volume is {less:.0f} % less if only sure voxels count, "
+        f"{more:.0f} % more if all possible ones do"
+    )
 
 
 def _boundary_mean(mask: NDArray[np.bool_], uncertainty: NDArray[np.float32]) -> float:

@@ -73,6 +73,16 @@ def test_figures_flags_and_regions_are_those_of_the_report(segmented):
     assert all(picture.shape[1] > 800 for picture in pictures_of(page))
 
 
+def test_the_page_says_of_how_many_regions_the_listed_ones_are(segmented):
+    image, found, content, labels = segmented
+    listed = len(content["regions"])
+    [line] = (line for line in pages.findings(content | {"regions_found": 99}) if "look at" in line)
+    assert "to look at, the most important of 99; the first" in line
+    page = pages.to_html(content | {"regions_found": 99}, image, found, labels)
+    assert f"The {listed} most important of 99." in page
+    assert "most important of" not in " ".join(pages.findings(content | {"regions_found": listed}))
+
+
 def test_an_empty_result_says_so_and_shows_the_scan(segmented):
     image, found, content, labels = segmented
     empty = dataclasses.replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 
@@ -127,6 +128,24 @@ def test_the_rim_of_an_organ_is_cut_where_uncertainty_gathers():
     assert total == pytest.approx(2.0 * (uncertainty > 0).sum())
 
 
+def test_regions_beyond_the_most_important_are_counted():
+    geometry = Geometry.from_parts((64, 64, 64))
+    uncertainty = np.zeros((64, 64, 64), dtype=np.float32)
+    for z, y in itertools.product(range(4, 60, 10), repeat=2):
+        uncertainty[z : z + 4, y : y + 4, 10:14] = 0.9
+    labels = np.zeros((64, 64, 64), dtype=np.uint8)
+    found = uncertain_regions(uncertainty, labels, geometry, ("bg",))
+    assert (len(found), found[0].out_of) == (20, 36)
+    uncertainty[:, 30:32, 40:42] = uncertainty[32, :, 40:42] = 0.8  # one cross, 64 mm wide
+    found = uncertain_regions(uncertainty, labels, geometry, ("bg",))
+    assert found[-1].out_of == len(
+        uncertain_regions(uncertainty, labels, geometry, ("bg",), most=100)
+    )
+    assert found[-1].out_of > 40
+    few = uncertain_regions(uncertainty, labels, geometry, ("bg",), most=3)
+    assert [region.score for region in few] == [region.score for region in found[:3]]
+
+
 def test_volume_range_comes_from_the_probabilities():
     ball = torch.tensor([0.1, 0.3, 0.6, 0.9]).view(1, 1, 2, 2)
     tally = Tally(1)
@@ -234,7 +253,7 @@ def test_the_boundary_is_what_an_erosion_takes_away(size):
     ("voxels", "low", "high", "words"),
     [
         (100, 85, 124, ""),
-        (100, 60, 115, "40% smaller or 15% larger"),
+        (100, 60, 115, "40 % less if only sure voxels count, 15 % more if all possible ones do"),
         (0, 0, 40, "not found"),
     ],
 )
@@ -287,6 +306,35 @@ def test_a_foreign_scan_is_flagged_in_words(change, topic):
     flags = domain_flags(dataclasses.replace(facts(), **change), tiny_package.info().seen)
     assert topic in {flag.topic for flag in flags}
     assert all("training scans" in flag.message for flag in flags)
+
+
+@pytest.mark.parametrize(("turn_deg", "words"), [(4.0, "mm head to"), (30.0, "mm roughly head")])
+def test_axes_are_those_of_the_body_in_whole_millimeters(turn_deg, words):
+    seen = tiny_package.info().seen
+    size = (seen.size_mm[0].high * 2, *(known.low for known in seen.size_mm[1:]))
+    scan = dataclasses.replace(facts(), size_mm=size, turn_deg=turn_deg)
+    [flag] = (f for f in domain_flags(scan, seen) if f.topic == "field-of-view")
+    low, high = seen.size_mm[0]
+    assert flag.message.startswith(f"the scan covers {size[0]:.0f} {words}")
+    known = f"{low:.0f}" if round(low) == round(high) else f"{low:.0f} to {high:.0f}"
+    assert flag.message.endswith(f"training scans covered {known} mm")
+    for axis, name in enumerate(("head to foot", "front to back", "left to right")):
+        spacing = tuple(
+            9.0 if at == axis else known.low for at, known in enumerate(seen.spacing_mm)
+        )
+        [flag] = domain_flags(dataclasses.replace(facts(), spacing_mm=spacing), seen)
+        assert flag.message.startswith(f"voxels measure 9 mm {name}; in training scans ")
+
+
+def test_internal_figures_are_kept_apart_from_what_people_read():
+    foreign = {"histogram": ((1.0,) + (0.0,) * 31,), "texture": (0.01,)}
+    scan = dataclasses.replace(facts(), **foreign)
+    details = {}
+    for flag in domain_flags(scan, tiny_package.info().seen):
+        assert not any(letter.isdigit() for letter in flag.message)
+        details[flag.topic] = flag.detail
+    assert details["contrast"].startswith("distance to the nearest 0.")
+    assert details["texture"].startswith("texture 0.01")
 
 
 def test_texture_says_on_which_side_a_scan_lies():

@@ -82,6 +82,37 @@ def test_air_is_background_without_doubt_whatever_the_network_says(package, monk
     assert found.uncertainty[:, 88:].max() < 1e-6
 
 
+def cut_scan() -> Volume:
+    """Noise, a corner of it blank, which no window covers alone: windows of air are skipped."""
+    values = np.random.default_rng(0).uniform(50.0, 100.0, (1, 16, 24, 20)).astype(np.float32)
+    values[:, :, 18:, :10] = 0.0
+    return Volume(values, Geometry.from_parts((16, 24, 20), tiny_package.SPACING))
+
+
+def test_what_is_removed_in_blank_voxels_is_told(package):
+    engine = Predictor(dataclasses.replace(package, predictor=Threshold(at=-100.0)))
+    found = engine.predict(cut_scan())
+    assert np.array_equal(found.labels == 3, cut_scan().array[0] > 0.0)
+    [flag] = [flag for flag in found.flags if flag.topic == "blank"]
+    assert flag.message.startswith("4.32 ml of 'ball' was removed where the scan is blank")
+    roi = Box((-50.0, -50.0, -50.0), (50.0, 26.0, 50.0))  # only beside what is blank
+    inside = engine.predict(cut_scan(), Wishes(roi=roi))
+    assert not [flag for flag in inside.flags if flag.topic == "blank"]
+    quiet = Predictor(package).predict(cut_scan())
+    assert not [flag for flag in quiet.flags if flag.topic == "blank"]
+
+
+def test_a_package_says_that_blank_voxels_are_not_excluded(package, tmp_path):
+    kept = Preprocessing(tiny_package.SPACING, excludes_blank=False)
+    tiny_package.save(tmp_path / "kept.dycon", preprocessing=kept)
+    loaded = load_package(tmp_path / "kept.dycon")
+    assert not loaded.info.preprocessing.excludes_blank
+    engine = Predictor(dataclasses.replace(loaded, predictor=Threshold(at=-100.0)))
+    found = engine.predict(cut_scan())
+    assert (found.labels == 3).all()
+    assert not [flag for flag in found.flags if flag.topic == "blank"]
+
+
 @pytest.mark.parametrize("axes", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
 @pytest.mark.parametrize("flips", [(1, 1, 1), (-1, 1, -1)])
 def test_any_orientation_and_spacing_comes_back_on_its_own_grid(package, axes, flips):
@@ -193,6 +224,10 @@ def test_wishes_that_cannot_be_fulfilled_are_refused_before_reading(package):
         alone.check(Wishes(uncertainty="disagreement"))
     with pytest.raises(InputError, match="without dropout"):
         alone.check(Wishes(uncertainty="mc-dropout"))
+    for training, words in (({"mirrored_axes": ""}, "without mirrored"), ({}, "does not say")):
+        info = dataclasses.replace(package.info, training=training)
+        with pytest.raises(InputError, match=f"'tta': .*{words}"):
+            Predictor(dataclasses.replace(package, info=info)).check(Wishes(uncertainty="tta"))
     with pytest.raises(InputError, match="did you mean 'entropy'"):
         alone.check(Wishes(uncertainty="entrpy"))
 

@@ -35,8 +35,11 @@ def test_flags_regions_and_volumes_are_those_of_the_prediction(package):
     content = json.loads(json.dumps(report(found, engine, wishes, Input(("0",), 1.0, ("slow",)))))
     assert [flag["topic"] for flag in content["flags"]] == [flag.topic for flag in found.flags]
     assert "spacing" in {flag["topic"] for flag in content["flags"]}
+    assert set(content["flags"][0]) == {"topic", "message", "detail"}
     assert "training scans" in content["flags"][0]["message"]
     assert [entry["id"] for entry in content["regions"]] == [1]
+    assert content["regions_found"] == region[0].out_of
+    assert "out_of" not in content["regions"][0]
     assert content["regions"][0]["centroid_ras_mm"] == list(region[0].centroid_ras_mm)
     assert content["volumes"][0]["volume_ml"] == found.volumes[0].volume_ml
     assert content["mean_uncertainty"] == found.mean_uncertainty

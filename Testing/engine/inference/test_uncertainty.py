@@ -13,7 +13,6 @@ from dycon_engine.data.geometry import Geometry
 from dycon_engine.errors import InputError
 from dycon_engine.inference.regions import uncertain_regions
 from dycon_engine.inference.uncertainty import (
-    MIRRORS,
     disagreement,
     entropy,
     segmenter,
@@ -87,12 +86,14 @@ def test_rounding_never_leaves_the_range():
             assert values.max() <= 1.0
 
 
-def test_mirrors_average_the_calibrated_probabilities_and_undo_the_flips():
+@pytest.mark.parametrize(("mirrored", "each"), [("zyx", ((2,), (3,), (4,))), ("x", ((4,),))])
+def test_mirrors_average_the_calibrated_probabilities_and_undo_the_flips(mirrored, each):
     net, image, temperature = network(), torch.randn(1, 1, 8, 8, 8), 1.7
     with torch.no_grad():
-        plain, logs = with_mirrors(net, temperature)(image).split(3, dim=1)
+        plain, logs = with_mirrors(net, temperature, mirrored)(image).split(3, dim=1)
         passes = [
-            (net(image.flip(axes)).logits.flip(axes) / temperature).softmax(1) for axes in MIRRORS
+            (net(image.flip(axes)).logits.flip(axes) / temperature).softmax(1)
+            for axes in ((), *each)
         ]
     found = logs.exp()
     assert torch.allclose(plain.softmax(1), passes[0], atol=1e-5)
@@ -128,6 +129,14 @@ def test_passes_with_dropout_are_calibrated():
         softened = with_dropout(net, 2.0, count=1)(image)  # drops the same features
     assert torch.allclose(softened[:, :3], plain / 2.0, atol=1e-6)
     assert torch.allclose(softened[:, 3:], (varied / 2.0).log_softmax(1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("mirrored", "words"), [("", "trained without mirrored scans"), (None, "does not say")]
+)
+def test_mirror_images_that_training_never_showed_are_refused(mirrored, words):
+    with pytest.raises(InputError, match=f"'tta': .*{words}.*; use entropy or disagreement"):
+        with_mirrors(network(), 1.0, mirrored)
 
 
 def test_without_dropout_it_is_refused_in_words():

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+REASON = "the volume is 25 % less if only sure voxels count, 9 % more if all possible ones do"
+
 
 def report_table(**changes: Any) -> dict[str, Any]:
     """A report as the engine writes it, of two structures and three regions."""
@@ -16,7 +18,7 @@ def report_table(**changes: Any) -> dict[str, Any]:
         "seconds": 3.5,
         "volumes": [
             _volume("left atrium", 84.6),
-            _volume("left ventricle", 120.3, reason="the volume may be 25% smaller"),
+            _volume("left ventricle", 120.3, reason=REASON),
         ],
         "mean_uncertainty": 0.2,
         "regions": [_region(1, 4200.0, 0.91), _region(2, 950.0, 0.85), _region(3, 300.0, 0.8, ())],

@@ -63,6 +63,8 @@ def segmented(options, reporter: Reporter, *, say: bool = True) -> None:
         likely = np.stack([1 - unsure, unsure])
         write_scalar(options.probabilities, likely, geometry, overwrite=False)
     said = {name.lower(): json.loads(os.environ.get(name, "[]")) for name in ("REGIONS", "FLAGS")}
+    if "VOLUMES" in os.environ:
+        said["volumes"] = json.loads(os.environ["VOLUMES"])
     options.report.write_text(report_text(**said))
     if options.report_html:
         options.report_html.write_text("<html>the page</html>")

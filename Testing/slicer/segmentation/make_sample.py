@@ -18,6 +18,7 @@ import SimpleITK as sitk
 from dycon_engine.data.cases import Label
 from dycon_engine.data.phantoms import make_phantoms
 from dycon_engine.package import load_package, save_package
+from dycon_engine.package.info import NOTICE
 
 RESOURCES = Path(__file__).resolve().parents[3] / "DyCONSegmentation" / "Resources"
 SAMPLE = RESOURCES / "Samples" / "DyCONPhantomHeart.nrrd"
@@ -26,8 +27,9 @@ SEED, NUMBER = 7, 200  # of a scan with several places to review
 LABELS = (
     Label(0, "background"),
     Label(1, "left atrium", (64, 200, 255), "SCT^82471001^Left atrial structure"),
-    Label(2, "left ventricle", (80, 220, 120), "SCT^87878005^Left ventricular structure"),
+    Label(2, "left ventricle", (153, 34, 255), "SCT^87878005^Left ventricular structure"),
 )
+PURPOSE = "For the sample scan only: learned from generated images."
 SETTINGS = (
     "preprocessing.spacing_mm=[4.0,4.0,4.0]",
     "network.filters=[8,16,32]",
@@ -52,9 +54,9 @@ def make_model(folder: Path) -> None:
 
 
 def describe(trained: Path) -> None:
-    """Write the trained package with names, colors and terms of its structures."""
+    """Write the trained package with its purpose, and names, colors and terms of its structures."""
     package = load_package(trained)
-    info = dataclasses.replace(package.info, labels=LABELS)
+    info = dataclasses.replace(package.info, labels=LABELS, notice=f"{PURPOSE} {NOTICE}")
     partner = package.partner.state_dict() if package.partner is not None else None
     save_package(MODEL, info, package.predictor.state_dict(), partner, overwrite=True)
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
 from PIL import Image
 
 from dycon_engine.data.phantoms import make_phantoms
+from Testing.slicer.inferno import add_inferno
 from Testing.slicer.segmentation import make_sample
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -213,20 +213,6 @@ class Studio:
             self.module.panel.poll()
             slicer.app.processEvents()
             time.sleep(0.05)
-
-
-def add_inferno() -> None:
-    """Add the color table that Slicer has and the library lacks: the colors are then Slicer's."""
-    import slicer
-
-    table = slicer.vtkMRMLColorTableNode()
-    table.SetSingletonTag("FileInferno.txt")
-    table.SetTypeToUser()
-    colors = colormaps["inferno"](range(256))
-    table.SetNumberOfColors(len(colors))
-    for index, color in enumerate(colors):
-        table.SetColor(index, str(index), *color)
-    slicer.mrmlScene.AddNode(table)
 
 
 def shrink(path: Path) -> Any:

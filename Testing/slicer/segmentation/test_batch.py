@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from dycon_engine.errors import InputError
+from dycon_engine.errors import DyconError, InputError
 from Testing.slicer.segmentation import fake_predict
 from Testing.slicer.segmentation.contents import add_volume
 from Testing.tiny_files import dicom_folder
@@ -292,3 +292,81 @@ def test_files_of_two_channels_are_one_scan_and_dicom_folders_are_scans(desk):
     assert [(item.case, len(item.files)) for item in items] == [("pt1", 2), ("pt2", 2)]
     dicom_folder(scans / "series", np.zeros((3, 4, 5), np.int16))
     assert "series" in [item.case for item in disk_plan(scans, results, 2).items]
+
+
+def open_row(desk, logic, number=0):
+    from DyCONSegmentationLib.opening import Opener
+
+    return Opener().load(logic.rows[number], logic.model)
+
+
+def test_a_row_is_opened_with_its_scan_and_under_its_names(desk):
+    import slicer
+    from DyCONSegmentationLib.opening import Opener
+    from DyCONSegmentationLib.sources import disk_plan
+
+    write_scans(desk, "a.nii.gz", "b.nrrd")
+    logic = run(desk, disk_plan(desk.path / "scans", desk.path / "results", 1), FAIL="b")
+    opener = Opener()
+    assert opener.find(logic.rows[0], []) is None
+    result = opener.load(logic.rows[0], logic.model)
+    assert result.volume.GetName() == "a"
+    assert result.segmentation.GetName().startswith("a - DyCON")
+    assert result.uncertainty is not None
+    assert np.array_equal(slicer.util.arrayFromVolume(result.volume) > 100, ball_of(result))
+    assert opener.find(logic.rows[0], [result.segmentation]) is result.segmentation
+    gone = result.segmentation.GetID()
+    desk.scene.Clear(0)
+    other = desk.scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert other.GetID() == gone
+    assert opener.find(logic.rows[0], [other]) is None
+    with pytest.raises(InputError, match="'b': has no files"):
+        opener.load(logic.rows[1], logic.model)
+
+
+def ball_of(result):
+    import slicer
+
+    return (
+        slicer.util.arrayFromSegmentBinaryLabelmap(result.segmentation, "ball", result.volume) > 0
+    )
+
+
+def test_a_row_whose_files_are_gone_leaves_the_scene_as_it_was(desk):
+    from DyCONSegmentationLib.sources import disk_plan
+
+    write_scans(desk, "a.nrrd")
+    logic = run(desk, disk_plan(desk.path / "scans", desk.path / "results", 1))
+    before = desk.scene.GetNumberOfNodes()
+    (desk.path / "results" / "a.nrrd").unlink()
+    with pytest.raises(DyconError, match=r"the file 'a\.nrrd' is not there"):
+        open_row(desk, logic)
+    assert desk.scene.GetNumberOfNodes() == before
+    (desk.path / "scans" / "a.nrrd").unlink()
+    with pytest.raises(DyconError, match=r"scan 'a\.nrrd': Slicer cannot load it"):
+        open_row(desk, logic)
+    assert desk.scene.GetNumberOfNodes() == before
+
+
+def test_a_row_of_a_dicom_folder_is_opened(desk):
+    import slicer
+    from DyCONSegmentationLib.sources import disk_plan
+
+    dicom_folder(desk.path / "scans" / "series", scan_array(0))
+    logic = run(desk, disk_plan(desk.path / "scans", desk.path / "results", 1))
+    result = open_row(desk, logic)
+    assert result.volume.GetName() == "series"
+    assert np.array_equal(slicer.util.arrayFromVolume(result.volume) > 100, ball_of(result))
+
+
+def test_a_row_of_the_scene_is_the_result_beside_its_volume(desk):
+    from DyCONSegmentationLib.opening import Opener
+    from DyCONSegmentationLib.sources import scene_plan
+
+    volumes = [add_volume(scan_array(seed), f"scan {seed}") for seed in range(2)]
+    logic = run(desk, scene_plan(volumes, desk.model))
+    import slicer
+
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    found = [Opener().find(row, nodes) for row in logic.rows]
+    assert [node.GetName().split(" - ")[0] for node in found] == ["scan 0", "scan 1"]

@@ -8,16 +8,23 @@ import pytest
 from DyCONSegmentationLib.report import Region, parse_report
 
 from dycon_engine.errors import InputError
-from Testing.slicer.segmentation.contents import report_table, report_text
+from Testing.slicer.segmentation.contents import REASON, report_table, report_text
 
 
 def test_a_report_is_read_whole():
     report = parse_report(report_text(), "result")
     assert [v.name for v in report.volumes] == ["left atrium", "left ventricle"]
     assert report.volumes[0].low_ml == pytest.approx(76.14)
-    assert [v.review for v in report.volumes] == ["", "the volume may be 25% smaller"]
+    assert [v.review for v in report.volumes] == ["", REASON]
     assert report.regions[1] == Region(2, (20.0, 5.0, 2.0), 950.0, 0.85, ("left atrium",))
     assert parse_report(report.text(), "again") == report
+
+
+def test_how_many_regions_there_were_is_read_where_it_is_said():
+    assert parse_report(report_text(regions_found=36), "result").regions_found == 36
+    assert parse_report(report_text(), "of an older engine").regions_found == 3
+    with pytest.raises(InputError, match="no readable report"):
+        parse_report(report_text(regions_found=float("inf")), "result")
 
 
 def test_an_unknown_edge_is_none():

@@ -12,7 +12,12 @@ import pytest
 
 from dycon_engine.errors import InputError
 from Testing import tiny_package
-from Testing.slicer.segmentation.contents import add_segmentation, add_volume, report_text
+from Testing.slicer.segmentation.contents import (
+    add_segmentation,
+    add_volume,
+    report_table,
+    report_text,
+)
 
 SIZE = (8, 9, 10)
 
@@ -327,7 +332,8 @@ def test_exports_are_whole_files_and_nothing_of_the_scene_changes(desk, tmp_path
     from DyCONSegmentationLib.exporting import EXPORTS
     from DyCONSegmentationLib.review import Mark
 
-    segmentation, _, uncertainty = add_result()
+    ball = report_table()["volumes"][0] | {"name": "ball", "voxels": 64, "volume_ml": 0.064}
+    segmentation, _, uncertainty = add_result(volumes=[ball])
     page = desk.scene.AddNewNodeByClass("vtkMRMLTextNode")
     page.SetText("<html>page</html>")
     segmentation.SetNodeReferenceID("DyCON.Page", page.GetID())

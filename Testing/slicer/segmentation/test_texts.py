@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
-from DyCONSegmentationLib import texts
+from DyCONSegmentationLib import model_words, texts
 from DyCONSegmentationLib.report import Region, StructureVolume, parse_report
+from DyCONSegmentationLib.review import review_list
 
+from dycon_engine.package.info import NOTICE
 from DyCONLib.evidence import Evidence, Trust
-from DyCONLib.models import read_model
+from DyCONLib.models import Channel, read_model
 from Testing.slicer.segmentation.contents import report_text
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,7 +26,10 @@ MEASURED = Evidence(
     page="docs/models/left-atrium.md",
 )
 
-OUTSIDE = {"topic": "spacing", "message": "voxel size along z is 9 mm; training scans had 1 mm"}
+OUTSIDE = {
+    "topic": "spacing",
+    "message": "voxels measure 9 mm head to foot; in training scans 1 mm",
+}
 EMPTY = {"topic": "empty-result", "message": "the segmentation is empty"}
 MISSING = {"topic": "empty-label", "message": "'left atrium' was not found in this scan"}
 UNKNOWN = {"topic": "range-unknown", "message": "it is not known what scans it was trained on"}
@@ -40,17 +46,36 @@ def test_nothing_to_say_is_no_banner():
 def test_an_empty_result_is_an_error_and_names_the_possible_reason():
     shown = banner(OUTSIDE, EMPTY)
     assert shown.kind == "error"
-    assert shown.text.startswith("Nothing was found: the segmentation is empty.")
-    assert "voxel size along z is 9 mm" in shown.text
+    first, lead, reason = shown.text.splitlines()
+    assert first.startswith("Nothing was found: the segmentation is empty.")
+    assert lead == "Possible reasons:"
+    assert reason == "\u2022 Voxels measure 9 mm head to foot; in training scans 1 mm."
+    assert banner(EMPTY).text == first
 
 
-def test_outside_the_training_range_is_a_warning_with_every_reason():
-    shown = banner(MISSING, OUTSIDE, {"topic": "contrast", "message": "another protocol?"})
+def test_outside_the_training_range_is_a_warning_with_a_line_for_every_reason():
+    """What is missing is no reason to call the scan unlike the training scans."""
+    other = {"topic": "spacing", "message": "voxels measure 8 mm front to back"}
+    protocol = {"topic": "contrast", "message": "another protocol?"}
+    shown = banner(OUTSIDE, other, MISSING, protocol)
     assert shown.kind == "warning"
-    assert shown.text.startswith("This scan is unlike those the model was trained on")
-    for words in ("'left atrium' was not found", "9 mm", "another protocol?"):
-        assert words in shown.text
-    assert shown.text.endswith("another protocol?")
+    assert shown.text.splitlines() == [
+        "'left atrium' was not found in this scan.",
+        "This scan is unlike those the model was trained on; the result may be wrong:",
+        "\u2022 Voxels measure 9 mm head to foot; in training scans 1 mm.",
+        "\u2022 Voxels measure 8 mm front to back.",
+        "\u2022 Another protocol?",
+    ]
+    advised = texts.with_advice(shown).text.splitlines()
+    assert advised[-1] == texts.REGION_ADVICE
+
+
+def test_the_row_of_a_batch_stays_one_line():
+    report = parse_report(report_text(flags=[OUTSIDE, MISSING]), "result")
+    words, asks = texts.report_text(report)
+    assert asks
+    assert "\n" not in words
+    assert words.endswith("may be wrong: Voxels measure 9 mm head to foot; in training scans 1 mm.")
 
 
 def test_a_missing_structure_alone_is_a_warning_and_an_unknown_range_a_note():
@@ -97,10 +122,37 @@ def test_rows_of_the_tables():
     assert texts.region_row(region._replace(labels=("a", "b")))[1] == "a, b"
 
 
-def test_what_is_left():
-    assert texts.left_text(0, 0) == "No uncertain region was found."
-    assert texts.left_text(3, 12) == "3 of 12 regions left to review"
-    assert texts.left_text(0, 12) == "All 12 regions are reviewed."
+def left(marks, **changes):
+    report = parse_report(report_text(**changes), "result")
+    review = review_list(report.regions, json.dumps(marks))
+    return texts.left_text(review, report), texts.advice_text(review, report)
+
+
+def test_what_is_left_of_the_list_and_of_all_that_was_found():
+    assert left({}) == ("3 of 3 regions left to review", "")
+    assert left({"1": "fixed"}, regions_found=36) == (
+        "2 of 3 regions left to review (the 3 most important of 36)",
+        "",
+    )
+
+
+def test_the_end_of_the_list_is_no_all_clear():
+    done = {"1": "fixed", "2": "accepted", "3": "accepted"}
+    assert left(done)[0] == "All 3 uncertain regions are reviewed."
+    words, advice = left(done, regions_found=36)
+    assert words == "The 3 most important of 36 uncertain regions are reviewed."
+    assert advice == (
+        "Look through the whole scan all the same: a model can be sure and wrong. "
+        "Next: Export, or Add to training set."
+    )
+    assert left({}, regions=[]) == ("The list is empty: no region is uncertain enough.", advice)
+
+
+def test_an_empty_segmentation_is_not_called_certain():
+    words, advice = left({}, regions=[], flags=[EMPTY])
+    assert words == "The list is empty: nothing was segmented."
+    assert "whole scan" in advice
+    assert "Export" not in advice
 
 
 def model(package, evidence=MEASURED):
@@ -109,48 +161,98 @@ def model(package, evidence=MEASURED):
 
 def test_the_evidence_is_the_models_own_words_and_figures(package):
     measured = model(package)
-    assert texts.evidence_title(measured) == "Evidence and 7 known limits"
-    text = texts.evidence_html(measured)
+    assert model_words.evidence_title(measured) == "Evidence: 7 known limits"
+    text = model_words.evidence_html(measured)
     for words in (
-        *("3 validation scans: Dice 0.871 to 0.941", "lies within 2.0 to 3.4 mm"),
+        "3 held-out scans: Dice 0.871 to 0.941",
+        "95 % of the edge lies within 2.0 to 3.4 mm of the expert's edge",
         "The 5 % most uncertain voxels hold 86 % of the wrong ones",
         *("240 mm &lt;b&gt;wide&lt;/b&gt;: Dice 0.478", "limit 5", "2 more: see the model's page"),
     ):
         assert words in text
     assert "limit 6" not in text
-    near = "Calibrated: within 5 mm of the edge probabilities are off by 0.9 % on average"
-    assert near in texts.card_html(measured)
+    near = "on average a probability is 0.9 percentage points off, within 5 mm of the edge"
+    assert near in model_words.card_html(measured)
     few = model(package, dataclasses.replace(MEASURED, dice=(0.9,), limits=("one",), trust=None))
-    assert texts.evidence_title(few) == "Evidence and 1 known limit"
-    assert texts.evidence_html(few).startswith("1 validation scan: Dice 0.900 to 0.900")
+    assert model_words.evidence_title(few) == "Evidence: 1 known limit"
+    assert "1 held-out scan: Dice 0.900 to 0.900" in model_words.evidence_html(few)
+
+
+def test_caveats_come_before_the_figures_and_citations_last(package):
+    said = (
+        "B. Author, A title, 2019.",
+        "The figures are <optimistic>.",
+        "No real chest in 2 scans.",
+    )
+    measured = model(package, dataclasses.replace(MEASURED, source=said))
+    assert model_words.evidence_title(measured) == "Evidence: 2 caveats, 7 known limits"
+    text = model_words.evidence_html(measured)
+    order = [text.index(words) for words in ("&lt;optimistic&gt;", "2 scans", "3 held-out", "2019")]
+    assert order == sorted(order)
+    assert model_words.evidence_html(model(package, Evidence(source=said[1:2]))).count("<br>") == 1
+
+
+@pytest.mark.parametrize(
+    ("channels", "modality", "words"),
+    [
+        (("LGE MR",), "MR", " in LGE MR<"),
+        (("t1_mri",), "MR", " in t1_mri<"),
+        (("image",), "CT", " in CT<"),  # told by its intensity window
+        (("T1 MR", "FLAIR"), "MR", " in MR<"),
+        (("image",), "", "</b><br>"),
+    ],
+)
+def test_the_card_names_the_kind_of_scans_as_the_model_does(package, channels, modality, words):
+    made = tuple(Channel(name, "") for name in channels)
+    shown = dataclasses.replace(read_model(package), channels=made, modality=modality)
+    assert words in model_words.card_html(shown)
+
+
+def test_what_a_model_says_of_its_use_beyond_research_stands_first(package):
+    plain = read_model(package)
+    assert texts.RESEARCH == NOTICE
+    assert model_words.card_html(plain).startswith("<b>ball</b>")
+    odd = dataclasses.replace(plain, notice=f"Only <for> feet. {texts.RESEARCH}")
+    assert model_words.card_html(odd).startswith("<b>Only &lt;for&gt; feet.</b><br><b>ball</b>")
+    card = model_words.card_html(read_model(MODELS / "DyCONPhantomHeart.dycon"))
+    assert card.startswith("<b>For the sample scan only: learned from generated images.</b>")
 
 
 def test_a_model_that_says_nothing_of_it_has_no_evidence(package):
     silent = read_model(package)
     assert silent.evidence == Evidence()
-    assert texts.evidence_title(silent) == texts.evidence_html(silent) == ""
-    assert texts.page_address(silent) == ""
+    assert model_words.evidence_title(silent) == model_words.evidence_html(silent) == ""
+    assert model_words.page_address(silent) == ""
 
 
 @pytest.mark.parametrize(
     ("page", "address"),
     [
-        ("docs/models/left-atrium.md", f"{texts.HOMEPAGE}/blob/main/docs/models/left-atrium.md"),
+        (
+            "docs/models/left-atrium.md",
+            f"{model_words.HOMEPAGE}/blob/main/docs/models/left-atrium.md",
+        ),
         ("https://example.org/model", "https://example.org/model"),
         *(("file:///etc/passwd", ""), ("docs/../../x.md", ""), ("http://a", ""), ("", "")),
     ],
 )
 def test_only_pages_of_ours_and_safe_addresses_can_be_opened(package, page, address):
-    assert texts.page_address(model(package, Evidence(page=page))) == address
+    assert model_words.page_address(model(package, Evidence(page=page))) == address
 
 
 def test_what_the_shipped_model_says_of_itself_is_there():
     shipped = read_model(MODELS / "DyCONLeftAtriumLGE.dycon")
     measured = shipped.raw["evidence"]
-    text = texts.evidence_html(shipped)
+    text = model_words.evidence_html(shipped)
     worst = min(case["dice"] for case in measured["cases"])
-    assert f"{len(measured['cases'])} validation scans: Dice {worst:.3f}" in text
+    assert f"{len(measured['cases'])} held-out scans: Dice {worst:.3f}" in text
+    assert "may show a patient of the training set" in text[: text.index("<b>Measured</b>")]
+    assert "the figures are optimistic" in text[: text.index("<b>Measured</b>")]
+    unusable = [limit.startswith("unusable") for limit in shipped.evidence.limits]
+    assert unusable == sorted(unusable)
+    assert "(same 4 scans unchanged: 0.925)" in text
+    assert " in LGE MR<" in model_words.card_html(shipped)
     assert shipped.evidence.limits == tuple(measured["limits"])
-    assert texts.page_address(shipped).endswith(measured["page"])
+    assert model_words.page_address(shipped).endswith(measured["page"])
     assert (ROOT / measured["page"]).is_file()
-    assert texts.HOMEPAGE in (ROOT / "CMakeLists.txt").read_text()
+    assert model_words.HOMEPAGE in (ROOT / "CMakeLists.txt").read_text()

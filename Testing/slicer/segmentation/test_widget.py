@@ -18,7 +18,7 @@ import pytest
 from DyCONLib import interpreters
 from Testing import tiny_package
 from Testing.slicer.segmentation import fake_predict
-from Testing.slicer.segmentation.contents import add_segmentation, add_volume, report_table
+from Testing.slicer.segmentation.contents import REASON, add_segmentation, add_volume, report_table
 from Testing.slicer.shown import cells, told
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -61,9 +61,12 @@ def desk(slicer_qt, slicer_scene, package, tmp_path, monkeypatch):
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def scan_array():
+    return np.random.default_rng(0).integers(0, 200, SIZE).astype(np.int16)
+
+
 def add_scan(name="scan"):
-    array = np.random.default_rng(0).integers(0, 200, SIZE).astype(np.int16)
-    return add_volume(array, name)
+    return add_volume(scan_array(), name)
 
 
 def wait_idle(desk, timeout_s=60):
@@ -84,6 +87,15 @@ def run_once(desk, **environment):
 
 
 REGIONS = json.dumps(report_table()["regions"])
+
+
+def volumes(reason=""):
+    """What the engine reports of the ball in `add_scan`, and of a structure that is not there."""
+    counted = int((scan_array() > fake_predict.BRIGHT).sum())
+    ball, absent = report_table()["volumes"]
+    ml = counted / 1000
+    ball |= {"name": "ball", "voxels": counted, "volume_ml": ml, "low_ml": ml, "high_ml": 2 * ml}
+    return json.dumps([ball | {"review": bool(reason), "reason": reason}, absent])
 
 
 # --- the file
@@ -118,6 +130,13 @@ def test_whatever_can_be_used_has_a_tooltip_and_is_reached_by_the_keyboard():
     assert len(stops) == len(set(stops))
 
 
+def test_tables_and_sliders_have_a_name_for_screen_readers():
+    named = [w for w in widgets() if w.get("class") in ("QTableWidget", "ctkSliderWidget")]
+    assert len(named) >= 5
+    for widget in named:
+        assert prop(widget, "accessibleName"), widget.get("name")
+
+
 def test_no_two_mnemonics_are_the_same_nor_those_of_slicers_menus():
     letters = []
     for widget in widgets():
@@ -145,6 +164,19 @@ def test_the_panel_fits_into_320_pixels(desk):
     assert desk.module.layout.minimumSize().width() <= WIDTH
 
 
+def test_every_kind_of_uncertainty_says_what_it_is(desk):
+    import qt
+    from DyCONSegmentationLib.segment_section import KINDS
+
+    selector = desk.open().kindSelector
+    tips = [selector.itemData(row, qt.Qt.ToolTipRole) for row in range(selector.count)]
+    assert len(set(tips)) == len(KINDS) == 4
+    assert "coin" in tips[KINDS.index("entropy")]
+    assert "two networks" in tips[KINDS.index("disagreement")]
+    assert "dropout" in tips[KINDS.index("mc-dropout")]
+    assert "mirror" in tips[KINDS.index("tta")]
+
+
 def test_an_empty_scene_says_what_is_needed_and_offers_the_sample(desk):
     ui = desk.open()
     assert not ui.segmentButton.enabled
@@ -161,7 +193,12 @@ def test_an_empty_scene_says_what_is_needed_and_offers_the_sample(desk):
 
 def test_the_card_tells_what_a_model_is(desk):
     text = desk.open().cardLabel.text
-    for words in ("ball", "4 labeled and 9 unlabeled scans", "Dice 0.875", "off by 2.0 %"):
+    for words in (
+        "ball",
+        "4 labeled and 9 unlabeled scans",
+        "Dice 0.875",
+        "2.0 percentage points off",
+    ):
         assert words in text
 
 
@@ -175,7 +212,7 @@ def test_the_evidence_is_folded_below_the_card_and_leads_to_the_page(desk, monke
     assert ui.evidenceBox.isVisibleTo(ui.segmentSection)
     assert ui.evidenceBox.collapsed
     assert "known limits" in ui.evidenceBox.title
-    assert "validation scans: Dice" in ui.evidenceLabel.text
+    assert "held-out scans: Dice" in ui.evidenceLabel.text
     ui.evidenceBox.collapsed = False
     assert desk.module.layout.minimumSize().width() <= WIDTH
     opened = []
@@ -365,14 +402,14 @@ def test_the_check_of_the_computer_is_asked_for_and_shown(desk, monkeypatch):
         "Automatic device: CPU",
         "CPU works",
         "Old GPU (cuda) does NOT work with this PyTorch",
-        "Memory: 3.5 GB",
+        "Memory: 3.5 GiB free",
     ):
         assert words in ui.computerLabel.text
 
 
 def test_a_run_shows_step_times_and_cancel_and_ends_with_the_result(desk, tmp_path):
     gate = tmp_path / "open"
-    ui = desk.open("gated", GATE=str(gate), REGIONS=REGIONS)
+    ui = desk.open("gated", GATE=str(gate), REGIONS=REGIONS, VOLUMES=volumes(REASON))
     add_scan()
     desk.panel.enter()
     ui.segmentButton.click()
@@ -387,14 +424,9 @@ def test_a_run_shows_step_times_and_cancel_and_ends_with_the_result(desk, tmp_pa
     assert ui.segmentButton.enabled
     assert not ui.cancelButton.isVisibleTo(ui.segmentSection)
     assert ui.resultSection.isVisibleTo(desk.module.parent)
-    assert cells(ui.structureTable)[1] == [
-        "left ventricle",
-        "120",
-        "108 - 132",
-        "0.31",
-        "review",
-    ]
-    assert "25% smaller" in ui.structureTable.item(1, 0).toolTip()
+    assert cells(ui.structureTable)[0] == ["ball", "0.379", "0.379 - 0.758", "0.31", "review"]
+    assert REASON in ui.structureTable.item(0, 0).toolTip()
+    assert cells(ui.structureTable)[1] == ["left ventricle", "-", "-", "-", "removed"]
     assert ui.leftLabel.text == "3 of 3 regions left to review"
     assert cells(ui.regionTable)[0] == ["1", "left atrium", "4.20", "0.91", "open"]
     assert ui.madeLabel.text == "Model tiny, 4 s on the CPU"
@@ -432,6 +464,9 @@ def test_cancel_leaves_the_node_list_as_before(desk, tmp_path):
     assert time.monotonic() - began < 6
     after = [desk.scene.GetNthNode(i).GetID() for i in range(desk.scene.GetNumberOfNodes())]
     assert (after, told(desk)) == (before, [])
+    assert ui.hintLabel.text == "Cancelled; nothing was changed."
+    ui.segmentButton.click()
+    assert ui.hintLabel.text == ""
 
 
 def test_a_failure_is_one_message_and_the_log_can_be_copied(desk):
@@ -443,11 +478,55 @@ def test_a_failure_is_one_message_and_the_log_can_be_copied(desk):
     ui.segmentButton.click()
     wait_idle(desk)
     assert told(desk) == ["'Doe^Jane': needs 9 GiB, 2 GiB are free; close other programs"]
+    words = "Last run failed: 'Doe^Jane': needs 9 GiB, 2 GiB are free; close other programs"
+    assert ui.hintLabel.text == words
+    desk.panel.enter()
+    assert ui.hintLabel.text == words
+    assert ui.hintLabel.isVisibleTo(ui.segmentSection)
     ui.logBox.collapsed = False
     desk.panel.refresh()
     assert "failed (1)" in ui.logText.plainText
     ui.copyLogButton.click()
     assert qt.QApplication.clipboard().text() == desk.session.run.log
+
+
+def test_a_run_that_crashed_is_not_called_one_that_can_be_resumed(desk):
+    ui = desk.open("killed")
+    add_scan()
+    desk.panel.enter()
+    ui.segmentButton.click()
+    wait_idle(desk)
+    assert "crashed" in told(desk)[-1]
+    assert "resume" not in told(desk)[-1]
+    assert ui.hintLabel.text == f"Last run failed: {told(desk)[-1]}"
+
+
+def test_a_run_that_cannot_start_leaves_its_reason(desk, monkeypatch):
+    ui = desk.open()
+    add_scan()
+    desk.panel.enter()
+    monkeypatch.setattr(desk.session.run, "_temporary", desk.path / "absent")
+    ui.segmentButton.click()
+    assert ui.hintLabel.text == f"Last run failed: {told(desk)[-1]}"
+
+
+def test_files_that_are_no_models_are_named_with_their_reason(desk):
+    ui = desk.open()
+    assert not ui.brokenLabel.isVisibleTo(ui.segmentSection)
+    (desk.models / "damaged.dycon").write_bytes(b"junk")
+    look_again = ui.modelMenuButton.menu().actions()[1]
+    look_again.trigger()
+    assert ui.brokenLabel.isVisibleTo(ui.segmentSection)
+    assert ui.brokenLabel.text.startswith("1 file cannot be used:\ndamaged.dycon: not a usable")
+    for number in range(4):
+        (desk.models / f"other {number}.dycon").write_bytes(b"junk")
+    look_again.trigger()
+    lines = ui.brokenLabel.text.splitlines()
+    assert (lines[0], lines[-1]) == (
+        "5 files cannot be used:",
+        "2 more in the folder of your models",
+    )
+    assert desk.session.model.name == "tiny"
 
 
 def test_replacing_a_segmentation_is_asked_by_name_and_no_starts_nothing(desk):
@@ -546,8 +625,11 @@ def test_review_by_mouse_and_keyboard(desk):
     assert ui.regionTable.currentRow() == 2
     ui.fixedButton.click()
     assert ui.regionTable.currentRow() == 0
+    assert not ui.adviceLabel.isVisibleTo(ui.reviewSection)
     ui.acceptButton.click()
-    assert ui.leftLabel.text == "All 3 regions are reviewed."
+    assert ui.leftLabel.text == "All 3 uncertain regions are reviewed."
+    assert ui.adviceLabel.isVisibleTo(ui.reviewSection)
+    assert "whole scan" in ui.adviceLabel.text
     assert not ui.nextButton.enabled
     ui.reopenButton.click()
     assert [row[4] for row in cells(ui.regionTable)] == ["open", "accepted", "fixed"]
@@ -602,9 +684,13 @@ def test_add_to_training_set_asks_where_and_under_which_name(desk, tmp_path):
 
 
 def test_the_export_menu_writes_what_it_says(desk, tmp_path):
-    ui = run_once(desk)
+    ui = run_once(desk, VOLUMES=json.dumps(json.loads(volumes())[:1]))
     actions = {action.text: action for action in ui.exportButton.menu().actions()}
     ui.exportButton.menu().aboutToShow.emit()
+    assert actions["Segmentation as file..."].enabled
+    desk.qt.dialogs.answer(str(tmp_path / "mine"))
+    actions["Segmentation as file..."].trigger()
+    assert b"_Name:=ball" in (tmp_path / "mine.seg.nrrd").read_bytes()
     assert not actions["Segmentation as DICOM..."].enabled
     assert "DICOM module" in actions["Segmentation as DICOM..."].toolTip
     assert actions["Report for people..."].enabled
@@ -660,13 +746,45 @@ def test_a_file_that_takes_its_time_blocks_nothing_and_can_be_cancelled(desk, tm
 
 
 def test_why_a_structure_asks_for_review_is_written_below_the_table(desk):
-    ui = run_once(desk)
-    assert ui.reasonLabel.text == "left ventricle: the volume may be 25% smaller"
-    ui.structureTable.setCurrentCell(0, 0)
-    assert not ui.reasonLabel.isVisibleTo(ui.resultSection)
+    ui = run_once(desk, VOLUMES=volumes(REASON))
+    assert ui.reasonLabel.text == f"ball: {REASON}"
     ui.structureTable.setCurrentCell(1, 0)
-    assert ui.reasonLabel.text == "left ventricle: the volume may be 25% smaller"
+    assert not ui.reasonLabel.isVisibleTo(ui.resultSection)
+    ui.structureTable.setCurrentCell(0, 0)
+    assert ui.reasonLabel.text == f"ball: {REASON}"
     assert ui.reasonLabel.isVisibleTo(ui.resultSection)
+
+
+def test_after_a_correction_the_table_shows_what_is_there_now(desk):
+    import slicer
+
+    ui = run_once(desk, VOLUMES=json.dumps(json.loads(volumes())[:1]))
+    assert cells(ui.structureTable) == [["ball", "0.379", "0.379 - 0.758", "0.31", ""]]
+    assert not ui.correctedLabel.isVisibleTo(ui.resultSection)
+    result = desk.session.result
+    nothing = np.zeros(SIZE, np.uint8)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        nothing, result.segmentation, "ball", result.volume
+    )
+    desk.panel.enter()
+    assert cells(ui.structureTable) == [["ball", "0", "-", "-", ""]]
+    assert ui.correctedLabel.text == "Corrected; the model drew ball 0.379 ml."
+    assert ui.correctedLabel.isVisibleTo(ui.resultSection)
+
+
+def test_names_of_structures_stay_readable_where_there_is_little_room(desk):
+    ui = run_once(desk, VOLUMES=volumes(REASON))
+    result, table = desk.session.result, ui.structureTable
+    result.segmentation.GetSegmentation().GetSegment("ball").SetName("left atrial appendage")
+    desk.panel.enter()
+    hidden = {}
+    for width in (WIDTH, 600, WIDTH):
+        desk.qt.grab(desk.module, desk.path / "shown.png", width=width)
+        hidden[width] = [table.isColumnHidden(column) for column in range(5)]
+        letters = table.columnWidth(0) - 28
+        assert letters > 9 * table.fontMetrics().averageCharWidth()
+    assert hidden == {WIDTH: [False, False, False, True, False], 600: [False] * 5}
+    assert "0.379 ml (0.379 - 0.758), edge 0.31" in table.item(0, 0).toolTip()
 
 
 def test_a_model_of_two_channels_gets_two_selectors(desk):
@@ -763,8 +881,24 @@ def test_a_batch_from_the_panel(desk, tmp_path):
     assert ui.batchLabel.text == "1 of 2 segmented, 1 failed"
     assert not ui.batchCancelButton.isVisibleTo(ui.batchSection)
     assert ui.batchRowLabel.text == "b: is cut short; copy it again"  # the first that failed
+    assert ui.batchOpenButton.isVisibleTo(ui.batchSection)
+    ui.batchTable.setCurrentCell(1, 0)
+    assert not ui.batchOpenButton.enabled
     ui.batchTable.setCurrentCell(0, 0)
     assert ui.batchRowLabel.text == "a: left atrium 84.6 ml, left ventricle 120 ml"
+    assert desk.session.result is None
+    ui.batchOpenButton.click()
+    result = desk.session.result
+    assert result.volume.GetName() == "a"
+    assert np.array_equal(slicer.util.arrayFromVolume(result.volume), scan_array())
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(result.segmentation, "ball", result.volume)
+    assert np.array_equal(mask > 0, scan_array() > fake_predict.BRIGHT)
+    assert ui.reviewSection.isVisibleTo(desk.module.parent)
+    view = desk.scene.GetNodeByID("vtkMRMLSliceCompositeNodeRed")
+    assert view.GetForegroundVolumeID() == result.uncertainty.GetID()
+    desk.qt.unwrap(ui.batchTable).cellDoubleClicked.emit(0, 1)  # it is there already
+    assert desk.session.result.segmentation is result.segmentation
+    assert desk.scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 2
 
 
 def test_the_self_test_of_the_module_passes(desk):
