@@ -17,6 +17,12 @@ from DyCONLib.mrml_tree import place_beside, removed_on_failure
 
 COLORS = ("vtkMRMLColorTableNodeFileInferno.txt", "vtkMRMLColorTableNodeIron")
 RANGE = (0.0, 1.0)
+HIDE_BELOW = 0.5  # where a person chose no other threshold
+LEGEND_TITLE = "Uncertainty"
+LEGEND_SIZE = (0.04, 0.2)  # of the view, width and height
+LEGEND_PLACE = (0.98, 0.05)
+LEGEND_POINTS = 8  # does not shrink with the view, so it is small, ...
+LEGEND_LABELS = 3  # ... and there are no more than fit beside a short bar: 0, 0.5, 1
 _BEFORE = "DyCON.ForegroundBefore"
 
 
@@ -40,15 +46,21 @@ def load_scalar_overlay(path: Path, *, name: str, reference_volume: Any) -> Any:
         added.append(node)
         node.SetIJKToRASMatrix(vtk_matrix(ijk_to_ras(reference_volume)))
         node.SetAndObserveImageData(_image(array))
-        node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        display.AutoWindowLevelOff()
-        display.SetWindowLevelMinMax(*RANGE)
-        color = next(filter(slicer.mrmlScene.GetNodeByID, COLORS), None)
-        if color is not None:  # else the gray it has
-            display.SetAndObserveColorNodeID(color)
+        color_map(node)
         place_beside(node, reference_volume)
     return node
+
+
+def color_map(node: Any) -> None:
+    """Give the volume node of a map the colors that all maps have, from 0 to 1."""
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(*RANGE)
+    color = next(filter(slicer.mrmlScene.GetNodeByID, COLORS), None)
+    if color is not None:  # else the gray it has
+        display.SetAndObserveColorNodeID(color)
 
 
 def show_overlay(
@@ -116,11 +128,14 @@ def _show_legend(overlay: Any, *, visible: bool) -> None:
     legend = colors.GetColorLegendDisplayNode(overlay)
     if legend is None and visible:
         legend = colors.AddDefaultColorLegendDisplayNode(overlay)
-        legend.SetTitleText(overlay.GetName())
+        legend.SetTitleText(LEGEND_TITLE)
         legend.SetLabelFormat("%.1f")
         legend.SetMaxNumberOfColors(256)
-        legend.SetNumberOfLabels(6)
-        legend.GetTitleTextProperty().SetFontFamilyToArial()
-        legend.GetLabelTextProperty().SetFontFamilyToArial()
+        legend.SetNumberOfLabels(LEGEND_LABELS)
+        legend.SetSize(*LEGEND_SIZE)
+        legend.SetPosition(*LEGEND_PLACE)
+        for text in (legend.GetTitleTextProperty(), legend.GetLabelTextProperty()):
+            text.SetFontSize(LEGEND_POINTS)
+            text.SetFontFamilyToArial()
     if legend is not None:
         legend.SetVisibility(visible)

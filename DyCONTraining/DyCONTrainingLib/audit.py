@@ -10,7 +10,6 @@ from typing import Any
 
 from DyCONTrainingLib import manifest
 from DyCONTrainingLib.cases import FromFile, FromScene, InDataset, Role, Row, Source, Table
-from DyCONTrainingLib.checks import ImageFacts
 from DyCONTrainingLib.draft import (
     Draft,
     Finding,
@@ -21,6 +20,7 @@ from DyCONTrainingLib.draft import (
     set_role,
     warning,
 )
+from DyCONTrainingLib.facts import ImageFacts
 from DyCONTrainingLib.labels import Segment
 from DyCONTrainingLib.manifest import Content
 

@@ -71,6 +71,26 @@ def concern(steps: int, probe: Probe) -> str:
     return ""
 
 
+def smaller(profile: str, device: str) -> str:
+    """Return which choices of the panel need less memory than these, "" where none does."""
+    ways = ["the profile Laptop"] if profile != "laptop" else []
+    if not device.startswith("cpu"):
+        ways.append("the device CPU")
+    return " or ".join(ways)
+
+
+def lack_of_memory(profile: str, device: str, step: int) -> str:
+    """Return what a person can do where memory ran out after `step` steps, one sentence."""
+    less = smaller(profile, device)
+    new = f"choose {less}, and start a new run" if less else "export the job to another computer"
+    if step:
+        words = "close other programs and press 'Resume'"
+        return f"memory ran out after step {step}: {words}, or {new}"
+    if less:
+        return f"too little memory: {new}"
+    return f"too little memory: close other programs and start a new run, or {new}"
+
+
 def moment(end: datetime, now: datetime) -> str:
     """Return a time as people say it: at 16:05, tomorrow at 02:10, on Mon 3 Aug at 11:00."""
     days = (end.date() - now.date()).days

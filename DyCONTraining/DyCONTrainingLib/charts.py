@@ -34,6 +34,26 @@ LINES = (  # when the colors are used up
 LOSS_CHART, DICE_CHART, SCHEDULE_CHART = "Loss terms", "Dice", "Schedules"
 SMALLEST = 1e-6  # of a loss term that is drawn; a weight that has not risen yet gives 0
 TITLES = {LOSS_CHART: "weighted loss", DICE_CHART: "Dice", SCHEDULE_CHART: "share of the maximum"}
+TERMS = {  # loss terms as people read them
+    "boundary": "boundary",
+    "consistency": "consistency",
+    "contrast": "contrast",
+    "cross_entropy": "cross-entropy",
+    "cross_pseudo": "pseudo-labels of each other",
+    "cross_task": "agreement of tasks",
+    "dice": "Dice loss",
+    "disagreement": "disagreement",
+    "distance": "distance to the surface",
+    "entropy": "entropy",
+    "fecl": "contrast (FeCL)",
+    "filtered": "pseudo-labels of both",
+    "generative": "image drawing",
+    "perturbation": "agreement of views",
+    "pseudo_label": "pseudo-labels",
+    "scale": "agreement of scales",
+    "shape_dice": "Dice loss of the distance",
+    "uncl": "consistency where sure (UnCL)",
+}
 OWNER = "DyCON.Training"
 
 
@@ -160,7 +180,7 @@ def fill(table: Any, drawn: Drawn) -> None:
 
 def _drawn(curves: Mapping[str, Curve]) -> dict[str, Drawn]:
     return {
-        name: Drawn(name, *each.thinned(MOST_POINTS), look)
+        name: Drawn(TERMS.get(name, name), *each.thinned(MOST_POINTS), look)
         for look, (name, each) in enumerate(curves.items())
         if each.values
     }

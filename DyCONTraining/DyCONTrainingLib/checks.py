@@ -7,81 +7,32 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from DyCONTrainingLib.cases import Role, Row
 from DyCONTrainingLib.draft import (
     Draft,
     Finding,
-    Key,
+    Fix,
     leave_out,
     problem,
     put_on_top,
     set_role,
     warning,
 )
+from DyCONTrainingLib.facts import Facts, ImageFacts, LabelFacts
 from DyCONTrainingLib.labels import LabelMapping
 
 SPACING_OUTLIER = 3.0  # times the median, as the engine's audit
-
-
-@dataclass(frozen=True)
-class ImageFacts:
-    """What is known of a row's scan.
-
-    Attributes:
-        size_xyz: Voxels.
-        spacing_mm: Along the same axes, sorted from small to large: scans may be turned.
-        low: Lowest intensity of all channels.
-        high: Highest.
-        finite: Whether every voxel is a number.
-        constant: Whether a channel has one value only.
-        sha256: Of size and voxels; equal scans have equal ones.
-        channels_agree: Whether all channels lie on one grid.
-        problem: Why it cannot be used at all, "" where it can.
-    """
-
-    size_xyz: tuple[int, int, int] = (0, 0, 0)
-    spacing_mm: tuple[float, ...] = (1.0, 1.0, 1.0)
-    low: float = 0.0
-    high: float = 1.0
-    finite: bool = True
-    constant: bool = False
-    sha256: str = ""
-    channels_agree: bool = True
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class LabelFacts:
-    """What is known of a row's segmentation on the grid of its scan.
-
-    Attributes:
-        voxels: Inside the scan, by segment.
-        overlaps: Voxels that two segments share, by their names.
-        outside_ml: How much of it lies outside the scan.
-        is_prediction: Whether a model made it and nobody corrected it.
-    """
-
-    voxels: Mapping[str, int] = field(default_factory=dict)
-    overlaps: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    outside_ml: float = 0.0
-    is_prediction: bool = False
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What is known of the rows, by their images; labels on disk are the engine's business."""
-
-    images: Mapping[Key, ImageFacts] = field(default_factory=dict)
-    labels: Mapping[Key, LabelFacts] = field(default_factory=dict)
+ENOUGH_LABELED = 3  # to hold one of them out
 
 
 def found(draft: Draft, facts: Facts, *, needs_unlabeled: bool = True) -> list[Finding]:
     """Return every finding, problems first."""
     findings = [
         *_roles(draft, needs_unlabeled=needs_unlabeled),
+        *_held_out(draft, facts),
         *_voxels(draft.rows, facts),
         *_channels(draft.rows),
         *_labels(draft, facts),
@@ -109,6 +60,41 @@ def _roles(draft: Draft, *, needs_unlabeled: bool) -> Iterator[Finding]:
                 [row],
                 [set_role(Role.UNLABELED, row)],
             )
+
+
+def _held_out(draft: Draft, facts: Facts) -> Iterator[Finding]:
+    roles = {row.role for row in draft.rows}
+    if Role.LABELED in roles and Role.HELD_OUT not in roles:
+        yield warning(
+            "no held-out case: the model will be neither scored nor calibrated",
+            fixes=_hold_one_out(draft, facts),
+        )
+
+
+def _hold_one_out(draft: Draft, facts: Facts) -> list[Fix]:
+    """Return the button that holds out the last labeled case that training can spare.
+
+    It is the only scan of its patient, and each of its labels is drawn in another labeled case too.
+    """
+    labeled = [row for row in draft.rows if row.role is Role.LABELED and row.label is not None]
+    if len(labeled) < ENOUGH_LABELED:
+        return []
+    scans = Counter(row.patient for row in draft.rows if row.patient)
+    drawn = {row.images: _drawn(facts.labels.get(row.images), draft.mapping) for row in labeled}
+    cases = Counter(value for values in drawn.values() for value in values)
+    spare = [
+        row
+        for row in labeled
+        if scans[row.patient] <= 1 and all(cases[value] > 1 for value in drawn[row.images])
+    ]
+    words = "Hold out one labeled case"
+    return [replace(set_role(Role.HELD_OUT, row), words=words) for row in spare[-1:]]
+
+
+def _drawn(label: LabelFacts | None, mapping: LabelMapping) -> set[int]:
+    """Return the values of the labels that a segmentation holds voxels of."""
+    voxels = label.voxels if label is not None else {}
+    return {mapping.value_of(name) for name, count in voxels.items() if count} - {0}
 
 
 def _voxels(rows: Iterable[Row], facts: Facts) -> Iterator[Finding]:
@@ -155,9 +141,8 @@ def _labels(draft: Draft, facts: Facts) -> Iterator[Finding]:
         if label is None:
             unknown = True
             continue
-        there = {name for name, voxels in label.voxels.items() if voxels}
         if row.role is Role.LABELED:
-            drawn |= {draft.mapping.value_of(name) for name in there}
+            drawn |= _drawn(label, draft.mapping)
         yield from _label(row, label, draft.mapping)
     if unknown or not any(row.role is Role.LABELED and row.label for row in draft.rows):
         return

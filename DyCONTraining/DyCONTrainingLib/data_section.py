@@ -115,8 +115,8 @@ class DataSection:
         ui.findingsFrame.visible = bool(found)
         ui.findingsLabel.text = texts.findings_text(list(found), checked=dataset.is_audited)
         if [f.text for f in found] != [f.text for f in self._shown]:
-            cells = [(Cell(each.text, color=texts.LEVELS[each.level]),) for each in found]
-            tables.fill(ui.findingsTable, cells)
+            cells = [Cell(texts.finding_text(f), color=texts.LEVELS[f.level]) for f in found]
+            tables.fill(ui.findingsTable, [(cell,) for cell in cells])
             ui.findingsTable.clearSelection()
         ui.findingsTable.resizeRowsToContents()  # the panel may have another width now
         tables.fit(ui.findingsTable, MOST_FINDINGS)

@@ -12,6 +12,7 @@ from DyCONLib.signal import Signal
 from DyCONTrainingLib import audit, cases, checks, scene_facts, scene_rows
 from DyCONTrainingLib.cases import FromFile, FromScene, Role, Row, Source
 from DyCONTrainingLib.draft import Draft, Finding, Fix, Level, warning
+from DyCONTrainingLib.facts import Facts
 from DyCONTrainingLib.folder import Folder, open_folder
 from DyCONTrainingLib.labels import LabelMapping, preview, proposed
 from DyCONTrainingLib.live_audit import NO_VALIDATION, LiveAudit
@@ -205,7 +206,7 @@ class DatasetLogic:
     def check(self) -> None:
         """Look at the scene's scans and segmentations again; the person may have edited them."""
         loaded = self._facts.look(self.draft.rows)
-        facts = checks.Facts({**self._audit.images, **loaded.images}, loaded.labels)
+        facts = Facts({**self._audit.images, **loaded.images}, loaded.labels)
         self._own = checks.found(self.draft, facts, needs_unlabeled=self.needs_unlabeled)
         self.changed.emit()
 

@@ -20,14 +20,18 @@ TITLES = {
     "ug_mcl": "UG-MCL",
 }
 ABOUT = {
-    "dycon": "Learns from labeled scans, and from unlabeled ones by imitating a moving average of "
-    "itself, the more the surer it is.",
-    "dec_seg": "Two decoders at two scales that have to agree on unlabeled scans.",
-    "dual_network": "Two networks that teach each other on unlabeled scans.",
-    "mean_teacher": "A student that has to agree with its own moving average on unlabeled scans.",
+    "dycon": "Learns from your labeled scans, and from the unlabeled ones, most of all where it is "
+    "already sure.",
+    "dec_seg": "Sees every scan in full and in half resolution; on unlabeled scans both have to "
+    "find the same.",
+    "dual_network": "Two different networks learn side by side, on unlabeled scans from each "
+    "other.",
+    "mean_teacher": "Learns from labeled scans; on unlabeled ones it has to find the same as an "
+    "average of its own earlier states.",
     "supervised": "Learns from the labeled scans alone; what the other methods are compared with.",
-    "ua_mt": "Mean Teacher that listens to the teacher only where it is sure.",
-    "ug_mcl": "Segmentation and signed distance that have to agree, guided by uncertainty.",
+    "ua_mt": "As Mean Teacher, but only where that average is sure.",
+    "ug_mcl": "Learns the structure and how far its surface is; on unlabeled scans the two have to "
+    "fit where it is sure.",
 }
 PROFILES = {
     "laptop": "Laptop (no GPU needed)",

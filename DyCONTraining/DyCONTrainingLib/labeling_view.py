@@ -7,8 +7,9 @@ from typing import Any
 import slicer
 
 from DyCONLib import mrml
+from DyCONLib.mrml_views import HIDE_BELOW
 
-OPACITY, HIDE_BELOW = 0.5, 0.2  # of the uncertainty
+OPACITY = 0.5  # of the uncertainty
 LINE = 2  # pixels
 
 

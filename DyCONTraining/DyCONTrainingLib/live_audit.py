@@ -8,8 +8,8 @@ from pathlib import Path
 from dycon_engine.errors import DyconError
 from DyCONTrainingLib import audit
 from DyCONTrainingLib.cases import Row
-from DyCONTrainingLib.checks import ImageFacts
 from DyCONTrainingLib.draft import Draft, Finding, Key, warning
+from DyCONTrainingLib.facts import ImageFacts
 from DyCONTrainingLib.tasks import Outcome, StartJob, Task
 
 AFTER_S = 0.7  # of quiet; every change would otherwise start an engine

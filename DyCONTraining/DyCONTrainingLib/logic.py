@@ -139,7 +139,7 @@ class TrainingLogic:
             return f"{dataset.progress[0]} ..."
         if dataset.problems:
             several = f"{dataset.problems} problems" if dataset.problems > 1 else "A problem"
-            return f"{several} in the data set: solve first what is listed in red."
+            return f"{several} in the data set: do first what is listed as 'Solve'."
         if not dataset.is_saved:
             return "Save the data set first."
         return (

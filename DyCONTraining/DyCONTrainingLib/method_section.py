@@ -27,7 +27,7 @@ class MethodSection:
         self._ui, self._logic, self._attempt = ui, logic, attempt
         self._methods: tuple[MethodForm, ...] = ()
         self._starts: list[tuple[str, str]] = []
-        self._form = MethodFields(ui.settingsLayout, logic)
+        self._form = MethodFields(ui.settingsBox, ui.settingsLayout, logic)
         for title in PROFILES.values():
             ui.profileSelector.addItem(title)
         ui.methodSelector.connect("currentIndexChanged(int)", self._on_method)
@@ -134,9 +134,9 @@ class MethodSection:
 class MethodFields:
     """The main settings of the chosen method, one widget each."""
 
-    def __init__(self, layout: Any, logic: TrainingLogic) -> None:
-        """Show them in a form layout."""
-        self._layout, self._logic = layout, logic
+    def __init__(self, box: Any, layout: Any, logic: TrainingLogic) -> None:
+        """Show them in the form layout of a box."""
+        self._box, self._layout, self._logic = box, layout, logic
         self._form: MethodForm | None = None
 
     def show(self, form: MethodForm | None) -> None:
@@ -147,11 +147,14 @@ class MethodFields:
         while self._layout.rowCount():
             self._layout.removeRow(0)
         values = self._logic.chosen.settings.get(form.name, {}) if form is not None else {}
+        before = self._box
         for field in form.fields if form is not None else ():
             widget = self._widget(field, values.get(field.name, field.default))
             widget.setToolTip(field.help)
             unit = f" ({field.unit})" if field.unit else ""
             self._layout.addRow(f"{field.title}{unit}:", widget)
+            qt.QWidget.setTabOrder(before, widget)  # else it comes last of all
+            before = widget
 
     def _widget(self, field: Field, value: Any) -> Any:
         if field.kind == "choice":

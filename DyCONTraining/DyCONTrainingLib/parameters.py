@@ -46,7 +46,7 @@ class Parameters:
     device: str = "auto"
     compare: bool = False
     run: str = ""
-    chart: str = "Loss terms"
+    chart: str = "Dice"
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def with_setting(self, name: str, value: Any) -> Parameters:

@@ -13,7 +13,7 @@ import slicer
 
 from dycon_engine.errors import DyconError
 from DyCONLib import mrml
-from DyCONLib.mrml_views import COLORS, RANGE
+from DyCONLib.mrml_views import HIDE_BELOW, color_map
 from DyCONTrainingLib.history import Mark
 from DyCONTrainingLib.labels import LabelClass
 
@@ -24,7 +24,7 @@ CLASSES = {
     LABELS: "vtkMRMLLabelMapVolumeNode",
     UNCERTAINTY: "vtkMRMLScalarVolumeNode",
 }
-OPACITY, HIDE_BELOW = 0.5, 0.2  # of the uncertainty
+OPACITY = 0.5  # of the uncertainty
 
 
 class Previews:
@@ -106,8 +106,10 @@ class Previews:
         )
         if uncertainty is not None:
             mrml.show_overlay(
-                self._image, uncertainty, opacity=OPACITY, threshold=HIDE_BELOW, legend=False
+                self._image, uncertainty, opacity=OPACITY, threshold=HIDE_BELOW, legend=True
             )
+            for index in range(uncertainty.GetNumberOfDisplayNodes()):  # the legend is one
+                _own(uncertainty.GetNthDisplayNode(index))
 
     def remove(self) -> None:
         """Take all nodes out of the scene."""
@@ -155,18 +157,12 @@ class Previews:
 
     def _color(self, labels: Any | None, uncertainty: Any | None) -> None:
         """Give the shown maps the colors of the data set, and of every uncertainty map."""
-        for node in (labels, uncertainty):
-            if node is not None and node.GetDisplayNode() is None:
-                node.CreateDefaultDisplayNodes()
         if labels is not None:
+            if labels.GetDisplayNode() is None:
+                labels.CreateDefaultDisplayNodes()
             labels.GetDisplayNode().SetAndObserveColorNodeID(self._table().GetID())
         if uncertainty is not None:
-            display = uncertainty.GetDisplayNode()
-            display.AutoWindowLevelOff()
-            display.SetWindowLevelMinMax(*RANGE)
-            color = next(filter(slicer.mrmlScene.GetNodeByID, COLORS), None)
-            if color is not None:
-                display.SetAndObserveColorNodeID(color)
+            color_map(uncertainty)
 
     def _outline(self) -> None:
         """Draw label maps as lines, so that the uncertainty below is seen; `remove` undoes it."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dycon_engine.errors import InputError
+from dycon_engine.errors import InputError, OutOfMemoryError
 from DyCONLib.signal import Signal
-from DyCONTrainingLib.budget import Probe, as_probe
+from DyCONTrainingLib.budget import Probe, as_probe, smaller
 from DyCONTrainingLib.folder import Folder
 from DyCONTrainingLib.manifest import NAME
 from DyCONTrainingLib.request import TrainRequest
@@ -33,6 +33,7 @@ class Probing:
         self._known: dict[object, Probe] = {}
         self._task: Task | None = None
         self._for: object = None
+        self._request = TrainRequest()
 
     @property
     def progress(self) -> tuple[str, float]:
@@ -56,6 +57,7 @@ class Probing:
         line = request.arguments(folder.path / NAME, package)
         self._task = task.begin([*line, "--seconds", str(self.seconds)])
         self._for = _key(request, folder)
+        self._request = request
         self.changed.emit()
 
     def poll(self) -> None:
@@ -73,7 +75,11 @@ class Probing:
             self.changed.emit()
 
     def _take(self, outcome: Outcome) -> None:
-        if outcome.errors:
+        if outcome.topic == OutOfMemoryError.topic:
+            less = smaller(self._request.profile, outcome.device or self._request.device)
+            do = f"choose {less}" if less else "close other programs"
+            self.failed.emit(f"too little memory for this run: {do} and measure again")
+        elif outcome.errors:
             self.failed.emit("\n".join(outcome.errors))
         else:
             self._known[self._for] = as_probe(outcome.summary)

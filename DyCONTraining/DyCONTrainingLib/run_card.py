@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
+from dycon_engine.errors import OutOfMemoryError
 from dycon_engine.jobs.client import RunState, run_state
 from dycon_engine.jobs.events import (
     Event,
     Failed,
     Saved,
     Stage,
+    Started,
     StepDone,
     Validated,
     from_line,
 )
 from dycon_engine.jobs.files import is_alive
 from dycon_engine.jobs.lock import holder, is_here, start_time
+from DyCONTrainingLib.budget import lack_of_memory
 from DyCONTrainingLib.request import REQUEST, TrainRequest, read_request
 
 TAIL_BYTES = 1 << 18
@@ -62,6 +65,7 @@ class RunCard:
         dice: Last validation Dice, None where there is none.
         saved_s: When the newest checkpoint was written, seconds since the epoch; 0 = never.
         packages: Models it made: last and best.
+        lacks_memory: Whether it failed for that.
         sentence: What is wrong, or what it does now, in plain words.
     """
 
@@ -73,6 +77,7 @@ class RunCard:
     dice: float | None = None
     saved_s: float = 0.0
     packages: tuple[Path, ...] = ()
+    lacks_memory: bool = False
     sentence: str = ""
 
     @property
@@ -92,7 +97,12 @@ class RunCard:
 
     @property
     def can_resume(self) -> bool:
-        """Return whether it can go on where it was, or at its beginning if it did not get far."""
+        """Return whether it can go on where it was, or at its beginning if it did not get far.
+
+        One whose first step found too little memory would find it again.
+        """
+        if self.lacks_memory and not self.step:
+            return False
         if self.standing in (Standing.CANCELLED, Standing.DEAD) and self.request is not None:
             return True
         ended = (Standing.CANCELLED, Standing.DEAD, Standing.FAILED)
@@ -120,7 +130,9 @@ def look(run_dir: Path) -> RunCard:
     scores = [event for event in events if isinstance(event, Validated)]
     saved = [e for e in events if isinstance(e, Saved) and e.what == "checkpoint"]
     done = max([e.step for e in steps[-1:]] + [e.step or 0 for e in saved[-1:]], default=0)
-    return RunCard(
+    last = events[-1] if events else None
+    lacks_memory = isinstance(last, Failed) and last.topic == OutOfMemoryError.topic
+    card = RunCard(
         path=run_dir,
         standing=standing,
         request=request,
@@ -129,8 +141,9 @@ def look(run_dir: Path) -> RunCard:
         dice=scores[-1].dice if scores else None,
         saved_s=saved[-1].time_s if saved else 0.0,
         packages=tuple(p for p in (run_dir / LAST, run_dir / BEST) if p.is_file()),
-        sentence=_sentence(run_dir, standing, events),
+        lacks_memory=standing is Standing.FAILED and lacks_memory,
     )
+    return replace(card, sentence=_sentence(card, events))
 
 
 def last_change(run_dir: Path) -> object:
@@ -182,14 +195,17 @@ def _has_spoken(run_dir: Path) -> bool:
         return False
 
 
-def _sentence(run_dir: Path, standing: Standing, events: Sequence[Event]) -> str:
-    name, last = run_dir.name, events[-1] if events else None
+def _sentence(card: RunCard, events: Sequence[Event]) -> str:
+    run_dir, name, standing = card.path, card.name, card.standing
+    last = events[-1] if events else None
     other = holder(run_dir / "lock")
     if other is not None and not is_here(other):
         return (
             f"run '{name}': is being trained on '{other.host}'; watch it here, cancel it there, or "
             "delete its file 'lock' if that process is gone"
         )
+    if card.lacks_memory:
+        return _memory(card, events)
     if standing is Standing.FAILED:
         words = last.message if isinstance(last, Failed) else _words(run_dir)
         return words or f"run '{name}': did not start; start it again"
@@ -198,6 +214,13 @@ def _sentence(run_dir: Path, standing: Standing, events: Sequence[Event]) -> str
     if standing is Standing.CANCELLED and not (run_dir / "config.json").is_file():
         return "stopped before the first step; 'Resume' starts it anew"
     return _SENTENCES.get(standing, "").format(name=name)
+
+
+def _memory(card: RunCard, events: Sequence[Event]) -> str:
+    """Return what to do about too little memory; the engine's own words stay in the log."""
+    request = card.request or TrainRequest()
+    said = (event.device for event in reversed(events) if isinstance(event, Started))
+    return lack_of_memory(request.profile, next(said, "") or request.device, card.step)
 
 
 _SENTENCES = {

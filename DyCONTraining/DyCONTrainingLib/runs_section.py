@@ -16,7 +16,7 @@ from DyCONTrainingLib.logic import TrainingLogic
 from DyCONTrainingLib.run_card import RunCard
 from DyCONTrainingLib.tables import Cell
 
-CHARTS = (LOSS_CHART, DICE_CHART, SCHEDULE_CHART)
+CHARTS = (DICE_CHART, LOSS_CHART, SCHEDULE_CHART)
 MOST_RUNS = 6  # shown at once
 RESULT_FOLDER = "Result folder of the other computer"
 Attempt = Callable[[Callable[[], Any]], Any]
@@ -52,7 +52,8 @@ class RunsSection:
         if card is not None and tables.selected(ui.runsTable) != [self._names.index(card.name)]:
             tables.select(ui.runsTable, self._names.index(card.name))
         ui.runsSection.text = f"3. Runs ({len(cards)})" if cards else "3. Runs"
-        words = card.sentence if card is not None and not card.is_alive else ""
+        is_told_below = not ui.watchSection.collapsed
+        words = "" if card is None or card.is_alive or is_told_below else card.sentence
         ui.runLabel.text = words if cards else "No run on this data set yet."
         ui.runLabel.visible = bool(ui.runLabel.text)
         ui.stopButton.enabled = card is not None and card.is_alive

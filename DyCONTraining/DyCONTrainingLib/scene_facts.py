@@ -13,8 +13,8 @@ import slicer
 
 from DyCONLib import mrml
 from DyCONTrainingLib.cases import FromScene, Row, Source
-from DyCONTrainingLib.checks import Facts, ImageFacts, LabelFacts
 from DyCONTrainingLib.draft import Key
+from DyCONTrainingLib.facts import Facts, ImageFacts, LabelFacts
 from DyCONTrainingLib.labels import Segment
 from DyCONTrainingLib.scene_rows import is_prediction, reference_of, segments_of
 from DyCONTrainingLib.segment_voxels import shared_voxels

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from dycon_engine.errors import DyconError
 from dycon_engine.jobs.client import RunState
-from dycon_engine.jobs.events import Advanced, CaseDone, Event, Finished, Stage
+from dycon_engine.jobs.events import Advanced, CaseDone, Event, Failed, Finished, Stage, Started
 from dycon_engine.jobs.files import is_alive, write_error
 
 _OWNED = re.compile(r"dycon-training-(\d+)-")
@@ -55,12 +55,16 @@ class Outcome:
         summary: What the job gave, {} where it did not finish.
         errors: One sentence each, () where it finished.
         folder: Its folder; it goes away after the outcome was told.
+        topic: Of the failure, as the engine's event has it.
+        device: Where the job computed, "" where it did not say so.
     """
 
     state: RunState
     folder: Path
     summary: Mapping[str, Any] = field(default_factory=dict)
     errors: tuple[str, ...] = ()
+    topic: str = ""
+    device: str = ""
 
 
 class Task:
@@ -79,6 +83,7 @@ class Task:
         self._share = -1.0
         self._failed: list[str] = []
         self._summary: Mapping[str, Any] = {}
+        self._topic = self._device = ""
         try:
             made = tempfile.mkdtemp(prefix=f"dycon-training-{os.getpid()}-", dir=temporary)
         except OSError as error:
@@ -114,20 +119,28 @@ class Task:
         if job is None:
             return None
         for event in job.poll():
-            if isinstance(event, Stage):
-                self._share = -1.0
-            elif isinstance(event, Advanced) and event.total:
-                self._share = event.done / event.total
-            elif isinstance(event, CaseDone) and event.error:
-                self._failed.append(f"case '{event.case}': {event.error}")
-            elif isinstance(event, Finished):
-                self._summary = event.summary
+            self._hear(event)
         if job.state is RunState.RUNNING:
             return None
         if job.state is RunState.FINISHED:
             return Outcome(job.state, self.folder, self._summary)
         errors = self._failed or job.error.splitlines() or ["stopped"]
-        return Outcome(job.state, self.folder, {}, tuple(errors))
+        return Outcome(job.state, self.folder, {}, tuple(errors), self._topic, self._device)
+
+    def _hear(self, event: Event) -> None:
+        match event:
+            case Started():
+                self._device = event.device
+            case Stage():
+                self._share = -1.0
+            case Advanced(total=total) if total:
+                self._share = event.done / total
+            case CaseDone(error=error) if error:
+                self._failed.append(f"case '{event.case}': {error}")
+            case Finished():
+                self._summary = event.summary
+            case Failed():
+                self._topic = event.topic
 
     def cancel(self) -> None:
         """Ask the job to stop; `poll` goes on until it has."""

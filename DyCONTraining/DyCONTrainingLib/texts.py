@@ -67,6 +67,11 @@ def counts_text(table: Table) -> str:
     return f"{text}; {new} not saved yet" if new else text
 
 
+def finding_text(finding: Finding) -> str:
+    """Return the sentence of a finding after the word that its cases carry in the table."""
+    return f"{check_text([finding], checked=True).capitalize()}: {finding.text}"
+
+
 def findings_text(findings: list[Finding], *, checked: bool) -> str:
     """Return how much was found."""
     problems = sum(finding.level is Level.PROBLEM for finding in findings)

@@ -11,6 +11,7 @@ from DyCONTrainingLib.advice import Advice, Mood, judge
 from DyCONTrainingLib.charts import Charts
 from DyCONTrainingLib.history import History
 from DyCONTrainingLib.previews import Previews
+from DyCONTrainingLib.run_card import Standing
 from DyCONTrainingLib.runs import Runs
 
 CHARTS_EVERY_S = 2.0
@@ -96,8 +97,9 @@ class Watch:
             self._clock(),
             entropy=settings.get("method.entropy_coefficient", 0.0),
         )
-        if state is RunState.FAILED and card.sentence:
-            return Advice(Mood.BAD, card.sentence)
+        if card.sentence and state in (RunState.FAILED, RunState.ABSENT):
+            waits = card.standing is Standing.QUEUED
+            return Advice(Mood.CALM if waits else Mood.BAD, card.sentence)
         return found
 
     def draw(self) -> None:

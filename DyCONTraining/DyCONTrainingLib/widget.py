@@ -28,7 +28,7 @@ from DyCONTrainingLib.runs_section import RunsSection, WatchSection
 POLL_MS = 200
 RESOLUTION = 1000
 TITLE = "DyCON Training"
-FOLDED = ("methodSection", "resultSection", "labelSection")
+FOLDED = ("methodSection", "watchSection", "resultSection", "labelSection")
 
 
 class Panel:

@@ -2,7 +2,8 @@
 
 `python Testing/slicer/training/pictures.py --output docs/tutorial/images` trains on generated scans
 with the real engine (about ten minutes on two cores) and draws what a person would see. The runs
-are kept in --work, so that drawing again takes a minute. Nothing in the pictures is made up.
+are kept, so that drawing again takes a minute. Nothing in the pictures is made up. The folder of
+the data set is shown in them: give one with --data that reads well.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "DyCONTraining")]
 
 from Testing.slicer.host import modules, views  # noqa: E402 - the path comes first
 from Testing.slicer.host import qt as host_qt  # noqa: E402
+from Testing.slicer.inferno import add_inferno  # noqa: E402
 
 LABELED, UNLABELED, HELD_OUT = 4, 8, 2
 STEPS = 500
@@ -41,12 +43,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     place = Path(tempfile.gettempdir()) / "dycon-pictures"
     parser.add_argument("--work", type=Path, default=place, help=f"default: {place}")
+    parser.add_argument("--data", type=Path, help="folder of the data set; default: in --work")
     parser.add_argument("--steps", type=int, default=STEPS)
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     options.work.mkdir(parents=True, exist_ok=True)
     host_qt.start_qt()
-    artist = Artist(options.output, options.work.resolve(), options.steps)
+    work = options.work.resolve()
+    artist = Artist(options.output, work, options.data or work / "heart", options.steps)
     artist.draw_all()
     host_qt.quit_slicer()
     problems = host_qt.failures()
@@ -57,13 +61,14 @@ def main() -> None:
 class Artist:
     """A person who uses the panel and takes pictures."""
 
-    def __init__(self, output: Path, work: Path, steps: int) -> None:
+    def __init__(self, output: Path, work: Path, data: Path, steps: int) -> None:
         """Open the panel."""
         from DyCONTrainingLib import last_time, widget
         from DyCONTrainingLib.logic import Places
         from DyCONTrainingLib.parameters import STEPS as IN_STEPS
 
-        self.output, self.work, self.steps = output, work, steps
+        self.output, self.data, self.steps = output, data, steps
+        add_inferno()
         for name in ("models", "temporary"):
             (work / name).mkdir(exist_ok=True)
         (work / "settings" / last_time.FILE).unlink(missing_ok=True)  # begin with an empty panel
@@ -85,7 +90,7 @@ class Artist:
     def build(self) -> None:
         """Load scans, add them, solve what is found, save."""
         load_phantoms()
-        self.logic.open(self.work / "heart")
+        self.logic.open(self.data)
         if not self.logic.dataset.draft.rows:
             self.logic.dataset.add_scene()
             self.settle()

@@ -87,6 +87,12 @@ def finished(run: Path, dice: float = 0.8, *, split: str = "abc", method: str = 
 DONE = Finished(time_s=2000.0, summary={})
 STOPPED = Cancelled(time_s=2000.0, message="stopped after step 5 of 40; --resume continues")
 FAILED = Failed(time_s=2000.0, message="the disk is full; make room", exit_code=1)
+NO_MEMORY = Failed(
+    time_s=2000.0,
+    message="training on cuda:0: step 1 needs more memory than there is; start a new run with a "
+    "smaller training.patch_size; PyTorch: CUDA out of memory",
+    topic="memory",
+)
 SAVED = Saved(time_s=1500.0, what="checkpoint", path="checkpoints/5.ckpt", step=5)
 SCORED = Validated(time_s=1600.0, step=5, dice=0.7, student_dice=0.6, cases=2)
 TRAINING = Stage(time_s=1000.0, name="train", total=40)

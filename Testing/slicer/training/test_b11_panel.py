@@ -45,15 +45,15 @@ def test_every_line_is_shown(slicer_scene, tmp_path, bad):
     root = write_pairs(tmp_path / "source", CASES, LABELED)
     bad.plant(root)
     made, failures = panel(root, tmp_path)
-    said = [*failures, *(finding.text for finding in made.findings)]
+    said = [*failures, *(finding.text for finding in scenes.findings(made))]
     expected = OWN_WORDS.get(bad.name, (*bad.problems, *bad.warnings))
     for words in expected:
         assert any(words in line for line in said), (words, said)
-    assert all("\n" not in finding.text for finding in made.findings)
+    assert all("\n" not in finding.text for finding in scenes.findings(made))
     if bad.problems:
         assert made.problems or failures
     if bad.name in FIXES:
-        finding = next(f for f in made.findings if expected[0] in f.text)
+        finding = next(f for f in scenes.findings(made) if expected[0] in f.text)
         assert FIXES[bad.name] in [fix.words for fix in finding.fixes]
 
 
@@ -113,7 +113,7 @@ def test_every_line_of_a_data_set_with_every_fault_is_shown(slicer_scene, tmp_pa
         "class 'lung' (value 2): in no labeled case",
         "no unlabeled case, but the method learns from unlabeled scans",
     ]
-    said = [*failures, *(finding.text for finding in made.findings)]
+    said = [*failures, *(finding.text for finding in scenes.findings(made))]
     missing = [words for words in expected if not any(words in line for line in said)]
     assert missing == [], "\n".join(said)
     assert len(said) == len(expected) + 1, "\n".join(said)  # p16 is told by its file, too
@@ -122,14 +122,14 @@ def test_every_line_of_a_data_set_with_every_fault_is_shown(slicer_scene, tmp_pa
 
 def test_a_good_folder_has_no_finding(slicer_scene, tmp_path):
     made, failures = panel(write_pairs(tmp_path / "source", CASES, LABELED), tmp_path)
-    assert (failures, made.findings) == ([], [])
+    assert (failures, scenes.findings(made)) == ([], [])
 
 
 def test_a_problem_goes_away_with_its_fix(slicer_scene, tmp_path):
     root = write_pairs(tmp_path / "source", CASES, LABELED)
     (root / "images/pt03.nii.gz").write_bytes(b"\x1f\x8b")
     made, _ = panel(root, tmp_path)
-    (finding,) = made.findings
+    (finding,) = scenes.findings(made)
     made.fix(finding.fixes[-1])
-    assert made.findings == []
+    assert scenes.findings(made) == []
     assert len(made.draft.rows) == CASES - 1

@@ -19,12 +19,12 @@ def made(slicer_scene, tmp_path):
     made, _ = scenes.logic(tmp_path)
     made.open(tmp_path / "set")
     made.add_scene()
-    assert made.findings == []
+    assert scenes.findings(made) == []
     return made
 
 
 def only(made):
-    (finding,) = made.findings
+    (finding,) = scenes.findings(made)
     return finding
 
 
@@ -44,7 +44,7 @@ def test_a_case_without_segmentation_cannot_be_labeled(made):
     assert finding.text == "case 'more': is labeled but has no segmentation"
     assert finding.fixes[0].words == "Make it unlabeled"
     made.fix(finding.fixes[0])
-    assert made.findings == []
+    assert scenes.findings(made) == []
 
 
 def test_no_labeled_and_no_unlabeled(made):
@@ -53,9 +53,51 @@ def test_no_labeled_and_no_unlabeled(made):
     made.set_role([0, 1], Role.UNLABELED)
     assert only(made).text.startswith("no labeled case")
     made.set_role([0, 1, 2], Role.LABELED)
-    assert any(f.text.startswith("no unlabeled case") for f in made.findings)
+    assert any(f.text.startswith("no unlabeled case") for f in scenes.findings(made))
     made.use_method("supervised", needs_unlabeled=False)
-    assert not any(f.text.startswith("no unlabeled case") for f in made.findings)
+    assert not any(f.text.startswith("no unlabeled case") for f in scenes.findings(made))
+
+
+def reminder(made):
+    """Return what is said where no case is held out, None where nothing is."""
+    return next((f for f in made.findings if f.text.startswith("no held-out")), None)
+
+
+def roles(made):
+    return {row.title: row.role.words for row in made.draft.rows}
+
+
+def test_nothing_held_out_is_said_and_one_click_holds_one_out(made):
+    said = reminder(made)
+    assert said.text == "no held-out case: the model will be neither scored nor calibrated"
+    assert (said.level.value, said.fixes) == ("warning", ())  # two labeled are needed
+    scenes.scans(1, 0, first=20)
+    made.add_scene()
+    (fix,) = reminder(made).fixes
+    assert fix.words == "Hold out one labeled case"
+    made.fix(fix)
+    assert roles(made)["scan 20"] == "held-out"
+    assert list(roles(made).values()).count("labeled") == 2
+    assert made.findings == []
+
+
+def test_the_case_that_is_held_out_is_one_that_training_can_spare(made):
+    scenes.patient("Doe", node("scan 1"), node("scan 2"))  # the one labeled, the other not
+    image, mask = scenes.ball(21)
+    scenes.segmentation(scenes.volume("rare", image), {"ball": mask, "cyst": np.roll(mask, 9, 0)})
+    made.remove([0, 1, 2])
+    made.add_scene()
+    made.fix(reminder(made).fixes[0])
+    assert {name for name, role in roles(made).items() if role == "held-out"} == {"scan 0"}
+    assert all(finding.level == "warning" for finding in made.findings)
+
+
+def test_no_case_is_held_out_by_a_click_where_training_can_spare_none(made):
+    scenes.scans(1, 0, first=20)
+    scenes.patient("Doe", node("scan 0"), node("scan 1"), node("scan 20"))
+    made.remove([0, 1, 2])
+    made.add_scene()
+    assert reminder(made).fixes == ()
 
 
 @pytest.mark.parametrize(
@@ -74,7 +116,7 @@ def test_scans_that_are_none(made, array, words):
     assert finding.text.startswith("case 'odd': ")
     assert words in finding.text
     made.fix(finding.fixes[0])
-    assert made.findings == []
+    assert scenes.findings(made) == []
     assert len(made.draft.rows) == 3
 
 
@@ -99,8 +141,8 @@ def test_a_loaded_scan_that_is_in_the_data_set_already(made, tmp_path):
     now[0] = 10.0
     scenes.settle(later)
     later.add_scene()
-    assert len(later.findings) == 3
-    assert all("hold the same voxels" in finding.text for finding in later.findings)
+    assert len(scenes.findings(later)) == 3
+    assert all("hold the same voxels" in finding.text for finding in scenes.findings(later))
 
 
 def test_a_patient_on_both_sides(made):
@@ -141,7 +183,7 @@ def test_a_channel_that_is_missing_and_channels_on_two_grids(made, slicer_scene)
     assert len(made.draft.rows[0].images) == 2
     made.join([1, 3])
     made.join([2, 4])
-    grids, missing = (finding.text for finding in made.findings if finding.rows)
+    grids, missing = (finding.text for finding in scenes.findings(made) if finding.rows)
     assert grids == (
         "case 'scan 2': its channels lie on different grids; resample them onto the first"
     )
@@ -155,13 +197,13 @@ def test_an_empty_segmentation_and_an_empty_segment(made):
     half = scenes.volume("half", scenes.ball(51)[0])
     scenes.segmentation(half, {"ball": scenes.ball(51)[1], "wall": nothing})
     made.add_scene()
-    assert sorted(finding.text for finding in made.findings) == [
+    assert sorted(finding.text for finding in scenes.findings(made)) == [
         "case 'blank': the segmentation is empty; right only if the structure is not in the scan",
         "case 'half': empty segments: 'wall'",
         NOWHERE,
     ]
     made.set_mapping(made.draft.mapping.assigned("wall", 0))
-    assert "wall" not in str([f.text for f in made.findings if f.text.startswith("case")])
+    assert "wall" not in str([f.text for f in scenes.findings(made) if f.text.startswith("case")])
 
 
 def test_a_segmentation_that_belongs_elsewhere(made):
@@ -172,7 +214,7 @@ def test_a_segmentation_that_belongs_elsewhere(made):
     drawn = scenes.segmentation(other, {"ball": scenes.ball(53)[1]})
     drawn.SetReferenceImageGeometryParameterFromVolumeNode(scan)
     made.add_scene()
-    (finding,) = [f for f in made.findings if "'lost'" in f.text]
+    (finding,) = [f for f in scenes.findings(made) if "'lost'" in f.text]
     assert "lies outside the scan" in finding.text
     assert finding.level == "problem"
 
@@ -197,7 +239,7 @@ def test_overlapping_segments_are_asked_about_and_the_answer_is_written(made, tm
     assert len(failures) == 1
     assert f"share {shared} voxels" in failures[0]
     made.fix(finding.fixes[1])
-    assert made.findings == []
+    assert scenes.findings(made) == []
     made.save()
     while made.is_busy:
         made.poll()
@@ -211,7 +253,7 @@ def test_segments_of_one_label_may_overlap(made):
     mask = scenes.ball(60)[1]
     scenes.segmentation(scan, {"ball": mask, "Ball": np.roll(mask, 1, axis=0)})
     made.add_scene()
-    assert made.findings == []
+    assert scenes.findings(made) == []
 
 
 def test_a_prediction_is_pointed_out_and_what_a_person_drew_is_preferred(made):
@@ -226,7 +268,7 @@ def test_a_prediction_is_pointed_out_and_what_a_person_drew_is_preferred(made):
     made.remove([3])
     made.add_scene()
     assert made.draft.rows[3].label.node_id == drawn.GetID()
-    assert made.findings == []
+    assert scenes.findings(made) == []
 
 
 def test_uncertainty_maps_and_label_maps_are_no_scans(made):
@@ -259,7 +301,7 @@ def test_a_scan_that_was_closed_is_said(made):
 
     slicer.mrmlScene.RemoveNode(node("scan 2"))
     made.check()
-    finding = next(f for f in made.findings if "scan 2" in f.text)
+    finding = next(f for f in scenes.findings(made) if "scan 2" in f.text)
     assert "is not loaded any more" in finding.text
     made.fix(finding.fixes[0])
     assert len(made.draft.rows) == 2
@@ -272,7 +314,7 @@ def test_many_scans_are_looked_at_little_by_little(slicer_scene, tmp_path):
     made.open(tmp_path / "set")
     made.add_scene()
     assert not made.is_audited
-    assert made.findings == []
+    assert scenes.findings(made) == []
     made._facts._budget_s = 60.0
     scenes.volume("copy", scenes.ball(0)[0])
     made.add_scene()
@@ -310,4 +352,4 @@ def test_what_hangs_over_the_edge_is_counted(made):
     found = made._facts.look(made.draft.rows).labels[row.images]
     assert found.voxels == {"ball": 125}
     assert found.outside_ml == pytest.approx(125 * 4.5 / 1000)
-    assert any("lie outside the scan" in finding.text for finding in made.findings)
+    assert any("lie outside the scan" in finding.text for finding in scenes.findings(made))

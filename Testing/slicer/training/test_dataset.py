@@ -61,7 +61,7 @@ def test_what_is_written_is_what_was_loaded(built, tmp_path):
         back = slicer.util.loadVolume(str(root / f"images/case-00{number + 1}.nrrd"), {})
         np.testing.assert_allclose(scenes.world_of(back), scenes.IJK_TO_RAS, atol=1e-5)
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(back), image)
-    assert built.findings == []
+    assert scenes.findings(built) == []
     assert built.is_saved
 
 
@@ -291,7 +291,7 @@ def test_a_case_that_the_segmentation_panel_added_is_found_and_used(built, tmp_p
     built.open(folder)
     assert built.folder.unlisted == (name,)
     scenes.settle(built)
-    assert built.findings == []
+    assert scenes.findings(built) == []
     built.save()
     scenes.settle(built)
     assert find_cases(folder, DataConfig()).case(name).role == "labeled"

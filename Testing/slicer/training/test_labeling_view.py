@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -44,6 +47,25 @@ def test_uncertainty_shines_through_the_prediction(opened):
     inside = (slice(rows.min() + 6, rows.max() - 5), slice(columns.min() + 6, columns.max() - 5))
     assert not changed[inside].any()
     assert (seen[inside].max(axis=2).astype(int) - seen[inside].min(axis=2) > 60).mean() > 0.9
+
+
+def test_uncertainty_looks_as_in_the_module_that_segments(opened, monkeypatch):
+    import slicer
+    from DyCONTrainingLib import previews
+
+    from DyCONLib.mrml_views import HIDE_BELOW, LEGEND_PLACE, LEGEND_POINTS, LEGEND_SIZE
+
+    root = Path(__file__).resolve().parents[3]
+    monkeypatch.setattr(sys, "path", [*sys.path, str(root / "DyCONSegmentation")])
+    from DyCONSegmentationLib.parameters import DEFAULTS
+
+    _, _, _, _, unsure = opened
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(unsure)
+    assert legend.GetTitleText() == "Uncertainty"
+    assert (legend.GetSize(), legend.GetPosition()) == (LEGEND_SIZE, LEGEND_PLACE)
+    assert legend.GetLabelTextProperty().GetFontSize() == LEGEND_POINTS
+    assert unsure.GetDisplayNode().GetLowerThreshold() == HIDE_BELOW
+    assert (DEFAULTS.hide_below, previews.HIDE_BELOW) == (HIDE_BELOW, HIDE_BELOW)
 
 
 def test_the_views_show_this_scan_at_its_first_segment_and_nothing_of_others(opened):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dycon_engine.data.formats.readers import read_label
-from Testing.slicer.training import loop
+from Testing.slicer.training import loop, scenes
 
 STEPS = 40
 
@@ -109,7 +109,7 @@ def label_next(made, person, tmp_path, name):
     slicer.util.updateSegmentBinaryLabelmapFromArray(block, case.segmentation, segment, case.volume)
     made.labels.add(first.alias)
     loop.wait(made, loop.settled(made))
-    assert (person.failures, made.dataset.findings) == ([], [])
+    assert (person.failures, scenes.findings(made.dataset)) == ([], [])
     stored = read_label(tmp_path / f"set/labels/{first.alias}.nii.gz").array
     np.testing.assert_array_equal(stored, block)
     made.labels.rank(run, "cpu")

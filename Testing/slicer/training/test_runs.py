@@ -9,6 +9,7 @@ import pytest
 
 from dycon_engine.errors import InputError
 from dycon_engine.jobs.client import RunState
+from dycon_engine.jobs.events import Started as Begun
 from Testing.slicer.training import run_folders as folders
 
 
@@ -221,6 +222,43 @@ def test_a_second_run_is_started_at_once_or_queued_as_the_person_says(made, tmp_
     (first / "lock").unlink()
     assert made.start_queued().name == card.name
     assert standings(made)[card.name] == "starting"
+
+
+@pytest.mark.parametrize(
+    ("profile", "device", "words"),
+    [
+        ("gpu", "cuda:0", "choose the profile Laptop or the device CPU, and start a new run"),
+        ("gpu", "cpu", "choose the profile Laptop, and start a new run"),
+        ("laptop", "mps", "choose the device CPU, and start a new run"),
+        (
+            "laptop",
+            "cpu",
+            "close other programs and start a new run, or export the job to another computer",
+        ),
+    ],
+)
+def test_too_little_memory_for_a_step_names_what_the_panel_has(
+    made, tmp_path, profile, device, words
+):
+    said = [Begun(time_s=1001.0, job="train", engine="0", device=device), folders.TRAINING]
+    folders.write_run(tmp_path, "01-dycon", [*said, folders.NO_MEMORY], profile=profile)
+    card = made.card("01-dycon")
+    assert card.standing.value == "failed"
+    assert card.sentence == f"too little memory: {words}"
+    assert not card.can_resume
+    with pytest.raises(InputError, match="is failed and cannot be resumed; start a new one"):
+        made.resume("01-dycon")
+
+
+def test_memory_that_runs_out_later_does_not_cost_the_steps_before(made, tmp_path):
+    events = [*folders.steps(1, 7), folders.SAVED, folders.NO_MEMORY]
+    folders.write_run(tmp_path, "01-dycon", events, profile="gpu", device="cuda:0")
+    card = made.card("01-dycon")
+    assert card.sentence == (
+        "memory ran out after step 7: close other programs and press 'Resume', or choose the "
+        "profile Laptop or the device CPU, and start a new run"
+    )
+    assert card.can_resume
 
 
 def test_supervised_only_on_the_same_split_is_queued(made, tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from dycon_engine.jobs.client import RunState
 from dycon_engine.jobs.events import Advanced, Stage, Started, StepDone, Warned
 from Testing.slicer import scene_volumes
+from Testing.slicer.color_vision import apart, contrast
 from Testing.slicer.training import run_folders as folders
 
 
@@ -185,59 +188,23 @@ def test_charts_are_nodes_that_are_updated_and_go_away(slicer_scene):
     assert slicer_scene.GetNumberOfNodes() == nodes + 1 + 2 * 2
     names = [charts.node(SCHEDULE_CHART).GetNthPlotSeriesNode(i).GetName() for i in range(2)]
     assert names == ["beta (1 = 0.975)", "learning rate (1 = 0.009)"]
+    names = [loss.GetNthPlotSeriesNode(i).GetName() for i in range(2)]
+    assert names == ["Dice loss", "consistency where sure (UnCL)"]
     charts.remove()
     assert slicer_scene.GetNumberOfNodes() == before
 
 
-SEEN_BY = {  # linear RGB as these eyes see it (Machado et al. 2009, full severity)
-    "normal": np.eye(3),
-    "protan": np.array(
-        [
-            [0.152286, 1.052583, -0.204868],
-            [0.114503, 0.786281, 0.099216],
-            [-0.003882, -0.048116, 1.051998],
-        ]
-    ),
-    "deutan": np.array(
-        [
-            [0.367322, 0.860646, -0.227968],
-            [0.280085, 0.672501, 0.047413],
-            [-0.011820, 0.042940, 0.968881],
-        ]
-    ),
-    "tritan": np.array(
-        [
-            [1.255528, -0.076749, -0.178779],
-            [-0.078411, 0.930809, 0.147602],
-            [0.004733, 0.691367, 0.303900],
-        ]
-    ),
-}
-TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-WHITE = np.array([0.9505, 1.0, 1.089])
+def test_every_loss_term_has_a_name_for_people(slicer_scene):
+    from DyCONTrainingLib.charts import TERMS
+
+    golden = Path(__file__).resolve().parents[2] / "engine" / "methods" / "golden"
+    steps = [step for path in golden.glob("*.json") for step in json.loads(path.read_text())]
+    assert len(steps) > 0
+    assert {name for step in steps for name in step} - set(TERMS) == set()
+
+
 CREAM, DARK = (1.0, 0.99, 0.96), (0.14, 0.14, 0.14)  # Slicer's plot view; a dark window
 APART, READABLE = 30.0, 3.0  # CIE76 difference; contrast of graphics (WCAG 2.1)
-
-
-def linear(color):
-    color = np.asarray(color)
-    return np.where(color <= 0.04045, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
-
-
-def lab(rgb):
-    x, y, z = np.cbrt(TO_XYZ @ np.clip(rgb, 0, 1) / WHITE)
-    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
-
-
-def apart(one, two):
-    """The smallest difference between two colors that any eye sees."""
-    seen = ([lab(eye @ linear(color)) for eye in SEEN_BY.values()] for color in (one, two))
-    return min(np.linalg.norm(a - b) for a, b in zip(*seen, strict=True))
-
-
-def contrast(one, two):
-    low, high = sorted((TO_XYZ @ linear(color))[1] for color in (one, two))
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_every_curve_of_a_chart_can_be_told_from_the_others(slicer_scene):
@@ -312,6 +279,11 @@ def test_previews_are_scrubbed_in_the_slice_views(previews, slicer_scene, tmp_pa
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     view = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
     assert view.GetUseLabelOutline()  # the uncertainty is seen inside
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(
+        slicer_scene.GetNodeByID(red.GetForegroundVolumeID())
+    )
+    assert legend.GetVisibility()
+    assert not legend.GetSaveWithScene()
     labels = slicer_scene.GetNodeByID(red.GetLabelVolumeID())
     unsure = slicer_scene.GetNodeByID(red.GetForegroundVolumeID())
     assert slicer.util.arrayFromVolume(labels).max() == 1

@@ -22,8 +22,10 @@ from Testing.slicer.training.inline import InlineEngine
 ROOT = Path(__file__).resolve().parents[3]
 MODULE = ROOT / "DyCONTraining" / "DyCONTraining.py"
 UI = ROOT / "DyCONTraining" / "Resources" / "UI" / "DyCONTraining.ui"
+ARROW = 36  # pixels of a list's arrow and frame
 WIDTH = 330  # of a narrow column; Slicer begins with about 380
 SECTIONS = ("dataset", "method", "runs", "watch", "result", "label")
+NOT_SCORED = "no held-out case: the model will be neither scored nor calibrated"
 INTERACTIVE = ("QPushButton", "QToolButton", "QComboBox", "QSpinBox", "QCheckBox", "QSlider")
 
 
@@ -124,6 +126,16 @@ def test_every_control_explains_itself_and_no_key_is_taken_twice():
     assert sorted(taken) == sorted(set(taken)), sorted(taken)
 
 
+def test_what_has_no_text_of_its_own_has_a_name_for_screen_readers():
+    silent = ("QTableWidget", "QSlider")
+    nameless = [
+        widget.get("name")
+        for widget in widgets()
+        if widget.get("class") in silent and not prop(widget, "accessibleName")
+    ]
+    assert nameless == []
+
+
 def test_every_widget_of_the_code_is_in_the_file_and_the_other_way_round():
     named = {widget.get("name") for widget in widgets()} | {
         layout.get("name")
@@ -140,6 +152,29 @@ def test_the_panel_fits_into_slicers_narrow_column(desk):
     ui = build(desk)
     assert not ui.labelSection.collapsed
     assert desk.module.parent.minimumSizeHint.width() <= WIDTH
+
+
+def test_letters_half_as_large_again_clip_nothing(desk, monkeypatch):
+    from PySide6 import QtGui, QtWidgets
+
+    from Testing.slicer.host import qt as host
+
+    def use_large_letters(*, dark=False):
+        font = QtGui.QFont("DejaVu Sans")
+        font.setPixelSize(18)
+        QtWidgets.QApplication.instance().setFont(font)
+
+    ui = build(desk)
+    with monkeypatch.context() as patch:
+        patch.setattr(host, "use_palette", use_large_letters)
+        host.grab(desk.module, desk.path / "large.png")
+        for button in (ui.compareButton, ui.segmentButton, ui.measureButton):
+            native = host.unwrap(button)
+            assert native.fontMetrics().horizontalAdvance(native.text()) < native.width()
+        selector = host.unwrap(ui.budgetSelector)
+        words = selector.fontMetrics().horizontalAdvance("minutes")
+        assert words + ARROW < selector.width()
+    host.use_palette()
 
 
 # --- data set
@@ -190,16 +225,30 @@ def test_a_finding_is_shown_and_its_button_solves_it(desk):
     ui.folderPath.currentPath = str(desk.path / "set")
     press(desk, ui.addSceneButton)
     desk.panel.refresh()
-    ((text,),) = cells(ui.findingsTable)
-    assert text.startswith("cases 'scan 2', 'copy': hold the same voxels")
+    assert cells(ui.findingsTable)[0] == [f"Look: {NOT_SCORED}"]
+    text = cells(ui.findingsTable)[1][0]
+    assert text.startswith("Look: cases 'scan 2', 'copy': hold the same voxels")
     assert [row[3] for row in cells(ui.casesTable)][2:] == ["look", "look"]
-    assert ui.casesTable.item(3, 3).toolTip() == text
+    assert ui.casesTable.item(3, 3).toolTip() == text.removeprefix("Look: ")
     assert ui.fixButton.isHidden()
-    ui.findingsTable.selectRow(0)
+    ui.findingsTable.selectRow(1)
     assert ui.fixButton.text == "Leave it out"
     press(desk, ui.fixButton)
     desk.panel.refresh()
     assert [row[0] for row in cells(ui.casesTable)] == ["scan 0", "scan 1", "scan 2"]
+    assert cells(ui.findingsTable) == [[f"Look: {NOT_SCORED}"]]
+    ui.casesTable.selectRow(0)
+    press(desk, ui.heldOutButton)
+    assert ui.findingsFrame.isHidden()
+
+
+def test_training_without_a_held_out_case_is_warned_of_before_it_starts(desk):
+    ui = build(desk, labeled=3)
+    assert cells(ui.findingsTable) == [[f"Look: {NOT_SCORED}"]]
+    ui.findingsTable.selectRow(0)
+    assert ui.fixButton.text == "Hold out one labeled case"
+    press(desk, ui.fixButton)
+    assert [row[2] for row in cells(ui.casesTable)].count("held-out") == 1
     assert ui.findingsFrame.isHidden()
 
 
@@ -215,6 +264,10 @@ def test_overlap_offers_both_answers(desk):
     ui.findingsTable.selectRow(row)
     assert cells(ui.casesTable)[0][3] == "solve"
     assert (ui.fixButton.text, ui.otherFixButton.text) == ("'a' on top", "'b' on top")
+    assert cells(ui.findingsTable)[row][0].startswith("Solve: segments overlap")
+    problems = sum(text.startswith("Solve: ") for (text,) in cells(ui.findingsTable))
+    many = f"{problems} problems" if problems > 1 else "A problem"
+    assert ui.whyLabel.text == f"{many} in the data set: do first what is listed as 'Solve'."
     press(desk, ui.otherFixButton)
     assert desk.logic.dataset.draft.mapping.on_top == (2, 1)
 
@@ -387,6 +440,26 @@ def test_methods_and_their_settings_come_from_the_engine(desk):
     assert ui.settingsLayout.rowCount() == len(fields)
 
 
+def test_the_tab_key_goes_through_the_settings_where_they_are(desk):
+    import qt
+
+    from Testing.slicer.host import qt as host
+
+    ui = build(desk)
+    ui.settingsBox.collapsed = False
+    desk.logic.choose(method="ua_mt")  # made anew
+    desk.panel.refresh()
+    layout = ui.settingsLayout
+    role = qt.QFormLayout.FieldRole
+    fields = [layout.itemAt(row, role).widget() for row in range(layout.rowCount())]
+    wanted = [host.unwrap(each) for each in (ui.settingsBox, *fields, ui.compareCheckBox)]
+    here, order = wanted[0], []
+    while len(order) < 400:
+        order += [here] if here in wanted else []
+        here = here.nextInFocusChain()
+    assert order[: len(wanted)] == wanted
+
+
 def test_a_changed_setting_reaches_the_run(desk):
     ui = build(desk)
     import qt
@@ -488,6 +561,48 @@ def test_runs_of_every_kind_are_listed_and_the_right_buttons_work(desk):
     assert (ui.resumeButton.enabled, ui.deleteButton.enabled) == (False, True)
 
 
+def test_too_little_memory_is_told_once_in_words_of_the_panel(desk, monkeypatch):
+    import slicer
+
+    from dycon_engine.training.trainer import Trainer
+
+    def without_memory(*_arguments):
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    ui = build(desk)
+    loop.choose_tiny(desk.logic, 3)
+    desk.logic.choose(device="auto")
+    monkeypatch.setattr(Trainer, "step", without_memory)
+    press(desk, ui.measureButton)
+    settle(desk)
+    do = "close other programs and measure again"  # the engine said that it took the CPU
+    assert told(desk)[-1:] == [f"too little memory for this run: {do}"]
+    press(desk, ui.startButton)
+    settle(desk)
+    words = (
+        "too little memory: close other programs and start a new run, or export the job to another "
+        "computer"
+    )
+    assert (ui.adviceLabel.text, ui.runLabel.isHidden()) == (words, True)
+    assert (ui.resumeButton.enabled, ui.startButton.enabled) == (False, True)
+    ui.watchSection.collapsed = True
+    desk.panel.poll()
+    assert (ui.runLabel.text, ui.runLabel.isHidden()) == (words, False)
+    runs(desk)  # found again
+    press(desk, ui.logButton)
+    assert "training.patch_size" in slicer.app.clipboard().text()
+
+
+def test_a_run_that_waits_says_so(desk):
+    ui = build(desk)
+    folders.hold(folders.write_run(desk.path / "set", "01-dycon", folders.steps(1, 7)))
+    runs(desk, ("02-dycon", []))
+    ui.runsTable.selectRow(0)
+    desk.panel.refresh()
+    assert cells(ui.runsTable)[0][:2] == ["02-dycon", "queued"]
+    assert ui.adviceLabel.text == "waits until no other run goes on"
+
+
 def test_resuming_asks(desk):
     ui = build(desk)
     runs(desk, ("01-dycon", [folders.TRAINING, folders.STOPPED]))
@@ -521,9 +636,9 @@ def test_the_chart_is_shown_in_the_plot_view(desk):
     runs(desk, ("01-dycon", [*folders.steps(1, 40), folders.SCORED]))
     press(desk, ui.chartButton)
     view = slicer.app.layoutManager().plotWidget(0).mrmlPlotViewNode()
-    assert view.GetPlotChartNode().GetTitle() == "01-dycon: Loss terms"
-    ui.chartSelector.currentIndex = 1
     assert view.GetPlotChartNode().GetTitle() == "01-dycon: Dice"
+    ui.chartSelector.currentIndex = 1
+    assert view.GetPlotChartNode().GetTitle() == "01-dycon: Loss terms"
     layout, other = slicer.app.layoutManager(), slicer.vtkMRMLLayoutNode
     assert layout.layout == other.SlicerLayoutFourUpPlotView
     layout.setLayout(other.SlicerLayoutConventionalPlotView)  # has a plot view, too
@@ -720,7 +835,7 @@ def test_without_a_main_window_nothing_fails(desk, monkeypatch):
     import slicer
 
     ui = build(desk)
-    runs(desk, ("01-dycon", [*folders.steps(1, 40)]))
+    runs(desk, ("01-dycon", [*folders.steps(1, 40), folders.SCORED]))
     monkeypatch.setattr(slicer.app, "layoutManager", lambda: None)
     monkeypatch.setattr(slicer.util, "mainWindow", lambda: None)
     press(desk, ui.chartButton)
