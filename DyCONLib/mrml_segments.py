@@ -19,14 +19,12 @@ from DyCONLib.mrml_files import ijk_to_ras, read_array, voxels_of, vtk_matrix, w
 from DyCONLib.mrml_tree import place_beside, removed_on_failure
 
 LABELMAP = "Binary labelmap"  # vtkSegmentationConverter's name of it
-PALETTE = (  # distinct also for color-blind eyes, and never gray
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (213, 94, 0),
-    (204, 121, 167),
-    (0, 114, 178),
+PALETTE = (  # for structures without a color: outlines that color-blind eyes too can tell from each
+    (64, 200, 255),  # other, from the warm colors of uncertainty and from a gray scan; tested
+    (153, 34, 255),
+    (68, 85, 153),
+    (136, 136, 255),
+    (204, 255, 255),
 )
 _CATEGORY = "SCT^123037004^Anatomical Structure"
 _CONTEXT = "Segmentation category and type - DICOM master list"

@@ -6,7 +6,6 @@ the marks of the review list as attributes, and refers to its uncertainty volume
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import slicer
 
 from dycon_engine.errors import InputError
 from DyCONLib import mrml
-from DyCONLib.models import Model, ModelLabel
+from DyCONLib.models import Model
 from DyCONSegmentationLib.probabilities import load_probabilities
 from DyCONSegmentationLib.report import Report, parse_report, read_report
 from DyCONSegmentationLib.review import ReviewList, review_list
@@ -30,13 +29,6 @@ CORRECTED = "DyCON.Corrected"  # ... and by this that a person went over it
 LABELS = "DyCON.Labels"
 CHANNELS = "DyCON.Channels"  # names of the model's channels ...
 OTHERS = "DyCON.OtherChannels"  # ... and the volumes of the second and later ones
-COOL = (  # for structures without a color: outlines that color-blind eyes too can tell from each
-    (64, 200, 255),  # other, from the warm colors of uncertainty and from a gray scan; tested
-    (153, 34, 255),
-    (68, 85, 153),
-    (136, 136, 255),
-    (204, 255, 255),
-)
 MAP = "DyCON.Map"  # on volumes that we made: they are no scans
 UNCERTAINTY = "DyCON.Uncertainty"
 PROBABILITIES = "DyCON.Probabilities"
@@ -118,7 +110,7 @@ def place(
     unique = replaced.GetName() if replaced else slicer.mrmlScene.GenerateUniqueName(name)
     with mrml.removed_on_failure() as added:
         segmentation = mrml.load_segmentation(
-            files.labels, name=unique, segments=_colored(model), reference_volume=volume
+            files.labels, name=unique, segments=model.segments, reference_volume=volume
         )
         added.append(segmentation)
         maps = _load_maps(files, model, volume, unique, added)
@@ -202,13 +194,6 @@ def _result(segmentation: Any) -> Result:
         channels=tuple(map(str, json.loads(segmentation.GetAttribute(CHANNELS) or "[]"))),
         model=segmentation.GetAttribute(MODEL) or "",
     )
-
-
-def _colored(model: Model) -> list[ModelLabel]:
-    return [
-        label if label.color is not None else label._replace(color=spare)
-        for label, spare in zip(model.segments, itertools.cycle(COOL))
-    ]
 
 
 def _load_maps(

@@ -87,7 +87,7 @@ def _segment_keys(result: Result, values: Mapping[str, int]) -> dict[str, str]:
 
 def _add_keys(path: Path, keys: Mapping[str, str]) -> None:
     """Add keys to the header of an NRRD file; its voxels are copied as they are."""
-    lines = "".join(f"{key}:={' '.join(text.split())}\n" for key, text in keys.items())
+    lines = "".join(f"{key}:={_escaped(text)}\n" for key, text in keys.items())
     grown = path.with_name(f"{path.name}.named")
     try:
         with path.open("rb") as source, grown.open("wb") as target:
@@ -97,3 +97,7 @@ def _add_keys(path: Path, keys: Mapping[str, str]) -> None:
         rename(grown, path)
     finally:
         grown.unlink(missing_ok=True)
+
+
+def _escaped(text: str) -> str:
+    return " ".join(text.split()).replace("\\", "\\\\")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib import colormaps
 
+from dycon_engine.data.formats import writers
 from DyCONLib.models import read_model
 from Testing.slicer.color_vision import apart
 
@@ -25,10 +26,11 @@ def unit(color):
 
 
 def palette(where):
-    from DyCONSegmentationLib.results import COOL
+    from DyCONLib.mrml_segments import PALETTE
 
     if where == "spare":
-        return COOL
+        assert PALETTE == writers.PALETTE
+        return PALETTE
     return [segment.color for segment in read_model(MODELS / f"{where}.dycon").segments]
 
 

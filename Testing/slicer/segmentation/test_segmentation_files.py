@@ -51,7 +51,7 @@ def test_slicer_reads_names_colors_and_terms_back(desk, tmp_path):
     import vtk
 
     turned(desk)
-    desk.core.GetSegment("atrium").SetName("left  Vorhof ä")
+    desk.core.GetSegment("atrium").SetName(r"left  Vorhof\neu ä")
     desk.core.GetSegment("atrium").SetColor(0.25, 0.5, 1.0)
     tag = desk.core.GetSegment("atrium").GetTerminologyEntryTagName()
     term = "C~SCT^123037004^Anatomical Structure~SCT^82471001^Left atrium~^^~A~^^~^^"
@@ -61,7 +61,7 @@ def test_slicer_reads_names_colors_and_terms_back(desk, tmp_path):
     back = slicer.util.loadSegmentation(str(tmp_path / "s.seg.nrrd"))
     core = back.GetSegmentation()
     names = [core.GetSegment(each).GetName() for each in core.GetSegmentIDs()]
-    assert names == ["left Vorhof ä", "ventricle", "scar"]
+    assert names == [r"left Vorhof\neu ä", "ventricle", "scar"]
     atrium = core.GetSegment("atrium")
     assert atrium.GetColor() == (0.25, 0.5, 1.0)
     found = vtk.mutable("")

@@ -33,7 +33,7 @@ SETTINGS = {  # as the demo of the engine
     "training.learning_rate": 0.01,
     "training.foreground": 0.7,
 }
-COLORS = ((230, 159, 0), (86, 180, 233))
+COLORS = ((64, 200, 255), (153, 34, 255))
 SECTIONS = ("dataset", "method", "runs", "watch", "result", "label")
 
 

@@ -29,7 +29,7 @@ CORNER_VOXELS = 1e-3
 ROTATION_VOXELS = FORMS_AGREE_VOXELS / 10
 COMMENT = "comment"  # NIfTI extension code 6: plain text
 SEGMENTATION = ".seg.nrrd"
-PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (213, 94, 0))
+PALETTE = ((64, 200, 255), (153, 34, 255), (68, 85, 153), (136, 136, 255), (204, 255, 255))
 Array = NDArray[Any]
 Segment = tuple[int, str, tuple[int, int, int] | None]  # value, name, color; as `read_segments`
 
