@@ -124,9 +124,10 @@ def _parsed(text: str) -> Report:
     version = content["schema_version"]
     if version != SCHEMA_VERSION:
         raise ValueError(f"has schema version {version!r}, expected {SCHEMA_VERSION}")
+    volumes = tuple(_volume(item) for item in content["volumes"])
     regions = tuple(_region(item) for item in content["regions"])
     return Report(
-        volumes=tuple(_volume(item) for item in content["volumes"]),
+        volumes=volumes,
         regions=regions,
         regions_found=max(len(regions), int(_number(content.get("regions_found", 0)))),
         flags=tuple(Flag(str(flag["topic"]), str(flag["message"])) for flag in content["flags"]),

@@ -76,11 +76,7 @@ def case(plugin, tmp_path, monkeypatch):
             tmp_path / "labels.nrrd", name="result", segments=LABELS, reference_volume=volume
         )
 
-    yield result, volume, database
-    # A scene that is closed leaves them in the cache of the hierarchy, which then complains.
-    for node in slicer.util.getNodesByClass("vtkMRMLDisplayableNode"):
-        if tree.GetItemByDataNode(node):
-            slicer.mrmlScene.RemoveNode(node)
+    return result, volume, database
 
 
 def finish(steps):

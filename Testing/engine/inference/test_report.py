@@ -79,7 +79,7 @@ def test_a_flag_reaches_the_file_and_the_person(package, tmp_path, capsys):
     warned = [event for event in map(json.loads, out.splitlines()) if event["event"] == "warning"]
     assert "spacing" in {flag["topic"] for flag in flags}
     for flag in flags:
-        assert (flag["topic"], f"case 'o': {flag['message']}") in {
+        assert (flag["topic"], f"result 'o.nii.gz': {flag['message']}") in {
             (event["topic"], event["message"]) for event in warned
         }
         assert flag["message"] in err

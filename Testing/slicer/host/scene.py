@@ -121,6 +121,9 @@ def slicer_settings() -> Any:
 def new_scene() -> None:
     """Close the scene as File / Close does: data goes; views, colors and units stay."""
     scene = host().scene
+    # Its cache of items keeps nodes that go with the scene, and complains where a new one gets the
+    # address of an old one.
+    scene.GetSubjectHierarchyNode().RemoveAllItems(False)
     scene.Clear(0)
     scene.GetSubjectHierarchyNode()
     import slicer
