@@ -263,9 +263,9 @@ def _transductive(cases: list[Case], where: str) -> tuple[str, ...]:
     count = sum(case.label is None and case.images[0].parent.name == "imagesTs" for case in cases)
     if not count:
         return ()
-    scans = "1 scan" if count == 1 else f"{count} scans"
+    what = "1 scan" if count == 1 else f"{count} scans"
     note = (
-        f"without a label are {scans} of {where}, used as unlabeled for training; what is to stay "
-        "unseen has to be moved away"
+        f"{what} of {where} without a label: used as unlabeled training data; move away what is to "
+        "stay unseen"
     )
     return (note,)

@@ -122,7 +122,7 @@ def test_nnunet(tmp_path):
     assert names(dataset) == ["hip_1", "hip_2", "hip_8", "hip_9"]
     assert with_label(dataset) == ["hip_1", "hip_9"]
     assert [case.role for case in dataset.cases] == [None, None, None, "test"]
-    assert "1 scans of imagesTs have no label" in dataset.notes[0]
+    assert "1 scan of imagesTs without a label" in dataset.notes[0]
     volume = read_case_image(dataset.cases[0], AUTO)
     assert np.array_equal(volume.array, np.stack([scan(0), scan(1)]))
     label = read_case_label(dataset.cases[0], dataset.labels, AUTO)
