@@ -20,6 +20,7 @@ from dycon_engine.data.survey import Scan
 
 MAX_CLASSES = 255
 SPACING_OUTLIER = 3.0  # times the median
+SHOWN = 3  # names in a sentence
 MANY_CHANNELS = 5  # more than modalities come in one file; time series have as many
 
 
@@ -114,13 +115,13 @@ def unnamed_channel_warnings(scans: Sequence[Scan], dataset: Dataset) -> Iterabl
     if dataset.channels or not many:
         return
     names = tuple(scan.name for scan in many)
-    shown = quoted(names[:3]) + (f", ... ({len(names)} in all)" if len(names) > 3 else "")  # noqa: PLR2004
     yield Finding(
         "channels",
         names,
-        f"case{'' if len(names) == 1 else 's'} {shown}: {many[0].channels} channels in one file, "
-        "which nobody named; the network sees all of them at once: make one case of each point in "
-        "time if it is a time series, else name them (channels = [...] in a manifest)",
+        f"case{'' if len(names) == 1 else 's'} {sampled(names)}: {many[0].channels} channels in "
+        "one file, which nobody named; the network sees all of them at once: make one case of "
+        "each point in time if it is a time series, else name them (channels = [...] in a "
+        "manifest)",
     )
 
 
@@ -261,6 +262,11 @@ def usual_channels(scans: Sequence[Scan]) -> int:
 def quoted(names: Sequence[str]) -> str:
     """Return names as sentences show them."""
     return ", ".join(f"'{name}'" for name in names)
+
+
+def sampled(names: Sequence[str]) -> str:
+    """Return the first few names as sentences show them, and how many there are in all."""
+    return quoted(names[:SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > SHOWN else "")
 
 
 def _listed(values: Sequence[int], limit: int = 8) -> str:

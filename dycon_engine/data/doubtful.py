@@ -9,11 +9,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from dycon_engine.data.cases import Label, class_indices
-from dycon_engine.data.checks import MAX_CLASSES, Finding, LabelFacts, quoted
+from dycon_engine.data.checks import MAX_CLASSES, Finding, LabelFacts, sampled
 
 FEW_VOXELS = 10  # in all label maps together; less is hardly a structure
 SEVERAL = 3  # label maps of which one alone shows a class
-SHOWN = 3
 
 Counts = Mapping[int, Mapping[str, int]]  # class index -> case -> voxels
 
@@ -41,7 +40,7 @@ def class_doubts(stored: Iterable[LabelFacts], labels: Sequence[Label]) -> Itera
         yield Finding(
             "classes",
             where,
-            f"class{'' if len(names) == 1 else 'es'} {_sample(names)}: {what}; erase a slip, else "
+            f"class{'' if len(names) == 1 else 'es'} {sampled(names)}: {what}; erase a slip, else "
             "name the classes in data.label_names",
         )
 
@@ -97,8 +96,4 @@ def _one_structure(group: Sequence[int], counts: Counts, labels: Sequence[Label]
 
 
 def _in_cases(names: Sequence[str]) -> str:
-    return f"in case{'' if len(names) == 1 else 's'} {_sample(names)}"
-
-
-def _sample(names: Sequence[str]) -> str:
-    return quoted(names[:SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > SHOWN else "")
+    return f"in case{'' if len(names) == 1 else 's'} {sampled(names)}"

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Sequence
 
 from dycon_engine.config import DataConfig
 from dycon_engine.data.cases import Dataset
-from dycon_engine.data.checks import Finding, quoted
+from dycon_engine.data.checks import Finding, quoted, sampled
 from dycon_engine.data.splits import Split, known_patient, patient_of
 
 _PARTS = re.compile(r"\d+|[^\W\d_]+")
-SHOWN = 3
 
 
 def patient_problems(dataset: Dataset, split: Split, config: DataConfig) -> Iterable[Finding]:
@@ -113,5 +112,4 @@ def _loose(parts: Sequence[str]) -> str:
 
 
 def _cases(names: Sequence[str]) -> str:
-    shown = quoted(names[:SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > SHOWN else "")
-    return f"{'case' if len(names) == 1 else 'cases'} {shown}"
+    return f"{'case' if len(names) == 1 else 'cases'} {sampled(names)}"

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from dycon_engine.data.cases import Label, class_indices
-from dycon_engine.data.checks import MAX_CLASSES, Finding, LabelFacts, quoted
+from dycon_engine.data.checks import MAX_CLASSES, Finding, LabelFacts, sampled
 
 MOST_BLANK = 0.01  # of the voxels of a class: the rim of what was filled in
-SHOWN = 3
 
 
 def blank_classes(stored: Iterable[LabelFacts], labels: Sequence[Label]) -> Iterator[Finding]:
@@ -33,12 +32,11 @@ def blank_classes(stored: Iterable[LabelFacts], labels: Sequence[Label]) -> Iter
         share = by_case.total() / drawn[index]
         if share > MOST_BLANK:
             names = tuple(sorted(by_case))
-            more = f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
             yield Finding(
                 "blank",
                 names,
                 f"class '{labels[index].name}': {share:.0%} of it is drawn where the scans are "
                 f"blank, large blocks of one value at the rim (case{'s' * (len(names) > 1)} "
-                f"{quoted(names[:SHOWN])}{more}); such voxels are taken for scanned now, so check "
+                f"{sampled(names)}); such voxels are taken for scanned now, so check "
                 "for scans that were clipped, or labels drawn beyond what was scanned",
             )
