@@ -133,7 +133,8 @@ def audit(
     declared = bool(dataset.labels or names)
     usable = [scan for scan in by_name.values() if not scan.problem]
     kind = modality(usable, dataset.channels)
-    in_blank = list(blank_classes(stored, classes))
+    trained = [facts for facts in stored if facts.name in split.labeled]
+    draws_blank = any(blank_classes(trained, classes))  # no held-out label decides it
     errors = [
         *_listing(dataset.problems),
         *checks.unreadable(by_name.values()),
@@ -156,7 +157,7 @@ def audit(
         *checks.unnamed_channel_warnings(usable, dataset),
         *offset_warnings(usable, config.preprocessing, kind),
         *checks.empty_warnings(stored),
-        *in_blank,
+        *(blank_classes(stored, classes) if draws_blank else ()),
         *(() if declared else class_doubts(stored, classes)),
         *taken_for(stored, classes),
         *duplicates.same_role_warnings(by_name, split),
@@ -171,7 +172,7 @@ def audit(
         channels=dataset.channels or _numbered(usable),
         spacing_mm=_median_spacing([by_name[name] for name in split.labeled] or usable),
         modality=kind,
-        draws_blank=bool(in_blank),
+        draws_blank=draws_blank,
     )
 
 

@@ -76,6 +76,19 @@ def test_raw_scans_and_labels_beside_what_is_blank_change_nothing(tmp_path):
     assert found.preprocessing(RunConfig()).excludes_blank
 
 
+def test_the_label_of_a_held_out_scan_decides_nothing(tmp_path):
+    write(tmp_path, clipped)
+    config = RunConfig(data=DataConfig(validation=1))
+    split = split_cases(find_cases(tmp_path, config.data), config.data)
+    for name in split.labeled:
+        heart = np.zeros(SIZE, np.uint8)
+        heart[4:12, 16:24, 18:26] = 1
+        write_scan(tmp_path / "labels" / f"{name}.nii.gz", heart, spacing=SPACING)
+    found = audited(tmp_path)
+    assert found.preprocessing(RunConfig()).excludes_blank
+    assert "blank" not in {notice.topic for notice in found.notices}
+
+
 def test_a_few_voxels_at_the_rim_of_a_filling_are_no_anatomy(tmp_path):
     def spilled(lung):
         label = np.zeros_like(lung)
