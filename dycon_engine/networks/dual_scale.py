@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from dycon_engine.networks.base import Features, Network
 from dycon_engine.networks.blocks import Conv3d, ConvNormAct, Style, check_input
+from dycon_engine.networks.upsampling import doubled
 
 STYLE = Style("instance", 0.0)
 SQUEEZE = 4
@@ -157,5 +158,4 @@ class DualScale(Network):
 
 def _upsampled(x: Tensor, size: Sequence[int]) -> Tensor:
     """Return `x` (B, F, d, h, w) at twice its size, cropped at the end to `size`."""
-    larger = F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
-    return larger[:, :, : size[0], : size[1], : size[2]]
+    return doubled(x)[:, :, : size[0], : size[1], : size[2]]

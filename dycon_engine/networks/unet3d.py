@@ -9,6 +9,7 @@ from dycon_engine.config import NetworkConfig
 from dycon_engine.networks.base import Features, Network
 from dycon_engine.networks.blocks import Conv3d, ResidualStage, Stage, Style, check_input
 from dycon_engine.networks.rebuilding import remember
+from dycon_engine.networks.upsampling import doubled
 
 CONVOLUTIONS_PER_LEVEL = 2
 RESIDUAL_BLOCKS = (1, 3, 4, 6)
@@ -101,10 +102,6 @@ class UNet3D(Network):
 
     def _upsampled(self, up: nn.Module, x: Tensor) -> Tensor:
         if not self.transposed:
-            return remember(_interpolated(x), _interpolated, x)
+            return remember(doubled(x), doubled, x)
         larger: Tensor = up(x)
         return larger
-
-
-def _interpolated(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
