@@ -20,6 +20,7 @@ SIZES = {  # labeled, unlabeled, validation, test
     "la-8": (8, 72, 0, 20),
     "la-16": (16, 64, 0, 20),
     "la-dev-8": (8, 64, 0, 8),
+    "la-check-8": (8, 48, 0, 24),
     "pancreas-6": (6, 56, 0, 20),
     "pancreas-12": (12, 50, 0, 20),
     "brats19-25": (25, 225, 25, 60),
@@ -71,6 +72,14 @@ def test_the_left_atrium_list_is_the_one_beside_the_data(la2018: Path) -> None:
     assert [*found.labeled, *found.unlabeled] == listed
     development = load_protocol("la-dev-8")
     assert [*development.labeled, *development.unlabeled, *development.test] == listed
+
+
+def test_the_confirmation_split_scores_and_labels_no_case_that_settings_were_chosen_with() -> None:
+    confirming, development = load_protocol("la-check-8"), load_protocol("la-dev-8")
+    assert not {*confirming.test, *confirming.labeled} & {*development.test, *development.labeled}
+    published = load_protocol("la-8")
+    known = {*published.labeled, *published.unlabeled}
+    assert {*confirming.training, *confirming.test} == known  # none of the published test cases
 
 
 @pytest.mark.parametrize(
