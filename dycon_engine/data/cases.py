@@ -21,6 +21,7 @@ from dycon_engine.data.formats.readers import (
     read_segment_names,
     spaced_grid,
 )
+from dycon_engine.data.formats.segments import shown_name
 from dycon_engine.data.geometry import Geometry, Spacing
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import InputError
@@ -183,7 +184,7 @@ def class_indices(labels: Sequence[Label], names: Mapping[int, str]) -> dict[int
 
 def folded(name: str) -> str:
     """Return what two names share that differ only in upper and lower case and blanks."""
-    return " ".join(name.split()).casefold()
+    return shown_name(name).casefold()
 
 
 def read_stored_label(case: Case, config: DataConfig) -> Volume:

@@ -35,6 +35,8 @@ MOST_FILTERS = 8192
 LONGEST_PATCH = 1024
 LARGEST_PATCH = 2**27
 TEMPERATURES = (0.01, 100.0)
+SHOWN = 40  # characters of a text in a message
+SPACING_MM = (1e-4, 1000.0)  # the lower end as in the settings
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -179,8 +181,11 @@ def check(info: PackageInfo) -> None:
         *(info.license, info.notice, info.engine_version),
         *info.evidence.texts(),
     )
+    long = next((text for text in texts if len(text) > LONGEST_TEXT), "")
+    odd = next((text for text in texts if _CONTROL.search(text)), "")
     values = [label.value for label in info.labels]
     low, high = TEMPERATURES
+    spacing, (finest, coarsest) = info.preprocessing.spacing_mm, SPACING_MM
     checks = (
         (1 <= len(info.channels) <= MOST_CHANNELS, f"{len(info.channels)} channels"),
         (2 <= info.classes <= MOST_CLASSES, f"{info.classes} labels"),  # noqa: PLR2004 - with bg.
@@ -191,10 +196,10 @@ def check(info: PackageInfo) -> None:
         (all(1 <= n <= LONGEST_PATCH for n in info.patch_size), "absurd patch size"),
         (math.prod(info.patch_size) <= LARGEST_PATCH, "absurd patch size"),
         (low <= info.calibration.temperature <= high, "absurd temperature"),
-        (all(0.01 <= mm <= 1000.0 for mm in info.preprocessing.spacing_mm), "absurd spacing"),  # noqa: PLR2004 - mm
+        (all(finest <= mm <= coarsest for mm in spacing), f"absurd spacing {spacing} mm"),
         (len(info.name_patterns) in (0, len(info.channels)), "name patterns unlike channels"),
-        (all(len(text) <= LONGEST_TEXT for text in texts), "a text that is too long"),
-        (not any(_CONTROL.search(text) for text in texts), "control characters in a text"),
+        (not long, f"a text that is too long ({long[:SHOWN]!r}...)"),
+        (not odd, f"control characters in a text ({odd[:SHOWN]!r})"),
         (seen is None or len(seen.histogram) == len(info.channels), "seen range unlike channels"),
         (
             seen is None or len(seen.texture) in (0, len(info.channels)),

@@ -14,13 +14,14 @@ from dycon_engine.data.hidden import ORACLE_NOTICE
 from dycon_engine.data.preprocessing import Preprocessing
 from dycon_engine.data.seen import Seen
 from dycon_engine.data.splits import Split
+from dycon_engine.errors import InputError
 from dycon_engine.evaluation.calibration import TEMPERATURE_RANGE
 from dycon_engine.jobs.events import Saved, Validated
 from dycon_engine.jobs.files import write_json
 from dycon_engine.jobs.reporter import Reporter
 from dycon_engine.methods.base import Method
 from dycon_engine.package import Calibration, PackageInfo
-from dycon_engine.package.info import LICENSE, NOTICE
+from dycon_engine.package.info import LICENSE, NOTICE, check
 from dycon_engine.settings import Table, as_table
 from dycon_engine.training.loop import Standing
 from dycon_engine.training.rundir import RunDirectory
@@ -63,6 +64,19 @@ class Packager:
             "precision": trainer.precision.name,
             "processes": trainer.process.world,
         }
+
+    def require_possible(self, trainer: Trainer) -> None:
+        """Check, before the first step, that what is known by then makes a package.
+
+        Raises:
+            InputError: A value of the data or of the settings is none that a package can hold.
+        """
+        try:
+            check(self.info(trainer, LAST, None))
+        except InputError as error:
+            raise InputError(
+                f"no model could be made of this run: {error}; correct the data or the settings"
+            ) from error
 
     def validated(
         self, validator: Validator, trainer: Trainer, *, surfaces: bool = False

@@ -131,6 +131,7 @@ def _train(
     if method.sees_hidden_labels:
         reporter.warn("oracle", ORACLE_NOTICE)
     trainer = Trainer(method, config.training, process)
+    packager.require_possible(trainer)
     if request.resume and run.precision() not in ("", trainer.precision.name):
         reporter.warn(
             "precision",

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 import subprocess
 import warnings as warnings_module
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 
@@ -259,6 +262,37 @@ def test_settings_that_fit_nothing_are_refused_before_a_scan_is_read(
     choice = ("network.name=vnet", "network.upsampling=transposed", "method.name=dycon")
     assert small_run.run(tmp_path / "no data", tmp_path / "run", *choice, setting) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [(r"left\natrium", r"control characters in a text ('left\natrium')"), ("x" * 1001, "too long")],
+)
+def test_what_no_package_can_hold_is_told_before_the_first_step(
+    data, tmp_path, capsys, name, words
+):
+    run_dir = tmp_path / "run"
+    assert small_run.run(data, run_dir, f'data.label_names=["{name}"]') == 2
+    text = capsys.readouterr().err
+    assert "no model could be made of this run: " in text
+    assert words in text
+    assert {path.name for path in run_dir.iterdir()} <= {"events.jsonl", "log.txt"}
+    assert kinds(run_dir)[-1] == "failed"
+
+
+def test_voxels_of_five_micrometres_make_a_model(data, tmp_path):
+    fine = ("preprocessing.spacing_mm=[0.005, 0.005, 0.005]", "training.steps=1")
+    scans = tmp_path / "scans"
+    shutil.copytree(data, scans)
+    for path in scans.glob("*/scan[0-2].nii.gz"):
+        image = nib.load(path)
+        nib.Nifti1Image(np.asanyarray(image.dataobj), np.diag([0.005] * 3 + [1])).to_filename(path)
+    for path in scans.glob("*/scan[3-5].nii.gz"):
+        path.unlink()
+    (scans / "order.txt").write_text("scan0\nscan1\nscan2\n")
+    assert small_run.run(scans, tmp_path / "run", *fine) == 0
+    info = read_info(tmp_path / "run" / "package" / "last.dycon")
+    assert info.preprocessing.spacing_mm == (0.005, 0.005, 0.005)
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_data_is_read(tmp_path, capsys):

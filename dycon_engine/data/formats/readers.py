@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from dycon_engine.data.formats import dicom, hdf5, metaimage, nifti, nrrd, segments
-from dycon_engine.data.formats.segments import read_segments
+from dycon_engine.data.formats.segments import read_segments, shown_name
 from dycon_engine.data.formats.stored import Header, Stored, as_float32, as_labels
 from dycon_engine.data.geometry import Geometry, Spacing
 from dycon_engine.data.volume import Volume
@@ -200,9 +200,8 @@ def suffix_of(path: Path) -> str:
 
 
 def _plain(name: str, value: int) -> str:
-    """Return a segment's name as it may be shown: printable, single blanks, not too long."""
-    text = "".join(sign if sign.isprintable() else " " for sign in name)
-    return " ".join(text.split())[:LONGEST_NAME] or f"segment {value}"
+    """Return a segment's name as it may be shown, not too long."""
+    return shown_name(name)[:LONGEST_NAME] or f"segment {value}"
 
 
 def _reader(path: Path) -> Reader:

@@ -69,6 +69,11 @@ def read(path: Path) -> Stored:
     return Stored(flat[None], Header(header.geometry, 1, flat.dtype, header.metadata))
 
 
+def shown_name(name: str) -> str:
+    """Return `name` as it may be shown and stored: printable, in one line, single blanks."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in name).split())
+
+
 def _segments(path: Path, metadata: Mapping[str, str]) -> tuple[Segment, ...]:
     table: dict[int, dict[str, str]] = {}
     for key, value in metadata.items():

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dycon_engine.data.formats import metaimage, nifti, nrrd
 from dycon_engine.data.formats import segments as segmentations
 from dycon_engine.data.formats.itk_files import write_metaimage, write_nrrd
+from dycon_engine.data.formats.segments import shown_name
 from dycon_engine.data.formats.stored import FORMS_AGREE_VOXELS, RAS_TO_LPS, Stored
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.volume import bounding_box
@@ -68,11 +69,11 @@ def write_label(
         raise InputError(f"'{path}': label values run from {low} to {high}; expected 0 to 2^32 - 1")
     kept = dict(metadata or {})
     if path.name.lower().endswith(SEGMENTATION):
-        kept |= _segment_keys(path, labels, segments)
+        kept |= _segment_keys(labels, segments)
     _write(path, labels[None].astype(kind), geometry, overwrite=overwrite, metadata=kept)
 
 
-def _segment_keys(path: Path, labels: Array, segments: Sequence[Segment]) -> dict[str, str]:
+def _segment_keys(labels: Array, segments: Sequence[Segment]) -> dict[str, str]:
     """Return what makes a label map a segmentation in Slicer: one layer, a segment per value."""
     known = {value: (name, color) for value, name, color in segments}
     values = sorted({*known, *(int(value) for value in np.unique(labels))} - {0}) or [1]
@@ -82,8 +83,8 @@ def _segment_keys(path: Path, labels: Array, segments: Sequence[Segment]) -> dic
     }
     for number, value in enumerate(values):
         name, color = known.get(value, (f"Segment {value}", None))
-        if not name.isprintable():
-            raise InputError(f"'{path}': name of label {value} cannot be stored; use one line")
+        if not name.isprintable():  # e.g. a no-break space, which `shown_name` reads as a blank
+            name = shown_name(name) or f"Segment {value}"
         box = bounding_box(labels == value)
         extent = (
             [0, -1] * 3 if box is None else [n for b in box[::-1] for n in (b.start, b.stop - 1)]

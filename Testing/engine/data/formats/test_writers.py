@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 
+from dycon_engine.data.cases import folded
 from dycon_engine.data.formats import itk_files, writers
 from dycon_engine.data.formats.readers import read_header, read_image, read_label, read_segments
 from dycon_engine.data.formats.writers import WRITERS, check_target, write_label, write_scalar
@@ -118,6 +119,16 @@ def test_a_backslash_in_a_segment_name_comes_back(tmp_path):
     name = r"left\new atrium"
     write_label(path, labels(1), GRID, overwrite=False, segments=[(1, name, None)])
     assert [segment[1] for segment in read_segments(path)] == [name]
+
+
+def test_a_segment_name_that_cannot_be_printed_is_stored_as_it_is_read_and_compared(tmp_path):
+    path = tmp_path / "mask.seg.nrrd"
+    names = ["left\u00a0atrium", "a\u200bb\n", "\u2028"]
+    segments = [(value, name, None) for value, name in enumerate(names, start=1)]
+    write_label(path, labels(3), GRID, overwrite=False, segments=segments)
+    stored = [segment[1] for segment in read_segments(path)]
+    assert stored == ["left atrium", "a b", "Segment 3"]
+    assert [folded(name) for name in names[:2]] == [folded(name) for name in stored[:2]]
 
 
 def test_a_segmentation_names_its_segments(tmp_path):
