@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,10 @@ from dycon_engine.data.geometry import Geometry
 from dycon_engine.errors import DamagedFileError, InputError
 
 CHUNK_MAX = 1 << 28
+SWELL_BYTES = 1 << 26  # what a chunk may at most inflate to without being tried
+DEFLATE, LZF = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF
+HARMLESS = (h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)  # the size stays, but for 4 bytes
+CHECKSUM_BYTES = 4
 AXES = 3
 
 
@@ -34,6 +39,7 @@ def read(path: Path, key: str = "image") -> Stored:
     """
     with _array(path, key) as array:
         header = _header(array)
+        _try_large_chunks(path, key, array)
         content = array[()]
     return Stored(np.ascontiguousarray(content.transpose(2, 1, 0))[None], header)
 
@@ -76,6 +82,7 @@ def _check(path: Path, key: str, array: h5py.Dataset) -> None:
     voxels, itemsize = math.prod(array.shape), array.dtype.itemsize
     stored, count = array.id.get_storage_size(), math.prod(array.shape) * array.dtype.itemsize
     require_room(path, voxels, itemsize)
+    _require_filters(path, key, array)
     if array.chunks is None:
         whole = stored == count
     else:
@@ -90,3 +97,58 @@ def _check(path: Path, key: str, array: h5py.Dataset) -> None:
         )
     if count > BOMB_BYTES and count > BOMB_RATIO * stored:
         raise InputError(f"'{path}': '{key}' decodes to {count / 2**30:.1f} GiB of almost nothing")
+
+
+def _require_filters(path: Path, key: str, array: h5py.Dataset) -> None:
+    """Refuse filters that may swell without limit: a stream inside a stream, or one unknown here.
+
+    Raises:
+        InputError: There is one.
+    """
+    compressing = [code for code in _filters(array) if code not in HARMLESS]
+    if len(compressing) > 1 or not {DEFLATE, LZF}.issuperset(compressing):
+        raise InputError(
+            f"'{path}': '{key}' is compressed by HDF5 filters {compressing}; expected gzip "
+            f"({DEFLATE}) or lzf ({LZF}), once; write it again"
+        )
+
+
+def _try_large_chunks(path: Path, key: str, array: h5py.Dataset) -> None:
+    """Refuse chunks that inflate beyond their size: HDF5 would give them the memory they ask for.
+
+    Only those large enough to ask for much are tried, so that usual files (chunks of some 10 kB)
+    are inflated once.
+
+    Raises:
+        InputError: There is one.
+    """
+    filters = _filters(array)
+    if DEFLATE not in filters or DEFLATE_LIMIT * array.id.get_storage_size() <= SWELL_BYTES:
+        return
+    nominal = math.prod(array.chunks) * array.dtype.itemsize + CHECKSUM_BYTES
+    large: list[tuple[int, ...]] = []
+
+    def look(chunk: h5py.h5d.StoreInfo) -> None:
+        if DEFLATE_LIMIT * chunk.size > max(SWELL_BYTES, nominal):
+            large.append(chunk.chunk_offset)
+
+    array.id.chunk_iter(look)
+    for offset in large:
+        mask, data = array.id.read_direct_chunk(offset)
+        if mask >> filters.index(DEFLATE) & 1:
+            continue  # stored as it is
+        try:
+            swells = len(zlib.decompressobj().decompress(data, nominal + 1)) > nominal
+        except zlib.error as error:
+            raise OSError(f"chunk at {offset}") from error
+        if swells:
+            raise InputError(
+                f"'{path}': a chunk of '{key}' decodes to more than its {nominal} bytes; expected "
+                "a scan; it is not read"
+            )
+
+
+def _filters(array: h5py.Dataset) -> list[int]:
+    """Return the codes of the filters of `array`, in the order in which they are applied."""
+    properties = array.id.get_create_plist()
+    return [properties.get_filter(index)[0] for index in range(properties.get_nfilters())]

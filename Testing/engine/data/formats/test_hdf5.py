@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zlib
+
 import h5py
 import numpy as np
 import pytest
@@ -76,6 +79,46 @@ def test_chunks_far_larger_than_the_array_are_refused(refused):
         )
 
     assert "absurdly large chunks" in refused(fill)
+
+
+@pytest.mark.parametrize("options", [{"compression": "lzf"}, {"compression": "gzip"}], ids=str)
+@pytest.mark.parametrize("checksum", [False, True])
+def test_what_swells_by_no_filter_is_read(tmp_path, monkeypatch, options, checksum):
+    monkeypatch.setattr(hdf5, "SWELL_BYTES", 0)  # every chunk is tried
+    voxels = np.random.default_rng(0).normal(size=SIZE).astype(np.float32)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset(
+            "image", data=voxels, chunks=(8, 8, 3), shuffle=True, fletcher32=checksum, **options
+        )
+    np.testing.assert_array_equal(read_image(tmp_path / "a.h5").array[0], voxels.transpose())
+
+
+def with_chunk(file, content, *, filters=1):
+    """Add an image of one chunk of 512 bytes whose stored bytes are `content`."""
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_chunk(SIZE)
+    for _ in range(filters):
+        properties.set_filter(h5py.h5z.FILTER_DEFLATE, h5py.h5z.FLAG_OPTIONAL, (9,))
+    space = h5py.h5s.create_simple(SIZE)
+    image = h5py.h5d.create(file.id, b"image", h5py.h5t.NATIVE_UINT8, space, properties)
+    image.write_direct_chunk((0, 0, 0), content, 0)
+
+
+def test_a_stream_inside_a_stream_is_refused(refused):
+    inner = zlib.compress(bytes(1 << 20))
+    text = refused(lambda file: with_chunk(file, zlib.compress(inner), filters=2))
+    assert "compressed by HDF5 filters [1, 1]; expected gzip (1) or lzf (32000), once" in text
+
+
+def test_a_chunk_that_inflates_beyond_its_size_is_refused_before_it_does(tmp_path):
+    packed = zlib.compress(bytes(80 << 20))  # 80 kB
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        with_chunk(file, packed)
+    tracemalloc.start()
+    with pytest.raises(InputError, match="decodes to more than its 516 bytes"):
+        read_image(tmp_path / "a.h5")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_almost_nothing_that_decodes_to_much_is_refused(refused, monkeypatch):
