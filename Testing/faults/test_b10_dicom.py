@@ -8,6 +8,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from pydicom.uid import RLELossless
 
+from dycon_engine.data.formats import dicom
 from dycon_engine.data.formats.readers import (
     content_hash,
     is_readable_image,
@@ -182,6 +183,40 @@ def test_compressed_slices(series):
     path = file_at(series, 1)
     path.write_bytes(path.read_bytes()[:-20])
     refused(series, "cut short")
+
+
+def compressed(tmp_path, pixels, compressor):
+    """Return the pixel data and the transfer syntax that GDCM makes of `pixels`."""
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.UseCompressionOn()
+    writer.SetCompressor(compressor)
+    writer.SetFileName(str(tmp_path / "one.dcm"))
+    writer.Execute(sitk.GetImageFromArray(pixels))
+    made = pydicom.dcmread(tmp_path / "one.dcm")
+    return made.PixelData, made.file_meta.TransferSyntaxUID
+
+
+@pytest.mark.parametrize("compressor", ["JPEG2000", "JPEG"])
+def test_a_stream_of_another_size_than_the_header_is_refused_undecoded(
+    series, tmp_path, monkeypatch, compressor
+):
+    whole = read_image(series)
+
+    def store(number, pixels):
+        data = dicom_slice(voxels()[number], number)
+        content, data.file_meta.TransferSyntaxUID = compressed(tmp_path, pixels, compressor)
+        data.PixelData = content
+        data["PixelData"].VR = "OB"
+        data["PixelData"].is_undefined_length = True
+        pydicom.dcmwrite(file_at(series, number), data)
+
+    for number in range(6):
+        store(number, voxels()[number])
+    np.testing.assert_array_equal(read_image(series).array, whole.array)
+    store(2, np.zeros((300, 200), np.int16))
+    monkeypatch.setattr(dicom, "_pixels", lambda part: pytest.fail("decoded"))
+    refused(series, "pixels are 200x300 with 1 components, its header says 10x8 with 1")
 
 
 def test_implicit_encoding_and_private_sequences(series):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+from dycon_engine.data.formats.dicom_stream import require_size
 from dycon_engine.data.formats.dicom_tags import (
     HEADER_MAX,
     ITEM,
@@ -118,6 +119,8 @@ def _interpret(path: Path, found: dict[str, bytes], pixels: tuple[int, int]) -> 
     if absent:
         raise InputError(f"'{path}': says nothing of its {absent[0]}; it is no slice of a volume")
     _require_whole(path, number["rows"] * number["columns"] * ((number["bits"] + 7) // 8), pixels)
+    if pixels[1] == UNDEFINED:
+        require_size(path, pixels[0], number["rows"], number["columns"])
     return Slice(
         path,
         text_of(found, "series"),
