@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -94,9 +95,15 @@ def find_hdf5(root: Path) -> Dataset:
         )
     names = [name for name in roles if name in files] if roles else sorted(files)
     chosen = {name: files[name][0] for name in names}
+    labels: dict[str, Path | None] = {}
+    for name, path in chosen.items():
+        try:
+            labels[name] = path if holds_label(path) else None
+        except InputError as error:  # whether it has one decides its role: none is assumed
+            labels[name] = None
+            problems.append(f"case '{name}': {error}")
     cases = tuple(
-        Case(name, (path,), path if holds_label(path) else None, role=roles.get(name))
-        for name, path in chosen.items()
+        Case(name, (path,), labels[name], role=roles.get(name)) for name, path in chosen.items()
     )
     return Dataset(root, "hdf5", cases, ordered=bool(roles), problems=tuple(problems))
 
@@ -118,11 +125,19 @@ def _listed_roles(root: Path) -> dict[str, str | None]:
 
 
 def holds_label(path: Path, *, if_damaged: bool = False) -> bool:
-    """Return whether an HDF5 file holds a label, read from its header only."""
+    """Return whether an HDF5 file holds a label, read from its header only.
+
+    Raises:
+        InputError: The file cannot be opened.
+    """
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             return "label" in file
-    except OSError:
+    except OSError as error:
+        if error.errno is not None:  # HDF5 has its own words alone for what is damaged
+            raise InputError(
+                f"'{path}': cannot be read ({os.strerror(error.errno)}); check it"
+            ) from error
         return if_damaged  # who reads it will say what is wrong with it
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
 import unicodedata
 
 import h5py
@@ -272,6 +276,37 @@ def test_hdf5_of_the_family(tmp_path):
     assert volume.geometry.spacing_mm == (2.0, 1.0, 0.5)
     label = read_case_label(dataset.cases[0], (Label(0, "bg"), Label(1, "x")), spaced)
     assert label.geometry.corner_distance_voxels(volume.geometry) < 1e-9
+
+
+def test_a_label_is_seen_also_while_another_program_has_the_file_open(tmp_path):
+    for index, name in enumerate("AB"):
+        write_h5(tmp_path / f"{name}.h5", index)
+    code = "import h5py, sys; f = h5py.File(sys.argv[1], 'a'); print(1, flush=True); input()"
+    words = [sys.executable, "-c", code, str(tmp_path / "A.h5")]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdout=pipe, stdin=pipe, text=True) as other:
+        assert other.stdout.readline() == "1\n"
+        dataset = find_cases(tmp_path, AUTO)
+        other.communicate("\n")
+    assert with_label(dataset) == ["A", "B"]
+
+
+def test_an_hdf5_file_that_cannot_be_opened_is_a_problem_and_not_without_label(
+    tmp_path, monkeypatch
+):
+    for index, name in enumerate("AB"):
+        write_h5(tmp_path / f"{name}.h5", index)
+    opened = h5py.File
+
+    def one_is_denied(path, *words, **more):
+        if path.name == "A.h5":
+            raise PermissionError(errno.EACCES, "many words of HDF5")
+        return opened(path, *words, **more)
+
+    monkeypatch.setattr(h5py, "File", one_is_denied)
+    (problem,) = find_cases(tmp_path, AUTO).problems
+    words = f"cannot be read ({os.strerror(errno.EACCES)}); check it"
+    assert problem == f"case 'A': '{tmp_path / 'A.h5'}': {words}"
 
 
 def test_hdf5_lists_give_order_and_roles(tmp_path):
