@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dycon_engine.errors import DyconError
-from dycon_engine.jobs.client import Command
+from dycon_engine.jobs.client import Command, child_paths
 from dycon_engine.jobs.files import is_alive
 from DyCONLib.interpreters import as_foreign
 from DyCONLib.launched import as_launched
@@ -57,9 +57,8 @@ def start(
 def child_environment(line: Command, base: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of a child: `base`, or this process's own, and the engine's path."""
     inherited = os.environ if base is None else base
-    paths = (str(line.cwd), inherited.get("PYTHONPATH", ""))
-    found = os.pathsep.join(path for path in paths if path)
-    return {**inherited, **line.environment, "PYTHONPATH": found}
+    paths = child_paths(line.cwd, inherited.get("PYTHONPATH", ""))
+    return {**inherited, **line.environment, **paths}
 
 
 def terminate_tree(pid: int) -> None:

@@ -428,6 +428,18 @@ def test_the_log_tells_what_happened_without_names(start, tmp_path):
         assert secret not in text
 
 
+def test_nothing_that_lies_in_a_run_folder_is_run(tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("json", "numpy", "torch", "multiprocessing"):
+        (run / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(("", "/before", ".")))
+    job = Job.start("train", ["--data", tmp_path / "none"], run_dir=run, detached=True)
+    follow(job, limit_s=180)
+    assert "data 'none': there is no such folder or file" in job.error
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.parametrize("name", ["SlicerApp-real", "SlicerApp-real.exe"])
 def test_slicer_runs_the_engine_with_the_python_beside_it(tmp_path, monkeypatch, name):
     monkeypatch.setattr(interpreters.sys, "executable", str(tmp_path / name))

@@ -44,8 +44,18 @@ def command(python: str | Path, job: str, arguments: Sequence[str | Path] = ()) 
     """Return how to start `job` (train, predict...) with the interpreter `python`."""
     argv = (str(python), "-m", f"dycon_engine.{job}", *(str(a) for a in arguments))
     folder = Path(__file__).resolve().parents[2]
-    path = os.pathsep.join(p for p in (str(folder), os.environ.get("PYTHONPATH", "")) if p)
-    return Command(argv, folder, {"PYTHONUTF8": "1", "PYTHONPATH": path})
+    return Command(argv, folder, child_paths(folder, os.environ.get("PYTHONPATH", "")))
+
+
+def child_paths(engine: Path, inherited: str) -> dict[str, str]:
+    """Return the variables of a child that imports from `engine`, but never from where it works.
+
+    Its working folder may be a run of another person, in which a `torch.py` would be run. An empty
+    entry of PYTHONPATH means that folder, too.
+    """
+    paths = (str(engine), *(path for path in inherited.split(os.pathsep) if path))
+    found = os.pathsep.join(map(os.path.abspath, paths))
+    return {"PYTHONUTF8": "1", "PYTHONSAFEPATH": "1", "PYTHONPATH": found}
 
 
 class EventTail:
