@@ -71,7 +71,14 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def predictor(self) -> nn.Module:
-        """Return the module that is validated and shipped: (B, C, D, H, W) -> (B, K, D, H, W)."""
+        """Return the module that is validated and shipped: (B, C, D, H, W) -> (B, K, D, H, W).
+
+        Validation scores what this module returns; the package holds the first `Network` found in
+        it and builds that anew from `composition`. So it must give that network's logits and
+        nothing more (`teacher.Logits` does). What computes more, such as a mean of two networks or
+        a head of its own, has to be a `Network` that `networks.composing` can build. A run checks
+        it on a random patch before it reads a scan, and refuses a method where the two differ.
+        """
 
     def composition(self) -> Composition:
         """Return how the network that predicts is made; one network as built by default."""

@@ -22,6 +22,7 @@ from dycon_engine.methods import METHODS, build_method
 from dycon_engine.methods.base import Method
 from dycon_engine.networks import NetworkBuilder
 from dycon_engine.settings import Table, known
+from dycon_engine.training.agreement import require_agreement
 from dycon_engine.training.rundir import require_same_data
 from dycon_engine.training.trainer import Trainer
 
@@ -101,14 +102,22 @@ def make_method(plan: Plan) -> Method:
 
 
 def make_trial(config: RunConfig) -> Method:
-    """Return the method as it would be for one channel and one structure.
+    """Return the method as it would be for one channel and one structure, its weights shaken.
 
-    Settings that fit no method or network are found with it before the scans are read.
+    Settings that fit no method or network are found with it before the scans are read, and methods
+    whose package would be another model than the one validated.
 
     Raises:
-        InputError: As `make_method`.
+        InputError: As `make_method` and `require_agreement`.
     """
-    return _method(config, 1, 2, (1.0, 1.0, 1.0))
+    method = _method(config, 1, 2, (1.0, 1.0, 1.0))
+    require_agreement(
+        method,
+        config.method.name,
+        network=NetworkBuilder(config.network, 1, 2),
+        patch_size=config.training.patch_size,
+    )
+    return method
 
 
 def _method(config: RunConfig, channels: int, classes: int, spacing_mm: Spacing) -> Method:

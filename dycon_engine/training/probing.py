@@ -35,7 +35,7 @@ from dycon_engine.networks.devices import device_name, peak_memory_mib
 from dycon_engine.settings import Table, known
 from dycon_engine.training.distributed import configure, start_process
 from dycon_engine.training.parts import Plan, look, make_batches, make_method, prepare
-from dycon_engine.training.shipping import networks_of, start_from
+from dycon_engine.training.shipping import predicting_network, start_from
 from dycon_engine.training.trainer import Trainer, refusing_lack_of_memory
 from dycon_engine.training.validation import is_same
 from dycon_engine.training.whole_scans import whole_scan_dtype
@@ -185,7 +185,8 @@ def _steps(
 @torch.inference_mode()
 def _window_s(trainer: Trainer, plan: Plan) -> float:
     """Return the seconds of one window of a validation."""
-    network, device = networks_of(trainer.method.predictor())[0].eval(), trainer.process.device
+    device = trainer.process.device
+    network = predicting_network(trainer.method, plan.config.method.name).eval()
     window = torch.zeros(1, network.channels, *plan.config.training.patch_size, device=device)
     dtype = whole_scan_dtype(plan.config, device)
     taken = []

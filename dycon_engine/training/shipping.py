@@ -25,9 +25,24 @@ def networks_of(module: nn.Module) -> list[Network]:
     return list(_networks(module))
 
 
+def predicting_network(method: Method, name: str) -> Network:
+    """Return the network in `predictor()` of the method called `name`: what a package holds.
+
+    Raises:
+        InputError: There is none.
+    """
+    found = networks_of(method.predictor())
+    if not found:
+        raise InputError(
+            f"method '{name}': no Network is found in predictor(), so there is nothing to ship; "
+            "keep the network as an attribute of the module that predictor() returns, e.g. Logits"
+        )
+    return found[0]
+
+
 def ship(path: Path, info: PackageInfo, method: Method) -> None:
     """Write the predictor of `method`, and its partner where it has an equal one, as a package."""
-    predictor = networks_of(method.predictor())[0]
+    predictor = predicting_network(method, str(info.training.get("method", "")))
     weights = _weights(predictor)
     partner: Mapping[str, Tensor] | None = None
     for other in networks_of(method):
