@@ -15,6 +15,7 @@ from dycon_engine.errors import InputError
 from dycon_engine.settings import Table, build, known, merge, parse_assignment, setting
 
 LONGEST_TEXT = 1000  # characters of a text in a package
+NETWORK_NAMES = ("mednext", "resunet3d", "unet3d", "vnet")  # made by `networks.build.NETWORKS`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ class NetworkConfig:
         "unet3d",
         "Architecture; resunet3d is the U-Net with a residual encoder as in nnU-Net, mednext one "
         "with large kernels that needs MONAI (pip install monai).",
-        choices=("mednext", "resunet3d", "unet3d", "vnet"),
+        choices=NETWORK_NAMES,
     )
     filters: tuple[int, ...] = setting((16, 32, 64, 128, 256), "Feature maps per level.", low=1)
     norm: str = setting(

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dycon_engine.config import NETWORK_NAMES
 from dycon_engine.data.batch import Batch
 from dycon_engine.losses.cross_supervision import (
     cross_pseudo_loss,
@@ -58,7 +59,7 @@ class DualNetworkConfig(MethodConfig):
     second_network: str = setting(
         "resunet3d",
         "Architecture of r, with the settings of the run's network. Paper: a residual encoder.",
-        choices=("mednext", "resunet3d", "unet3d", "vnet"),
+        choices=NETWORK_NAMES,
     )
     disagreement_weight: float = setting(
         0.5,

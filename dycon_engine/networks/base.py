@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dycon_engine.errors import InputError
 from dycon_engine.networks.rebuilding import rebuilt_activations
 
 
@@ -35,6 +36,10 @@ class Features(NamedTuple):
 
 class Network(nn.Module, ABC):
     """image (B, C, D, H, W) -> `Features`; D, H and W are multiples of `stride`.
+
+    `forward` is enough for most methods. One that makes another network of its parts, such as
+    DEC-Seg, needs `encode`, `decode`, `without_encoder` and `classify` too: they raise InputError
+    where an architecture has none.
 
     Attributes:
         channels: C, input channels.
@@ -73,24 +78,24 @@ class Network(nn.Module, ABC):
         """Return the features of `image` with `Features.views`, where the network has them."""
         return self(image)
 
-    def encode(self, image: Tensor) -> list[Tensor]:
+    def encode(self, image: Tensor) -> list[Tensor]:  # noqa: ARG002 - an architecture's own
         """Return the encoder's features of `image` per level, shallow to deep."""
-        raise NotImplementedError
+        raise self._lacks("encode")
 
-    def decode(self, levels: list[Tensor]) -> list[Tensor]:
+    def decode(self, levels: list[Tensor]) -> list[Tensor]:  # noqa: ARG002 - the same
         """Return the decoder's features per level, deep to shallow, using up the list `levels`.
 
         The first is `Features.embedding`, the last `Features.decoded`.
         """
-        raise NotImplementedError
+        raise self._lacks("decode")
 
     def without_encoder(self) -> Network:
         """Return this network with nothing left but what `decode` and `classify` need."""
-        raise NotImplementedError
+        raise self._lacks("without_encoder")
 
-    def classify(self, decoded: Tensor) -> Tensor:
+    def classify(self, decoded: Tensor) -> Tensor:  # noqa: ARG002 - the same
         """Return the logits (B, K, D, H, W) of `Features.decoded`: dropout and the last layer."""
-        raise NotImplementedError
+        raise self._lacks("classify")
 
     def embed(self, image: Tensor) -> Tensor:
         """Return `Features.embedding` of `image` alone; cheaper where the rest is not needed."""
@@ -101,6 +106,13 @@ class Network(nn.Module, ABC):
         with rebuilt_activations() if self._rebuilds(image) else nullcontext():
             features: Features = super().__call__(image)
         return features
+
+    def _lacks(self, part: str) -> InputError:
+        """Return the error of a part that an architecture need not have."""
+        return InputError(
+            f"network {type(self).__name__}: has no `{part}`, which this method needs; choose "
+            f"another network.name or method.name, or write `{part}` (networks/base.py)"
+        )
 
     def _rebuilds(self, image: Tensor) -> bool:
         return (

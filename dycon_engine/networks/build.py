@@ -26,7 +26,7 @@ class NetworkClass(Protocol):
         ...
 
 
-NETWORKS: dict[str, NetworkClass] = {
+NETWORKS: dict[str, NetworkClass] = {  # the names: `config.NETWORK_NAMES`
     "mednext": MedNeXt,
     "resunet3d": partial(UNet3D, residual=True),
     "unet3d": UNet3D,

@@ -16,6 +16,7 @@ from dycon_engine.config import NetworkConfig
 from dycon_engine.data.batch import Batch
 from dycon_engine.errors import InputError
 from dycon_engine.methods import METHODS, build_method
+from dycon_engine.methods.base import Method
 from dycon_engine.methods.teaching import LateConfig, TeacherMethod
 from dycon_engine.networks import NetworkBuilder
 from dycon_engine.schedules import Progress, ema_decay
@@ -302,6 +303,17 @@ def test_settings_document_themselves(name: str) -> None:
     for entry in schema(METHODS[name].Config):
         assert entry["help"].endswith("."), entry["name"]
         assert entry["type"] != "table", entry["name"]
+
+
+def test_a_method_without_supervision_is_refused_in_a_sentence(monkeypatch) -> None:
+    class Bare(METHODS["supervised"]):
+        def __init__(self, build_network, config):
+            Method.__init__(self, build_network, config)
+            self.network = build_network()
+
+    monkeypatch.setitem(METHODS, "bare", Bare)
+    with pytest.raises(InputError, match="method 'bare': Bare has no `supervision`; at the end of"):
+        tiny_method("bare")
 
 
 def test_unknown_names_are_refused_with_the_nearest() -> None:

@@ -7,9 +7,11 @@ import copy
 import pytest
 import torch
 
-from dycon_engine.config import NetworkConfig
+from dycon_engine.config import NETWORK_NAMES, NetworkConfig
 from dycon_engine.errors import InputError
-from dycon_engine.networks import NETWORKS, build_network
+from dycon_engine.methods import METHODS, build_method
+from dycon_engine.networks import NETWORKS, Features, Network, build_network
+from dycon_engine.settings import schema
 
 SMALL = {
     "unet": NetworkConfig(filters=(4, 6, 8), dropout=0.3),
@@ -100,7 +102,41 @@ def test_the_whole_network_is_one_graph(layout):
 def test_an_unknown_network_names_the_nearest():
     with pytest.raises(InputError, match="did you mean 'vnet'"):
         build_network(NetworkConfig(name="vnett"), channels=1, classes=2)
+
+
+def test_the_names_that_a_setting_takes_are_those_that_can_be_built():
     assert list(NETWORKS) == sorted(NETWORKS)
+    assert tuple(NETWORKS) == NETWORK_NAMES
+    for kind, name in ((NetworkConfig, "name"), (METHODS["dual_network"].Config, "second_network")):
+        (entry,) = (entry for entry in schema(kind) if entry["name"] == name)
+        assert entry["choices"] == list(NETWORK_NAMES)
+
+
+class ForwardOnly(Network):
+    """No more than an architecture must have."""
+
+    stride, channels, classes = (1, 1, 1), 1, 2
+    level_features, embedding_features, decoded_features = (2, 2), 2, 2
+
+    def __init__(self):
+        super().__init__()
+        self.convolution = torch.nn.Conv3d(1, 2, 1)
+
+    def forward(self, image):  # noqa: D102
+        return Features(*[self.convolution(image)] * 3)
+
+
+@pytest.mark.parametrize("part", ["encode", "decode", "classify", "without_encoder"])
+def test_a_part_that_an_architecture_does_not_have_is_named(part):
+    arguments = () if part == "without_encoder" else (torch.zeros(1, 1, 2, 2, 2),)
+    with pytest.raises(InputError, match=f"network ForwardOnly: has no `{part}`, which this"):
+        getattr(ForwardOnly(), part)(*arguments)
+
+
+def test_forward_is_enough_for_methods_that_make_nothing_of_its_parts():
+    build_method("supervised", {}, lambda **_: ForwardOnly())
+    with pytest.raises(InputError, match="`without_encoder`, which this method needs; choose"):
+        build_method("dec_seg", {}, lambda **_: ForwardOnly())
 
 
 @pytest.mark.parametrize("filters", [(), (8,), (8, 0)])
