@@ -98,9 +98,20 @@ class Predictor:
         """Return `image` (C, D, H, W) as the network sees it.
 
         Raises:
-            InputError: The number of channels is not the package's.
+            InputError: Not four axes, another size than the geometry's, or another number of
+                channels than the package's.
         """
         channels = self.package.info.channels
+        if image.array.ndim != 4:  # noqa: PLR2004 - C, D, H, W
+            raise InputError(
+                f"the scan's array has the shape {image.array.shape}, expected (channels, z, y, "
+                "x); give a single channel as array[None]"
+            )
+        if image.array.shape[1:] != image.geometry.size_zyx:
+            raise InputError(
+                f"the scan's array has {image.array.shape[1:]} voxels (z, y, x), its geometry "
+                f"{image.geometry.size_zyx}; make both of one size"
+            )
         if image.array.shape[0] != len(channels):
             raise InputError(
                 f"the scan has {image.array.shape[0]} channels, the model expects "

@@ -213,6 +213,19 @@ def test_a_prediction_that_is_not_finite_is_an_error(package):
         Predictor(dataclasses.replace(package, predictor=Broken())).predict(tiny_package.scan(1))
 
 
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((16, 24, 20), r"shape \(16, 24, 20\), expected \(channels, .*give .* as array\[None\]"),
+        ((1, 20, 24, 16), r"has \(20, 24, 16\) voxels .* geometry \(16, 24, 20\); make both"),
+    ],
+)
+def test_an_array_that_is_no_scan_of_its_geometry_is_said(package, shape, words):
+    volume = Volume(np.zeros(shape, np.float32), Geometry.from_parts((16, 24, 20)))
+    with pytest.raises(InputError, match=words):
+        Predictor(package).predict(volume)
+
+
 def test_the_wrong_number_of_channels_is_said(package):
     with pytest.raises(InputError, match="2 channels, the model expects 1: c0"):
         Predictor(package).predict(tiny_package.scan(1, channels=2))
