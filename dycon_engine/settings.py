@@ -64,8 +64,9 @@ def read_toml(path: Path) -> Table:
         if text.lstrip().startswith("{"):  # as nothing in TOML does
             raise InputError(
                 f"config '{path}': is JSON, as the record of a run is, expected TOML; write the "
-                "settings to change into a .toml file (docs/reference/settings.md), or continue "
-                "that run with --resume"
+                "settings to change into a .toml file (docs/reference/settings.md), continue that "
+                "run with --resume, or do it again with its settings and its split "
+                "(docs/reference/run-directory.md)"
             ) from error
         raise InputError(
             f"config '{path}': not valid TOML ({error}); mend the line named"

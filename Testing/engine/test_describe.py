@@ -19,6 +19,7 @@ from dycon_engine.methods import METHODS
 from dycon_engine.package import load_package
 from dycon_engine.package.model import read_card
 from dycon_engine.settings import as_table, read_toml
+from dycon_engine.sources import source_digest
 from Testing import tiny_package
 from Testing.engine import test_rank
 from Testing.tiny_scans import mask, scan, write_pairs, write_scan
@@ -133,6 +134,7 @@ def test_the_machine_says_what_really_runs(describe):
     assert machine["memory_available_gib"] > 0
     assert machine["cores"] >= 1
     assert machine["versions"]["torch"]
+    assert machine["versions"]["engine_sources"] == source_digest()
 
 
 @pytest.mark.parametrize("is_used", [False, True])

@@ -28,6 +28,7 @@ from dycon_engine.networks.devices import device_name, present, works
 from dycon_engine.package import Package, load_package
 from dycon_engine.package.card import card
 from dycon_engine.settings import as_table, schema
+from dycon_engine.sources import source_digest
 
 GIB = 2**30
 
@@ -177,6 +178,7 @@ def describe_machine() -> dict[str, Any]:
         "torch_threads": torch.get_num_threads(),
         "versions": {
             "dycon_engine": __version__,
+            "engine_sources": source_digest(),
             "python": platform.python_version(),
             "torch": torch.__version__,
             "cuda_build": torch.version.cuda,

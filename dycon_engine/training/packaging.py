@@ -23,6 +23,7 @@ from dycon_engine.methods.base import Method
 from dycon_engine.package import Calibration, PackageInfo
 from dycon_engine.package.info import LICENSE, NOTICE, check
 from dycon_engine.settings import Table, as_table
+from dycon_engine.sources import source_digest
 from dycon_engine.training.loop import Standing
 from dycon_engine.training.rundir import RunDirectory
 from dycon_engine.training.shipping import ship
@@ -171,6 +172,7 @@ class Packager:
             "unlabeled_cases": len(self.split.unlabeled),
             "split_sha256": self.split.hash(),
             "seed": self.config.training.seed,
+            "engine_sources": source_digest(),
             "precision": trainer.precision.name,
             "mirrored_axes": _mirrored(self.config.augmentation),
             "validation": validation,

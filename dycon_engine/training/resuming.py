@@ -42,7 +42,8 @@ def nothing_left(config: RunConfig) -> str:
 def go_on(loop: Loop, run: RunDirectory, reporter: Reporter) -> bool:
     """Load the newest good checkpoint; never start anew in silence.
 
-    Returns whether there was one; a run that ended before its first step has none.
+    Returns whether there was one; a run that ended before its first step has none, nor has a folder
+    that holds no more than config.json and split.json of another one.
 
     Raises:
         InputError: Steps were done, but no checkpoint is left.
@@ -56,5 +57,9 @@ def go_on(loop: Loop, run: RunDirectory, reporter: Reporter) -> bool:
             f"'{run.checkpoints}': steps were done but no checkpoint is left; restore the folder "
             "or start a new run in another folder"
         )
-    reporter.warn("resume", "the run ended before its first step; starting at step 0")
+    reporter.warn(
+        "resume",
+        "no step of this run is here: it ended before the first, or its config.json and split.json "
+        "were copied to do it again; starting at step 0 with its settings and its split",
+    )
     return False

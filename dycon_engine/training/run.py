@@ -45,6 +45,7 @@ from dycon_engine.training.shipping import networks_of, start_from
 from dycon_engine.training.tensorboard import open_tensorboard
 from dycon_engine.training.trainer import Trainer
 from dycon_engine.training.validation import Validator
+from dycon_engine.training.versions import note_versions
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,8 @@ def _train(
         )
     if process.is_main and not request.resume:
         run.write_description(config, plan.split, packager.facts(trainer))
+    if process.is_main:
+        note_versions(run.versions)
     data = process.main_first(lambda: prepare(plan, run.cache, reporter))
     packager.seen = data.seen
     validator = Validator(
@@ -163,7 +166,7 @@ def _train(
     if previewer is not None:
         loop.preview = lambda step: previewer.after_step(step, method.predictor())
     if request.resume and not go_on(loop, run, reporter):
-        _start(method, plan, reporter)
+        _start_again(method, plan, reporter, packager.started_from)
     if config.training.compile:
         compile_networks(trainer, reporter)
     with open_tensorboard(run.path, config.training, process, reporter) as board:
@@ -246,6 +249,19 @@ def _start(method: Method, plan: Plan, reporter: Reporter) -> str:
     for note in start.notes:
         reporter.warn("start", note)
     return start.sha256
+
+
+def _start_again(method: Method, plan: Plan, reporter: Reporter, sha256: str) -> None:
+    """Load the weights that a run started from, which has no step yet.
+
+    Raises:
+        InputError: Their package is not the one of `sha256`.
+    """
+    if _start(method, plan, reporter) != sha256:
+        raise InputError(
+            f"package '{Path(str(plan.config.training.start_from)).name}': is not the one that the "
+            f"run started from (its sha256 began with {sha256[:12]}); give that one as --package"
+        )
 
 
 def _validation_cases(plan: Plan) -> tuple[Case, ...]:

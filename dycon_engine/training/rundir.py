@@ -56,6 +56,11 @@ class RunDirectory:
         return self.path / "split.json"
 
     @property
+    def versions(self) -> Path:
+        """Versions of the engine and of what it stands on, at the start and where they changed."""
+        return self.path / "versions.json"
+
+    @property
     def checkpoints(self) -> Path:
         """The last checkpoints."""
         return self.path / "checkpoints"

@@ -23,7 +23,9 @@ from dycon_engine.networks.base import Network
 from dycon_engine.package import load_package, read_info, save_package
 from dycon_engine.package.info import LICENSE
 from dycon_engine.package.model import read_card
-from dycon_engine.training import determinism
+from dycon_engine.sources import source_digest
+from dycon_engine.train import main
+from dycon_engine.training import determinism, versions
 from dycon_engine.training.distributed import configure
 from Testing.engine.training import small_run
 
@@ -223,6 +225,62 @@ def refusal(capsys, data, run_dir, *settings, resume):
     for path in after.keys() - {run_dir / "events.jsonl", run_dir / "log.txt"}:
         assert before[path] == after[path]
     return text
+
+
+def again(data, first, second, *more):
+    """Do as docs/reference/run-directory.md says: two files, and --resume."""
+    second.mkdir()
+    for name in ("config.json", "split.json"):
+        shutil.copy(first / name, second / name)
+    return main(["--data", str(data), "--run-dir", str(second), "--resume", *map(str, more)])
+
+
+def test_a_run_can_be_done_again_from_its_settings_and_its_split(data, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    assert small_run.run(data, first, "training.steps=2", "data.validation=1") == 0
+    assert again(data, first, second) == 0
+    assert small_run.fingerprint(second) == small_run.fingerprint(first)
+    packages = [(run / "package" / "last.dycon").read_bytes() for run in (first, second)]
+    assert packages[0] == packages[1]
+    (said,) = (e["message"] for e in small_run.events(second) if e.get("topic") == "resume")
+    assert (
+        "or its config.json and split.json were copied to do it again; starting at step 0" in said
+    )
+
+
+def test_a_run_done_again_starts_from_the_same_package_or_not_at_all(data, tmp_path, start, capsys):
+    first, other = tmp_path / "first", tmp_path / "other" / "last.dycon"
+    settings = ("training.steps=2", "data.validation=1")
+    assert small_run.run(data, first, *settings, package=start) == 0
+    assert again(data, first, tmp_path / "second", "--package", start) == 0
+    assert small_run.fingerprint(tmp_path / "second") == small_run.fingerprint(first)
+    other.parent.mkdir()
+    shutil.copy(first / "package" / "last.dycon", other)
+    assert again(data, first, tmp_path / "third", "--package", other) == 2
+    assert "package 'last.dycon': is not the one that the run started from" in (
+        capsys.readouterr().err
+    )
+
+
+def test_the_versions_of_a_run_are_noted_where_they_change(data, tmp_path, monkeypatch):
+    run_dir = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        small_run.cancel_after(patch, 1)
+        assert small_run.run(data, run_dir) == 3
+    (noted,) = json.loads((run_dir / "versions.json").read_text())
+    assert noted == versions.versions()
+    assert noted["torch"] == torch.__version__
+    assert noted["engine_sources"] == source_digest()
+    monkeypatch.setattr(versions, "source_digest", lambda: "0123456789ab")
+    with monkeypatch.context() as patch:
+        small_run.cancel_after(patch, 2)
+        assert small_run.run(data, run_dir, resume=True) == 3
+    assert small_run.run(data, run_dir, resume=True) == 0  # other sources decide nothing
+    noted = json.loads((run_dir / "versions.json").read_text())
+    assert [each["engine_sources"] for each in noted] == [source_digest(), "0123456789ab"]
+    info = read_info(run_dir / "package" / "last.dycon")
+    assert info.training["engine_sources"] == source_digest()
+    assert f"- engine sources: {source_digest()}" in read_card(run_dir / "package" / "last.dycon")
 
 
 def test_what_a_second_start_in_the_folder_is_told(data, tmp_path, capsys, monkeypatch):
