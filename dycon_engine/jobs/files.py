@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from dycon_engine.errors import DyconError, InputError
+from dycon_engine.jobs.machine import machine_id
 
 _NAME_BYTES = 200  # of at most 255 that file systems allow, prefix included
 _STALE = re.compile(r"^\.dycon-([0-9a-f]{8})-(\d+)-\d+-")
 HELD = (5, 32)  # Windows: access denied, sharing violation
 WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 1.6)
 TRIES = 10
+LONGEST_WRITE_S = 24 * 3600.0  # a file that nothing was added to for so long is not being written
 LONGEST_WINDOWS = 230  # characters of a path, of 260; what stands in front of staged names
 _counter = itertools.count()
 
@@ -165,11 +167,15 @@ def rename(source: Path, target: Path) -> None:
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what is staged in `folder` and whose writer, a process of this machine, is gone."""
+    """Remove what is staged in `folder` and whose writer is gone.
+
+    That is a process of this machine which no longer runs, or one of another machine, another
+    container or from before the last start of this one, which wrote nothing for a day.
+    """
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):  # noqa: PTH208 - the cheapest listing
             match = _STALE.match(name)
-            if match and match[1] == _host() and not is_alive(int(match[2])):
+            if match and _is_left(folder / name, match[1], int(match[2])):
                 _remove(folder / name)
 
 
@@ -179,9 +185,9 @@ def is_alive(pid: int) -> bool:
         return _is_alive_windows(pid)
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has an id that large
         return False
-    except (PermissionError, OverflowError):
+    except PermissionError:
         return True
     return True
 
@@ -248,6 +254,15 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
+def _is_left(staged: Path, host: str, pid: int) -> bool:
+    if host == _host():
+        return not is_alive(pid)
+    try:
+        return time.time() - staged.lstat().st_mtime > LONGEST_WRITE_S
+    except OSError:
+        return False
+
+
 def _may_write(folder: Path) -> bool:
     """Return whether files can be made there; on Windows only one that is made tells."""
     if os.name != "nt":
@@ -278,7 +293,7 @@ def _write_bytes(path: Path, content: bytes) -> None:
 
 
 def _host() -> str:
-    return f"{zlib.crc32(platform.node().encode('utf-8', 'replace')):08x}"
+    return f"{zlib.crc32((machine_id() or platform.node()).encode('utf-8', 'replace')):08x}"
 
 
 def _is_alive_windows(pid: int) -> bool:

@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,7 +18,9 @@ from typing import BinaryIO
 
 from dycon_engine.errors import DyconError, InputError
 from dycon_engine.jobs.files import is_alive, write_error
+from dycon_engine.jobs.machine import machine_id
 
+LARGEST_PID = 2**32
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 
@@ -113,21 +114,6 @@ def is_certain(found: Holder) -> bool:
     return is_here(found) and bool(found.started) and start_time(found.pid) == found.started
 
 
-def machine_id() -> str:
-    """Return what tells this machine, and its process ids, from any other; "" where unknown."""
-    if sys.platform == "linux":  # containers of one machine count their processes separately
-        with contextlib.suppress(OSError):
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-            return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    if sys.platform == "darwin":
-        with contextlib.suppress(OSError, AttributeError):
-            found = (ctypes.c_ubyte * 16)()
-            wait = (ctypes.c_long * 2)()  # seconds and nanoseconds: not at all
-            if ctypes.CDLL(None).gethostuuid(found, wait) == 0:
-                return bytes(found).hex()
-    return ""
-
-
 def start_time(pid: int) -> str | None:
     """Return when a process began, in the system's own words; None where that is unknown.
 
@@ -176,9 +162,11 @@ def _parse(content: bytes) -> Holder | None:
     try:
         table = json.loads(content)
         started, host, since = (str(table[name]) for name in ("started", "host", "since"))
-        return Holder(int(table["pid"]), started, host, since, str(table.get("machine", "")))
-    except (ValueError, TypeError, KeyError):
+        pid = int(table["pid"])
+        found = Holder(pid, started, host, since, str(table.get("machine", "")))
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None
+    return found if 0 < pid < LARGEST_PID else None  # 0 and below mean groups of processes
 
 
 def _refusal(path: Path, other: Holder) -> str:

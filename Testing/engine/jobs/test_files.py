@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -130,6 +131,19 @@ def test_temporary_files_of_a_dead_writer_are_removed_and_others_stay(tmp_path):
         (tmp_path / name).write_text("x")
     files.remove_stale(tmp_path)
     assert names(tmp_path) == sorted([elsewhere, mine, ".hidden"])
+
+
+def test_what_another_container_is_writing_stays_and_what_it_left_goes(tmp_path, monkeypatch):
+    """Containers that share a folder may have one host name and the same process ids."""
+    monkeypatch.setattr(files, "machine_id", lambda: "boot pid:[1]")
+    theirs = [files.staged_path(tmp_path / name) for name in ("living.nii", "left.nii")]
+    for path in theirs:
+        path.write_text("x")
+    os.utime(theirs[1], (time.time() - 2 * files.LONGEST_WRITE_S,) * 2)
+    monkeypatch.setattr(files, "machine_id", lambda: "boot pid:[2]")
+    monkeypatch.setattr(files, "is_alive", lambda pid: False)
+    files.remove_stale(tmp_path)
+    assert names(tmp_path) == [theirs[0].name]
 
 
 def test_a_name_that_is_not_utf8_is_written_escaped(tmp_path):

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -103,7 +104,18 @@ def test_only_a_holder_with_a_known_start_is_certain(tmp_path):
     assert not is_certain(dataclasses.replace(found, started="long ago"))
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', "\x00\x00"])
+def said(pid):
+    return f'{{"pid": {pid}, "started": "1", "host": {json.dumps(platform.node())}, "since": "x"}}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{", "[]", '{"pid": "x"}', "\x00\x00", "[" * 200_000),
+        *map(said, ("Infinity", "NaN", "0", "-1", 10**20)),
+    ],
+    ids=lambda content: content[:20],
+)
 def test_a_damaged_lock_holds_nobody_out(tmp_path, content):
     path = tmp_path / "lock"
     path.write_text(content)
