@@ -7,10 +7,14 @@ panel can follow a newer engine.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
+import typing
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
+
+LARGEST = 2**63  # of a whole number; any float holds it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,11 +198,39 @@ def from_line(line: str) -> Event | None:
     kind = KINDS.get(content.pop("event"))
     if kind is None:
         return Unknown(content=content)
-    names = {f.name for f in dataclasses.fields(kind)}
-    try:
-        return kind(**{name: value for name, value in content.items() if name in names})
-    except TypeError:
+    hints = _hints(kind)
+    values = {name: value for name, value in content.items() if name in hints}
+    if not all(_fits(value, hints[name]) for name, value in values.items()):
         return None
+    try:
+        return kind(**values)
+    except TypeError:  # something is missing
+        return None
+
+
+@functools.cache
+def _hints(kind: type[Event]) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {item.name: hints[item.name] for item in dataclasses.fields(kind)}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether `value` is of the type `hint`; what was a number and not finite is null."""
+    arguments = typing.get_args(hint)
+    if typing.get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_fits(v, arguments[1]) for v in value.values())
+    if arguments:
+        return any(_fits(value, argument) for argument in arguments)
+    if hint is float:
+        return value is None or (_is_number(value) and math.isfinite(value))
+    if hint is int:
+        return _is_number(value) and isinstance(value, int)
+    return hint is Any or isinstance(value, hint)
+
+
+def _is_number(value: Any) -> bool:
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
+    return whole or isinstance(value, float)
 
 
 def _finite(value: Any) -> Any:

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dycon_engine.errors import CancelledError, DatasetError, InputError
 from dycon_engine.jobs import client
 from dycon_engine.jobs.client import EventTail, RunState, run_state
-from dycon_engine.jobs.events import Stage, to_line
+from dycon_engine.jobs.events import Stage, StepDone, to_line
 from dycon_engine.jobs.lock import RunLock
 from dycon_engine.jobs.reporter import Reporter, run_job
 
@@ -48,6 +49,30 @@ def test_the_tail_waits_for_the_file_and_skips_broken_lines(tmp_path):
     assert [event.name for event in tail.read()] == ["a"]
     path.write_text(to_line(Stage(name="b")) + "\n")
     assert [event.name for event in tail.read()] == ["b"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"event": "step", "step": "x", "total": 1, "loss": 1, "terms": {}}',
+        '{"event": "step", "step": 1.5, "total": 1, "loss": 1, "terms": {}}',
+        '{"event": "step", "step": true, "total": 1, "loss": 1, "terms": {}}',
+        '{"event": "step", "step": 1, "total": 1, "loss": 1, "terms": {"a": "b"}}',
+        '{"event": "step", "step": 1, "total": 1, "loss": Infinity, "terms": {}}',
+        '{"event": "stage", "name": "a", "total": 1' + "0" * 400 + "}",
+        '{"event": "stage", "name": "a", "total": 1' + "0" * 9000 + "}",
+        '{"event": "failed", "message": 5}',
+        '{"event": "saved", "what": "a", "path": "b", "step": []}',
+        '{"event": "started", "job": "train", "engine": "0", "time_s": "now"}',
+        "[" * 200_000,
+    ],
+    ids=lambda line: line[:60],
+)
+def test_a_line_with_values_of_another_type_is_skipped(tmp_path, line):
+    good = StepDone(step=1, total=2, loss=float("nan"), terms={"a": float("nan"), "b": 1})
+    (tmp_path / "events.jsonl").write_text(f"{line}\n{to_line(good)}\n")
+    (found,) = EventTail(tmp_path / "events.jsonl").read()
+    assert (found.step, found.loss, found.terms) == (1, None, {"a": None, "b": 1})
 
 
 def test_the_state_of_a_run(tmp_path):
