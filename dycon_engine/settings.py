@@ -21,6 +21,7 @@ from dycon_engine.errors import InputError
 
 T = TypeVar("T")
 Table = dict[str, Any]
+LONGEST_SHOWN = 60  # characters of a value in a message
 
 
 def setting(  # noqa: PLR0913 - what a form needs to know
@@ -118,15 +119,16 @@ def build(kind: type[T], table: Mapping[str, Any], where: str = "") -> T:
     for name, value in table.items():
         path = f"{where}.{name}" if where else name
         if "settings" in fields and name not in fields:  # checked later, by who owns them
-            values.setdefault("settings", dict(table.get("settings", {})))[name] = value
+            values.setdefault("settings", {})[name] = value
             continue
         try:
             known(name, fields, "setting" if where else "section")
         except InputError as error:
             raise InputError(f"{where + ': ' if where else ''}{error}") from None
-        if dataclasses.is_dataclass(hints[name]):
-            if not isinstance(value, Mapping):
-                raise InputError(f"{path}: expected a section with settings, found {value!r}")
+        is_section = dataclasses.is_dataclass(hints[name])
+        if (is_section or name == "settings") and not isinstance(value, Mapping):
+            raise InputError(f"{path}: expected a section with settings, found {_shown(value)}")
+        if is_section:
             values[name] = build(typing.cast(type, hints[name]), value, path)
         elif name == "settings":
             values.setdefault("settings", {}).update(value)
@@ -171,7 +173,10 @@ def _coerced(path: str, value: Any, hint: Any) -> Any:
     if origin is tuple:
         return _coerced_tuple(path, value, arguments)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise InputError(f"{path}: {_shown(value)} is too large; expected a number") from error
     if hint is str and isinstance(value, Path):
         return str(value)
     if not isinstance(value, hint) or (hint is not bool and isinstance(value, bool)):
@@ -202,6 +207,15 @@ def _checked(path: str, value: Any, metadata: Mapping[str, Any]) -> Any:
             if high is not None and number > high:
                 raise InputError(f"{path}: {number} is too large; expected at most {high}")
     return value
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it may stand in a message."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no number of so many digits
+        text = "a number"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _refusal(value: str, choices: Sequence[str]) -> str:

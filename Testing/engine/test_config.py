@@ -100,6 +100,8 @@ def test_method_settings_are_kept_for_the_method_to_check():
         ("data.label_names=atrium", ("data.label_names", '["one", "two"]', "'atrium'")),
         ("augmentation.scale=[1.2,0.8]", ("augmentation.scale", "lower factor first")),
         ("augmentation.flip_axes=abc", ("augmentation.flip_axes", "'abc'", "zyx")),
+        ("training.learning_rate=1" + "0" * 400, ("training.learning_rate", "too large")),
+        ("method.settings=5", ("method.settings", "expected a section", "5")),
         ("training=3", ("section.key=value",)),
         ("steps", ("section.key=value",)),
     ],
@@ -116,6 +118,9 @@ def test_a_bad_setting_is_refused_in_one_telling_line(assignment, words):
 def test_a_section_that_is_no_table_is_refused():
     with pytest.raises(InputError, match="training: expected a section"):
         resolve(None, [{"training": 3}])
+    for table in ({"settings": [1]}, {"fecl_scope": "patch", "settings": [1]}):
+        with pytest.raises(InputError, match="settings: expected a section"):
+            resolve(None, [{"method": table}])
 
 
 def test_an_unreadable_or_broken_toml_file_is_named(tmp_path):
