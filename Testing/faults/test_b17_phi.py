@@ -3,7 +3,9 @@
 Planted: in folder and file names of the data, in the environment, and in every free field of the
 formats. Searched: everything below the run folder and the results (contents, unpacked where packed,
 and names), stdout and stderr of every command. The one place where a scan's name belongs are
-`split.json`, which freezes who is in which part of the data, and the name of an output file.
+`split.json`, which freezes who is in which part of the data, and the name of an output file. What
+is wrong with the data names the scan to whoever mends it, on stderr and in `events.jsonl`; in
+`log.txt`, which is passed on, it has no name.
 """
 
 from __future__ import annotations
@@ -134,3 +136,27 @@ def test_the_list_of_exceptions_is_short_and_true(job):
     holders = {path.name for path in root.rglob("*") if path.is_file()} & set(KNOWS_NAMES)
     tokens = {t for name in holders for p in root.rglob(name) for t in TOKENS if t in p.read_text()}
     assert tokens <= {NAME, MRN}
+
+
+@pytest.mark.parametrize("fault", ["label without a scan", "scan that is damaged"])
+def test_what_is_wrong_with_the_data_names_scans_to_the_person_and_not_in_the_log(tmp_path, fault):
+    data, run = tmp_path / FOLDER / "scans", tmp_path / FOLDER / "run"
+    whole_job.write_data(data, [f"{NAME}_{MRN}_{letter}" for letter in "abcd"], labeled=3)
+    run.mkdir()  # as a panel does
+    stray = f"{NAME}_{BIRTH}"
+    if fault == "scan that is damaged":
+        (data / "images" / f"{NAME}_{MRN}_a.nii.gz").write_bytes(b"\x1f\x8bnonsense")
+    else:
+        label = data / "labels" / f"{NAME}_{MRN}_a.nii.gz"
+        (label.parent / f"{stray}.nii.gz").write_bytes(label.read_bytes())
+    job = whole_job.run([whole_job.train_line(data, run)], code=STOP_AFTER_TWO)
+    assert job.returncode == (2 if fault == "scan that is damaged" else 3), job.stderr
+    name = f"{NAME}_{MRN}_a" if fault == "scan that is damaged" else stray
+    assert name in job.stderr
+    assert name in (run / "events.jsonl").read_text()
+    assert FOLDER not in job.stdout + job.stderr
+    log = (run / "log.txt").read_text()
+    assert "'name 1'" in log
+    assert [token for token in TOKENS if token in log] == []
+    events = (run / "events.jsonl").read_text()
+    assert [token for token in TOKENS if token in events] == [NAME, BIRTH if stray == name else MRN]

@@ -227,7 +227,7 @@ def _require_channels(name: str, paths: Sequence[Path], expected: Sequence[str])
     stems = sorted(_stem(path) for path in paths)
     if stems == expected:
         return
-    found = ", ".join(sorted(path.name for path in paths))
+    found = ", ".join(f"'{name}'" for name in sorted(path.name for path in paths))
     missing = [stem for stem in expected if stem not in stems]
     what = f"'{missing[0]}' is missing" if missing else f"expected {len(expected)} files"
     raise InputError(

@@ -100,6 +100,7 @@ def _predict_all(request: Request, reporter: Reporter) -> dict[str, Any]:
     predictor = Predictor(package, device, inference=_inference(request, package.info.inference))
     predictor.check(request.wishes())
     cases = _found(request, len(package.info.channels), reporter)
+    reporter.hide(case.name for case in cases)
     many = len(request.inputs) == 1 and not (len(cases) == 1 and _is_one(request, cases[0]))
     require_spacing(cases, request.spacing_mm)
     if many:

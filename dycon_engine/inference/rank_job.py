@@ -62,6 +62,7 @@ def rank_all(request: RankRequest, reporter: Reporter) -> dict[str, Any]:
     predictor = Predictor(package, device)
     data = DataConfig(spacing_mm=request.spacing_mm)
     found = find_cases(request.data, data).cases
+    reporter.hide(case.name for case in found)
     cases = [case for case in found if request.all_cases or case.label is None]
     if not cases:
         raise InputError(

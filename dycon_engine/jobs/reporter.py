@@ -8,31 +8,36 @@ import os
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 from dycon_engine import __version__
 from dycon_engine.errors import CancelledError, DyconError, OutOfMemoryError, printable
+from dycon_engine.jobs.discretion import Discretion
+from dycon_engine.jobs.event_file import EventFile
 from dycon_engine.jobs.events import (
     TERMINAL,
+    Advanced,
     Cancelled,
     CaseDone,
     Event,
     Failed,
     Finished,
     Started,
+    StepDone,
     Warned,
     to_line,
 )
+from dycon_engine.jobs.failures import understood
 from dycon_engine.jobs.files import make_folder
 from dycon_engine.jobs.progress import Part, Progress
 from dycon_engine.jobs.signals import let_children_end, stopping
 from dycon_engine.jobs.terminal import Closing, TerminalView, figures
 
 SIGNAL_GRACE_S = 1.0
+PASSING = (Advanced, StepDone)  # worth nothing once later ones are said
 
 
 class Reporter:
@@ -62,9 +67,11 @@ class Reporter:
         self._ended = False
         self._stdout: TextIO | None = stdout or sys.stdout
         self._stderr = stderr or sys.stderr
+        self._discretion = Discretion()
         at_terminal = self._stdout is not None and self._stdout.isatty()
         self._view = TerminalView(self._stderr, closing) if at_terminal else None
-        self._events: TextIO | None = None
+        self._events: EventFile | None = None
+        self._complained = False
         self._early: list[str] = []
         self._progress = Progress(job)
         if run_dir is not None:
@@ -84,25 +91,31 @@ class Reporter:
         if self._view is not None:
             self._view.close()
         if self._events is not None:
-            with contextlib.suppress(OSError):
-                self._events.close()
+            self._events.close()
             self._events = None
 
     def attach(self, run_dir: Path) -> None:
-        """Continue `run_dir`/events.jsonl, with what was said before; forget an old cancel file."""
+        """Continue `run_dir`/events.jsonl, with what was said before; forget an old cancel file.
+
+        Raises:
+            DyconError: It cannot be written.
+        """
+        self._events = EventFile(run_dir / "events.jsonl")
         self.run_dir = run_dir
-        path = run_dir / "events.jsonl"
-        cut = path.exists() and not path.read_bytes().endswith(b"\n")
-        self._events = path.open("a", encoding="utf-8", newline="\n")
-        if cut:  # a killed job left half a line
-            self._events.write("\n")
         for line in self._early:
-            self._events.write(line + "\n")
-        self._events.flush()
+            self._write(line)
         self._early.clear()
         with contextlib.suppress(OSError):
             if (run_dir / "cancel").stat().st_mtime < self._began:
                 (run_dir / "cancel").unlink()
+
+    def cut_folders(self, *paths: Path) -> None:
+        """Name no folder above `paths` in what is said from now on, not even in RUN/log.txt."""
+        self._discretion.cut_folders(paths)
+
+    def hide(self, names: Iterable[str]) -> None:
+        """Keep `names` of cases out of RUN/log.txt, which is meant to be passed on."""
+        self._discretion.hide(names)
 
     def emit(self, event: Event) -> None:
         """Say `event`; what comes after a terminal event is dropped."""
@@ -111,8 +124,12 @@ class Reporter:
         self._ended = isinstance(event, TERMINAL)
         if not event.time_s:
             event = dataclasses.replace(event, time_s=time.time())
+        event = self._discretion.reworded(event)
         line = to_line(event)
-        self._to_file(line)
+        if self._events is None:
+            self._early.append(line)
+        else:
+            self._write(line, passing=isinstance(event, PASSING))
         if self._view is not None:
             self._view.show(event)
         else:
@@ -150,13 +167,17 @@ class Reporter:
 
     def case_failed(self, case: str, error: Exception) -> None:
         """Say which case failed and why; of a fault of ours RUN/log.txt gets where it was."""
-        text = str(error) if isinstance(error, DyconError) else _unforeseen(error, self)
+        text = str(error) if isinstance(error, DyconError) else self.understood(error)[0]
         self.emit(CaseDone(case=case, error=text))
         self.tell(f"DyCON: case '{case}': {text}")
 
+    def understood(self, error: Exception) -> tuple[str, int]:
+        """Return one line on a failure that is none of DyCON's own, and its exit code."""
+        return understood(error, self.log, is_logged=self.run_dir is not None)
+
     def tell(self, text: str) -> None:
-        """Write a line for people to stderr and RUN/log.txt."""
-        text = printable(text)
+        """Write a line for people to stderr, and to RUN/log.txt without names."""
+        text = printable(self._discretion.without_folders(text))
         if self._view is not None:
             self._view.line(text)
         else:
@@ -166,8 +187,9 @@ class Reporter:
         self.log(text)
 
     def log(self, text: str) -> None:
-        """Write a line to RUN/log.txt only."""
+        """Write a line to RUN/log.txt only; 'name 1' stands there for a name or a path."""
         if self.run_dir is not None:
+            text = self._discretion.without_names(self._discretion.without_folders(text))
             stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
             with (
                 contextlib.suppress(OSError),
@@ -201,17 +223,14 @@ class Reporter:
         if self.cancelled():
             raise CancelledError("stopped as asked")
 
-    def _to_file(self, line: str) -> None:
-        if self._events is None:
-            self._early.append(line)
-            return
-        try:
-            self._events.write(line + "\n")
-            self._events.flush()
-        except OSError as error:
-            self._events = None
+    def _write(self, line: str, *, passing: bool = False) -> None:
+        assert self._events is not None  # noqa: S101 - the callers asked
+        error = self._events.add(line, passing=passing)
+        if error is not None and not self._complained:
+            self._complained = True
+            reason = f"{error.strerror}; what is missing follows once that is possible"
             with contextlib.suppress(OSError, ValueError):
-                self._stderr.write(f"Warning: events.jsonl is no longer written ({error})\n")
+                self._stderr.write(f"Warning: events.jsonl cannot be written now ({reason})\n")
 
     def _to_stdout(self, line: str) -> None:
         if self._stdout is None:
@@ -275,33 +294,11 @@ def _outcome(
         return code, Failed(message=str(error), exit_code=code, topic=error.topic)
     except Exception as error:  # noqa: BLE001 - the one place where every failure ends
         let_children_end()
-        text = _unforeseen(error, reporter)
+        failure, code = reporter.understood(error)
         if reporter.stops_soon():  # who stops the job may end what it needs before
-            return CancelledError.exit_code, Cancelled(message=f"stopped as asked; {text}")
+            return CancelledError.exit_code, Cancelled(message=f"stopped as asked; {failure}")
         topic = OutOfMemoryError.topic if isinstance(error, MemoryError) else ""
-        return 1, Failed(message=text, topic=topic)
-
-
-def _unforeseen(error: Exception, reporter: Reporter) -> str:
-    """Return one line on a failure that is a fault of ours; RUN/log.txt gets where it was."""
-    try:
-        return _told(error, reporter)
-    except Exception:  # noqa: BLE001 - a signal's handler may raise here too
-        return f"unexpected {type(error).__name__}"
-
-
-def _told(error: Exception, reporter: Reporter) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    for frame in frames:  # file names only: a path may name a person
-        reporter.log(f"  {Path(frame.filename).name}:{frame.lineno} in {frame.name}")
-    reporter.log(f"{type(error).__name__}: {error}")
-    if os.environ.get("DYCON_DEBUG"):
-        traceback.print_exception(error)
-    words = (str(error).strip().splitlines() or [""])[0]
-    if isinstance(error, MemoryError):
-        return f"memory ran out ({words}); close other programs or use a machine with more memory"
-    where = "log.txt of the run says where" if reporter.run_dir else "DYCON_DEBUG=1 shows where"
-    return f"unexpected {type(error).__name__}: {words} ({where})"
+        return code, Failed(message=failure, exit_code=code, topic=topic)
 
 
 def _forget_cancel(reporter: Reporter) -> None:

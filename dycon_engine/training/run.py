@@ -13,7 +13,7 @@ from dycon_engine.data.cases import Case
 from dycon_engine.data.hidden import ORACLE_NOTICE
 from dycon_engine.data.layouts import find_cases
 from dycon_engine.data.splits import apply_split
-from dycon_engine.errors import DyconError, InputError
+from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import make_folder
 from dycon_engine.jobs.lock import RunLock
 from dycon_engine.jobs.reporter import Reporter
@@ -69,14 +69,11 @@ def train(request: Request, reporter: Reporter) -> Table:
     """Do the run and return the summary of its terminal event.
 
     Raises:
-        DyconError: One line, without the folders above data and run, whose names may tell who the
-            patients are; what was written until then can be resumed.
+        DyconError: One line; the reporter leaves out the folders above data and run, whose names
+            may tell who the patients are. What was written until then can be resumed.
     """
-    try:
-        return _run(request, reporter)
-    except DyconError as error:  # it stays in the folder of the run
-        error.args = (_without_folders(str(error), request),)
-        raise
+    reporter.cut_folders(request.data, request.run_dir)  # it stays in the folder of the run
+    return _run(request, reporter)
 
 
 def _run(request: Request, reporter: Reporter) -> Table:
@@ -103,6 +100,7 @@ def _run(request: Request, reporter: Reporter) -> Table:
             if done is not None:
                 return done
             dataset = find_cases(request.data, config.data)
+            reporter.hide(case.name for case in dataset.cases)
             plan = make_plan(dataset, config, reporter, resumed=resumed)
             if reporter.run_dir is None:  # nothing is written for data that cannot be used
                 make_folder(run.path)
@@ -267,19 +265,6 @@ def _start_again(method: Method, plan: Plan, reporter: Reporter, sha256: str) ->
 def _validation_cases(plan: Plan) -> tuple[Case, ...]:
     visible = apply_split(plan.dataset, plan.split)
     return tuple(visible.case(name) for name in plan.split.validation)
-
-
-def _without_folders(text: str, request: Request) -> str:
-    """Return `text` with paths that begin at the folder of the data or of the run."""
-    folders = {folder for path in (request.data, request.run_dir) for folder in _above(path)}
-    for folder in sorted(folders, key=len, reverse=True):
-        text = text.replace(folder, "")
-    return text
-
-
-def _above(path: Path) -> list[str]:
-    """Return the folders above `path`, as given and without links, each with its separator."""
-    return [str(p / "_")[:-1] for q in (path.absolute(), path.resolve()) for p in q.parents[:-1]]
 
 
 def _remove_cache(run: RunDirectory, reporter: Reporter) -> None:

@@ -41,7 +41,7 @@ MAY_CHANGE = frozenset(  # settings that a resumed run may have otherwise
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """The parts of a run directory; `split.json` alone holds case names."""
+    """The parts of a run directory; beside `split.json`, sentences in events.jsonl name cases."""
 
     path: Path
 

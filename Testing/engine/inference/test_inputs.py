@@ -26,10 +26,10 @@ def test_channels_are_numbered_from_zero(tmp_path):
 @pytest.mark.parametrize(
     ("names", "told"),
     [
-        (("b_0001", "b_0002"), r"case 'b': 'b_0000' is missing, found b_0001\.nii\.gz, b_0002"),
+        (("b_0001", "b_0002"), r"case 'b': 'b_0000' is missing, found 'b_0001\.nii\.gz', 'b_0002"),
         (("c_0000", "c_0003"), "case 'c': 'c_0001' is missing"),
         (("a_2019", "a_2020"), "case 'a': 'a_0000' is missing"),
-        (("d_0000", "d_0001", "d_0002"), "case 'd': expected 2 files, found d_0000"),
+        (("d_0000", "d_0001", "d_0002"), "case 'd': expected 2 files, found 'd_0000"),
         (("e", "e_0000"), "case 'e': 'e_0001' is missing"),
     ],
 )

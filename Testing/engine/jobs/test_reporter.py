@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from dycon_engine.errors import CancelledError, DatasetError, InputError, OutOfMemoryError
-from dycon_engine.jobs import reporter as reporter_module
+from dycon_engine.jobs import event_file, failures
 from dycon_engine.jobs.events import Failed, Finished, Saved, StepDone, Validated, from_line
 from dycon_engine.jobs.reporter import Reporter, run_job
 from dycon_engine.jobs.terminal import shell_word
@@ -94,6 +95,101 @@ def test_an_unforeseen_failure_is_one_line_and_a_trace_without_paths_in_the_log(
     log = (tmp_path / "log.txt").read_text()
     assert "test_reporter.py:" in log
     assert str(ROOT) not in log
+
+
+def system(number, path):
+    return OSError(number, os.strerror(number), str(path))
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (
+            system(errno.EACCES, "a/scan.nii"),
+            2,
+            "'a/scan.nii': cannot be opened (Permission denied)",
+        ),
+        (system(errno.ENOENT, "a/scan.nii"), 2, "'a/scan.nii': cannot be opened (No such file"),
+        (system(errno.EIO, "a/scan.nii"), 1, "'a/scan.nii': failed (Input/output error)"),
+        (system(errno.ENOSPC, "a/out.nii"), 1, "'a/out.nii': disk full; make room and repeat"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "disk full; make room and repeat"),
+        (ConnectionResetError(104, "reset"), 1, "unexpected ConnectionResetError"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line_and_no_surprise(tmp_path, capsys, error, code, words):
+    assert run_job("audit", raising(error), run_dir=tmp_path) == code
+    assert capsys.readouterr().err.startswith(f"DyCON: {words}")
+    assert lines(tmp_path / "events.jsonl")[-1]["exit_code"] == code
+
+
+def test_folders_that_are_not_named_are_named_nowhere(tmp_path, capsys):
+    folder = tmp_path / "MUELLER_HANS"
+    run_dir = folder / "run"
+
+    def main(reporter):
+        reporter.cut_folders(run_dir)
+        reporter.warn("checkpoint", f"'{run_dir / 'a.ckpt'}': disk full")
+        reporter.case_failed("one", system(errno.EIO, run_dir / "b"))
+        raise system(errno.EACCES, run_dir / "c")
+
+    assert run_job("train", main, run_dir=run_dir) == 2
+    said = capsys.readouterr()
+    assert "'run/c': cannot be opened" in said.err
+    for text in (*said, (run_dir / "events.jsonl").read_text(), (run_dir / "log.txt").read_text()):
+        assert "MUELLER" not in text
+
+
+def test_the_log_tells_no_name_but_which_are_the_same(tmp_path, capsys):
+    def main(reporter):
+        reporter.hide(["pt07", "O'Brien Pat", "ab"])
+        reporter.warn("data", "label 'SCHMIDT': no scan; case 'pt07' and 'SCHMIDT' abound")
+        reporter.tell('1 of 2 cases failed: pt07; the patient\'s others are fine, "SCHMIDT" too')
+        raise InputError("case 'O'Brien Pat': wrong")
+
+    assert run_job("train", main, run_dir=tmp_path) == 2
+    log = (tmp_path / "log.txt").read_text()
+    words = [line.partition(" ")[2] for line in log.splitlines()]
+    assert words == [
+        "Warning: label 'name 2': no scan; case 'name 1' and 'name 2' abound",
+        "1 of 2 cases failed: name 1; the patient's others are fine, 'name 2' too",
+        "DyCON: case 'name 3': wrong",
+    ]
+    assert "case 'pt07' and 'SCHMIDT' abound" in capsys.readouterr().err
+    assert lines(tmp_path / "events.jsonl")[-1]["message"] == "case 'O'Brien Pat': wrong"
+
+
+def test_events_that_a_full_disk_kept_back_follow(tmp_path, capsys, monkeypatch):
+    write, full = os.write, []
+
+    def short(descriptor, content):
+        if not full:
+            return write(descriptor, content)
+        if full.pop():
+            return write(descriptor, content[:9])  # half a line, then nothing
+        full[:] = [False]
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(event_file.os, "write", short)
+    with Reporter("train", tmp_path, stdout=io.StringIO()) as reporter:
+        reporter.emit(StepDone(step=1, total=3, loss=1.0, terms={}))
+        full[:] = [False, True]
+        reporter.emit(Saved(what="checkpoint", path="a", step=1))
+        reporter.emit(StepDone(step=2, total=3, loss=1.0, terms={}))
+        full.clear()
+        reporter.emit(StepDone(step=3, total=3, loss=1.0, terms={}))
+        full[:] = [False]
+        reporter.emit(Finished(summary={"steps": 3}))
+        full.clear()  # at the end there is room again
+    found = lines(tmp_path / "events.jsonl")  # every line is whole
+    assert [line["event"] for line in found] == ["step", "saved", "step", "finished"]
+    assert [line.get("step") for line in found] == [1, 1, 3, None]
+    assert capsys.readouterr().err.count("events.jsonl cannot be written now") == 1
+
+
+def test_an_events_file_that_may_not_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / "events.jsonl").mkdir()
+    assert run_job("train", lambda reporter: {}, run_dir=tmp_path) == 1
+    assert "events.jsonl': writing failed (Is a directory" in capsys.readouterr().err
 
 
 def test_nothing_follows_a_terminal_event(tmp_path):
@@ -368,9 +464,9 @@ def test_a_child_that_ends_while_a_failure_is_told_changes_nothing(
 
 
 def test_a_failure_that_cannot_be_described_still_ends_the_job(tmp_path, monkeypatch):
-    def failing(_error, _reporter):
+    def failing(_error, _log, *, is_logged):
         raise RuntimeError("once more")
 
-    monkeypatch.setattr(reporter_module, "_told", failing)
+    monkeypatch.setattr(failures, "_told", failing)
     assert run_job("train", raising(ZeroDivisionError("oops")), run_dir=tmp_path) == 1
     assert lines(tmp_path / "events.jsonl")[-1]["message"] == "unexpected ZeroDivisionError"
