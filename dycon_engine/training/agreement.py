@@ -79,6 +79,6 @@ def _shake(method: Method, generator: torch.Generator) -> None:
 
 def _alike(found: Tensor, expected: Tensor) -> bool:
     """Return whether both lead over the background by the same: all that a prediction needs."""
-    leads = [logits[:, 1:] - logits[:, :1] for logits in (found, expected)]
-    largest = float(leads[1].abs().max())
-    return torch.allclose(*leads, rtol=0.0, atol=TOLERANCE * max(largest, 1.0), equal_nan=True)
+    one, other = (logits[:, 1:] - logits[:, :1] for logits in (found, expected))
+    reach = max(1.0, float(other.abs().max()))
+    return torch.allclose(one, other, rtol=0.0, atol=TOLERANCE * reach, equal_nan=True)

@@ -36,10 +36,16 @@ def note_versions(path: Path) -> None:
         write_json(path, [*noted, now])
 
 
-def _noted(path: Path) -> list[Any]:
-    """Return the list in `path`; an empty one where it is missing or damaged."""
+def _noted(path: Path) -> list[Table]:
+    """Return the list in `path`, without what is no entry of ours; empty where it is missing."""
     try:
         noted = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return []
-    return noted if isinstance(noted, list) else []
+    return [entry for entry in noted if _is_entry(entry)] if isinstance(noted, list) else []
+
+
+def _is_entry(entry: Any) -> bool:
+    return isinstance(entry, dict) and all(
+        isinstance(value, str | None) for value in entry.values()
+    )

@@ -62,6 +62,7 @@ def test_a_run_leaves_what_is_promised(data, tmp_path):
         "package/last.dycon",
         "report/validation.json",
         "split.json",
+        "versions.json",
     }
     validated = [event for event in small_run.events(run_dir) if event["event"] == "validated"]
     assert [event["cases"] for event in validated] == [1, 1]
@@ -281,6 +282,14 @@ def test_the_versions_of_a_run_are_noted_where_they_change(data, tmp_path, monke
     info = read_info(run_dir / "package" / "last.dycon")
     assert info.training["engine_sources"] == source_digest()
     assert f"- engine sources: {source_digest()}" in read_card(run_dir / "package" / "last.dycon")
+
+
+@pytest.mark.parametrize("text", ["", "{", "5", "[NaN]", '[{"torch": NaN}]', '{"a": 1}'])
+def test_damaged_versions_are_written_anew(tmp_path, text):
+    path = tmp_path / "versions.json"
+    path.write_text(text)
+    versions.note_versions(path)
+    assert json.loads(path.read_text()) == [versions.versions()]
 
 
 def test_what_a_second_start_in_the_folder_is_told(data, tmp_path, capsys, monkeypatch):
