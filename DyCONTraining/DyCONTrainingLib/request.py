@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from dycon_engine.errors import DyconError
+from dycon_engine.errors import DyconError, InputError
 from dycon_engine.jobs.files import write_json, write_text
+from dycon_engine.settings import Table, merge, parse_assignment, toml_text
 from DyCONTrainingLib import manifest
 from DyCONTrainingLib.folder import Folder
 
@@ -40,16 +42,32 @@ class TrainRequest:
 
     def arguments(self, data: Path, package: Path | None = None) -> list[str | Path]:
         """Return the command line of `dycon_engine.train`, its run directory left out."""
-        assignments = {
+        line: list[str | Path] = ["--data", data, "--method", self.method]
+        line += ["--profile", self.profile, "--device", self.device]
+        for assignment in self._assignments():
+            line += ["--set", assignment]
+        return [*line, "--package", package] if package is not None else line
+
+    def as_toml(self) -> str:
+        """Return the same as a file for `--config`: what a model says must not reach a shell.
+
+        Raises:
+            InputError: A setting is no number, text or list of them.
+        """
+        table: Table = {}
+        for assignment in self._assignments():
+            table = merge(table, parse_assignment(assignment))
+        own = {"method": {"name": self.method}, "training": {"device": self.device}}
+        lines = [f"profile = {toml_text(self.profile)}", *_toml_lines(merge(table, own))]
+        return "\n".join(lines) + "\n"
+
+    def _assignments(self) -> list[str]:
+        values = {
             **self.settings,
             "training.steps": self.steps,
             "data.validation": 0,  # the table says who is held out
         }
-        line: list[str | Path] = ["--data", data, "--method", self.method]
-        line += ["--profile", self.profile, "--device", self.device]
-        for name, value in assignments.items():
-            line += ["--set", f"{name}={_toml(value)}"]
-        return [*line, "--package", package] if package is not None else line
+        return [f"{name}={_toml(value)}" for name, value in values.items()]
 
 
 def write_request(run_dir: Path, request: TrainRequest, data: str) -> None:
@@ -86,9 +104,16 @@ def read_request(run_dir: Path) -> TrainRequest | None:
     """Return the request of a run; None where there is none or it is damaged."""
     try:
         table = json.loads((run_dir / REQUEST).read_text(encoding="utf-8"))
-        return TrainRequest(**{k: v for k, v in table.items() if k in _FIELDS})
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError):
         return None
+    if not isinstance(table, dict):
+        return None
+    given = {name: table[name] for name in _KINDS if name in table}
+    right = all(type(value) is _KINDS[name] for name, value in given.items())
+    words = (given.get(name, "") for name in ("method", "profile", "device"))
+    if not right or not all(_WORD.fullmatch(word) for word in words):
+        return None
+    return TrainRequest(**given)
 
 
 def _toml(value: Any) -> str:
@@ -96,4 +121,27 @@ def _toml(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-_FIELDS = frozenset(TrainRequest.__dataclass_fields__)
+def _toml_lines(table: Table, above: str = "") -> Iterator[str]:
+    """Yield `section.key = value` of a nested table."""
+    for name, value in table.items():
+        key = name if _BARE.fullmatch(name) else toml_text(name)
+        path = f"{above}.{key}" if above else key
+        if isinstance(value, dict):
+            yield from _toml_lines(value, path)
+        else:
+            yield f"{path} = {_toml_value(value, path)}"
+
+
+def _toml_value(value: Any, path: str) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(_toml_value(each, path) for each in value)}]"
+    if isinstance(value, str):
+        return toml_text(value)
+    if isinstance(value, bool | int | float):
+        return str(value).lower()  # true, inf, 1e-05 as in TOML
+    raise InputError(f"setting {path}: found {value!r}, expected a number, a text or a list")
+
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")  # a key of TOML that needs no quotes
+_WORD = re.compile(r"[\w:.-]*")  # no folder, no word of a shell
+_KINDS = {field.name: type(getattr(TrainRequest(), field.name)) for field in fields(TrainRequest)}

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dycon_engine.config import RunConfig
 from dycon_engine.errors import InputError
+from dycon_engine.settings import build
 from DyCONLib.models import Broken, Model, find_models
 from DyCONTrainingLib.budget import Probe, steps_for
 from DyCONTrainingLib.cases import Role, Table
@@ -18,6 +20,7 @@ from DyCONTrainingLib.request import TrainRequest
 from DyCONTrainingLib.run_card import RunCard
 
 WATCHED_TIMES = 5  # validations in a run, where there are held-out cases
+GRID = ("spacing_mm", "normalization")
 PREVIEWED_TIMES = 12  # pictures of one unlabeled scan
 
 
@@ -34,7 +37,7 @@ def request_of(
         start: The model to start from, None for a fresh start; the run gets its network.
 
     Raises:
-        InputError: The method is not known.
+        InputError: The method is not known, or the model says what no network can be.
     """
     form = catalog.form(chosen.method, chosen.profile)
     if form is None:
@@ -56,15 +59,26 @@ def request_of(
 
 
 def inherited(model: Model) -> dict[str, Any]:
-    """Return the settings that a run needs to go on from a model's weights."""
-    settings = {f"network.{name}": value for name, value in _table(model, "network").items()}
-    for section, name in (("preprocessing", "spacing_mm"), ("preprocessing", "normalization")):
-        value = _table(model, section).get(name)
-        if value is not None:
-            settings[f"{section}.{name}"] = value
-    if model.raw.get("patch_size") is not None:
-        settings["training.patch_size"] = model.raw["patch_size"]
-    return settings
+    """Return the settings that a run needs to go on from a model's weights.
+
+    Raises:
+        InputError: The file of the model gives a setting that there is not, or a wrong value.
+    """
+    grid = {name: _table(model, "preprocessing").get(name) for name in GRID}
+    sections: dict[str, dict[str, Any]] = {
+        "network": dict(_table(model, "network")),
+        "preprocessing": grid,
+        "training": {"patch_size": model.raw.get("patch_size")},
+    }
+    kept = {
+        section: {name: value for name, value in table.items() if value is not None}
+        for section, table in sections.items()
+    }
+    try:
+        build(RunConfig, kept)
+    except InputError as error:
+        raise InputError(f"model '{model.name}': {error}; choose another model") from None
+    return {f"{section}.{name}": v for section, table in kept.items() for name, v in table.items()}
 
 
 def _table(model: Model, section: str) -> Mapping[str, Any]:

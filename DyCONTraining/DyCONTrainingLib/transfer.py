@@ -3,16 +3,16 @@
 data/           manifest and files under neutral names
 dycon_engine/   the engine itself
 request.json    what was asked for
+settings.toml   the same for the command
 README.md       the one command
 result/         what the other computer writes; imported back as a run
 """
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Callable
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import dycon_engine
 from dycon_engine.errors import DyconError, InputError
@@ -29,16 +29,31 @@ from DyCONTrainingLib.request import (
     frozen_data,
     read_request,
 )
-from DyCONTrainingLib.run_card import STARTED
 
-DATA_FOLDER, RESULT, README = "data", "result", "README.md"
+DATA_FOLDER, RESULT, README, SETTINGS = "data", "result", "README.md", "settings.toml"
 PARTIAL = ".partial-"
+# every word is ours: what a model or a request says is in the file alone, out of a shell's reach
+COMMAND = (
+    f"python -m dycon_engine.train --data {DATA_FOLDER}/{manifest.NAME} --config {SETTINGS} "
+    f"--run-dir {RESULT}"
+)
+KNOWN = (  # of a run directory: what is shown here, or needed to go on; nothing else is taken over
+    "config.json",
+    "versions.json",
+    "split.json",
+    "events.jsonl",
+    "log.txt",
+    "checkpoints/*.ckpt",
+    "package/*.dycon",
+    "report/*.json",
+    "preview/*.nii.gz",
+    "tensorboard/events.out.tfevents.*",
+)
 TEXT = """# A DyCON training job
 
 One folder, one command, for a computer with Python 3.11 or newer and, better, a GPU.
 
     pip install "torch>=2.6" numpy scipy SimpleITK nibabel h5py safetensors rich matplotlib jinja2
-    cd {folder}
     {command}
 
 Run it inside this folder. It can be stopped (Ctrl-C) and goes on with `--resume` added. Copy the
@@ -106,6 +121,7 @@ class Export:
         shutil.copytree(engine, staged / engine.name, ignore=hidden)
         write_text(staged / DATA_FOLDER / manifest.NAME, manifest.as_text(content))
         write_json(staged / REQUEST, vars(self._request))
+        write_text(staged / SETTINGS, self._request.as_toml())
         if self._package is not None:
             shutil.copyfile(self._package, staged / START)
         write_text(staged / README, self._readme())
@@ -114,14 +130,11 @@ class Export:
         rename(staged, self._target)
 
     def _readme(self) -> str:
-        start = Path(START) if self._package is not None else None
-        words = self._request.arguments(Path(DATA_FOLDER, manifest.NAME), start)
-        line = " ".join(map(_quoted, words))
-        command = f"python -m dycon_engine.train {line} --run-dir {RESULT}"
+        start = f" --package {START}" if self._package is not None else ""
         rows = self._folder.content.rows
         labeled = sum(row.label is not None for row in rows)
         cases = f"{len(rows)} cases, {labeled} of them with labels"
-        return TEXT.format(folder=_quoted(self._target.name), command=command, cases=cases)
+        return TEXT.format(command=COMMAND + start, cases=cases)
 
 
 def import_result(chosen: Path, folder: Folder, new_name: Callable[[str], str]) -> Path:
@@ -137,7 +150,7 @@ def import_result(chosen: Path, folder: Folder, new_name: Callable[[str], str]) 
         DyconError: It cannot be copied; nothing of it is left.
     """
     result = chosen / RESULT if (chosen / RESULT).is_dir() else chosen
-    if not (result / "config.json").is_file():
+    if not _is_own(result / "config.json", result):
         raise InputError(
             f"folder '{chosen.name}': holds no result of training (no config.json); choose the "
             f"folder '{RESULT}' of the job, after it ran"
@@ -150,9 +163,8 @@ def import_result(chosen: Path, folder: Folder, new_name: Callable[[str], str]) 
     request = read_request(result.parent) or read_request(result) or TrainRequest()
     target = folder.runs / new_name(request.method)
     staged = target.with_name(PARTIAL + target.name)
-    left_there = shutil.ignore_patterns("lock", "cache", "cancel", ".*", STARTED)
     try:
-        shutil.copytree(result, staged, ignore=left_there)
+        _copy_known(result, staged)
         write_text(staged / DATA, frozen_data(folder, staged))
         write_json(staged / REQUEST, vars(request))
         rename(staged, target)
@@ -170,7 +182,14 @@ def _copy(source: Path, target: Path, name: str) -> None:
     shutil.copyfile(source / name, target / name)
 
 
-def _quoted(word: str | PurePath) -> str:
-    """Return a word for shells of every system."""
-    word = word.as_posix() if isinstance(word, PurePath) else word
-    return word if re.fullmatch(r"[\w./=:,+-]+", word) else f'"{word}"'
+def _copy_known(result: Path, target: Path) -> None:
+    """Copy the files of a run; no others, which could be programs, and nothing that is a link."""
+    for pattern in KNOWN:
+        for file in result.glob(pattern):
+            if _is_own(file, result):
+                _copy(result, target, file.relative_to(result).as_posix())
+
+
+def _is_own(file: Path, folder: Path) -> bool:
+    """Return whether a file lies where its name says: a link may show anything of this computer."""
+    return file.is_file() and file.resolve() == folder.resolve() / file.relative_to(folder)

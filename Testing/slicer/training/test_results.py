@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import datetime
-from pathlib import PureWindowsPath
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from dycon_engine.errors import InputError
 from Testing import tiny_package
 from Testing.slicer.training import loop, scenes
 from Testing.slicer.training import run_folders as folders
+
+ROOT = Path(__file__).parents[3]
 
 
 def report(tmp_path, name="01-dycon", dice=0.8, **more):
@@ -179,7 +182,7 @@ def test_a_job_for_another_computer_is_one_folder_and_one_command(saved, tmp_pat
         pass
     job = tmp_path / "a job"
     assert sorted(p.name for p in job.iterdir()) == [
-        "README.md", "data", "dycon_engine", "request.json",
+        "README.md", "data", "dycon_engine", "request.json", "settings.toml",
     ]  # fmt: skip
     text = (job / "README.md").read_text()
     (command,) = [line for line in text.splitlines() if "dycon_engine.train" in line]
@@ -197,15 +200,106 @@ def test_a_job_for_another_computer_is_one_folder_and_one_command(saved, tmp_pat
     assert "../../images/case-001.nrrd" in (run / "data.toml").read_text()
 
 
-def test_the_command_of_a_job_made_on_windows_is_for_every_system(saved, tmp_path, monkeypatch):
-    from DyCONTrainingLib import transfer
+def test_no_word_of_a_request_reaches_the_command_of_a_job(saved, tmp_path):
     from DyCONTrainingLib.request import TrainRequest
+    from DyCONTrainingLib.transfer import Export
 
-    export = transfer.Export(tmp_path / "job", saved, TrainRequest(), tmp_path / "start.dycon")
-    monkeypatch.setattr(transfer, "Path", PureWindowsPath)
-    text = export._readme()
-    assert "--data data/manifest.toml " in text
-    assert "\\" not in text
+    from dycon_engine.settings import merge, parse_assignment, read_toml
+
+    evil = "$(touch ran)`touch ran`\"; touch ran; 'é\n#"
+    extra = {"network.upsampling": "trilinear", "training.license": evil, "method.tau": 0.5}
+    more = {"training.learning_rate": 1e-05, "training.milestones": [2, 4], "data.order": evil}
+    request = TrainRequest(profile="paper", device=evil, settings={**extra, **more}, steps=7)
+    export = Export(tmp_path / "$(touch ran)", saved, request, tmp_path / "start.dycon")
+    (tmp_path / "start.dycon").write_bytes(b"")
+    while not export.step():
+        pass
+    (command,) = [
+        line.strip()
+        for line in (tmp_path / "$(touch ran)" / "README.md").read_text().splitlines()
+        if "dycon_engine.train" in line
+    ]
+    assert command == (
+        "python -m dycon_engine.train --data data/manifest.toml --config settings.toml "
+        "--run-dir result --package start.dycon"
+    )
+    assert "touch" not in (tmp_path / "$(touch ran)" / "README.md").read_text()
+    table = read_toml(tmp_path / "$(touch ran)" / "settings.toml")
+    assert table.pop("profile") == "paper"
+    line = [word for word in request.arguments(tmp_path) if "=" in str(word)]
+    wanted = {"method": {"name": "dycon"}, "training": {"device": evil}}
+    for assignment in line:
+        wanted = merge(wanted, parse_assignment(assignment))
+    assert table == wanted
+
+
+def test_a_model_with_a_setting_that_there_is_not_is_no_start(tmp_path):
+    from DyCONTrainingLib.starting import inherited
+
+    from DyCONLib.models import read_model
+
+    tiny_package.save(tmp_path / "a.dycon")
+    model = read_model(tmp_path / "a.dycon")
+    network = {**model.raw["network"], "upsampling": "$(touch ran)"}
+    for raw in (
+        {**model.raw, "network": network},
+        {**model.raw, "network": {"$(touch ran)": 1}},
+        {**model.raw, "patch_size": "$(touch ran)"},
+        {**model.raw, "preprocessing": {"normalization": "`touch ran`"}},
+    ):
+        with pytest.raises(InputError, match=r"^model 'a': .*touch ran.*; choose another model$"):
+            inherited(replace(model, raw=raw))
+
+
+def test_of_a_result_only_the_files_of_a_run_are_taken_over(saved, tmp_path):
+    from DyCONTrainingLib.transfer import import_result
+
+    run = folders.write_run(tmp_path / "box", "result", [*folders.steps(1, 3), folders.DONE])
+    folders.finished(run)
+    (tmp_path / "private").mkdir()
+    for name in ("id_rsa", "validation.json", "secret.ckpt"):
+        (tmp_path / "private" / name).write_text("secret")
+    for name in ("numpy.py", "checkpoints.py", "package/torch.py", "sitecustomize.py", "x.json"):
+        (run / name).write_text("open('ran', 'w')")
+    (run / "torch").mkdir()
+    (run / "torch/__init__.py").write_text("open('ran', 'w')")
+    (run / "checkpoints").symlink_to(tmp_path / "private")
+    (run / "split.json").symlink_to(tmp_path / "private/id_rsa")
+    (run / "package/best.dycon").symlink_to(tmp_path / "private/id_rsa")
+    taken = import_result(run, saved, lambda method: f"09-{method}")
+    assert sorted(p.relative_to(taken).as_posix() for p in taken.rglob("*") if p.is_file()) == [
+        "config.json",
+        "data.toml",
+        "events.jsonl",
+        "package/last.dycon",
+        "report/validation.json",
+        "request.json",
+    ]
+    (run / "config.json").unlink()
+    (run / "config.json").symlink_to(tmp_path / "private/id_rsa")
+    with pytest.raises(InputError, match="holds no result of training"):
+        import_result(run, saved, lambda method: f"10-{method}")
+
+
+def test_every_file_of_a_run_is_taken_over_but_what_belongs_to_a_process():
+    from DyCONTrainingLib.transfer import KNOWN
+
+    table = (ROOT / "docs/reference/run-directory.md").read_text(encoding="utf-8").split("\n\n")
+    rows = next(part for part in table if part.startswith("| file |")).splitlines()[2:]
+    named = {row.split("`")[1].split("/")[0] for row in rows}
+    assert named - {"cancel", "lock", "cache"} == {name.split("/")[0] for name in KNOWN}
+
+
+def test_a_request_from_elsewhere_names_no_other_folder(tmp_path):
+    from DyCONTrainingLib.request import read_request
+
+    run = folders.write_run(tmp_path, "01-dycon", method="../../../etc")
+    assert read_request(run) is None
+    for content in ("[" * 99999, "[]", '"method"', '{"steps": "x"}', '{"settings": []}'):
+        (run / "request.json").write_text(content)
+        assert read_request(run) is None
+    (run / "request.json").write_text('{"method": "dycon", "device": "cuda:0", "news": 1}')
+    assert read_request(run).device == "cuda:0"
 
 
 def test_what_is_no_result_is_refused(saved, tmp_path):
