@@ -26,6 +26,7 @@ from DyCONTrainingLib.budget import lack_of_memory
 from DyCONTrainingLib.request import REQUEST, TrainRequest, read_request
 
 TAIL_BYTES = 1 << 18
+_DAMAGE = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 STARTED, STDERR = "started.txt", "stderr.txt"
 LAST, BEST = "package/last.dycon", "package/best.dycon"
 
@@ -115,35 +116,44 @@ class RunCard:
 
 
 def look(run_dir: Path) -> RunCard:
-    """Return how the run in `run_dir` stands; never raises."""
+    """Return how the run in `run_dir` stands; never raises, whoever wrote what lies in it."""
     try:
         if not run_dir.is_dir():
             return RunCard(run_dir, Standing.UNREADABLE, sentence=f"{_gone(run_dir)}")
         os.listdir(run_dir)  # noqa: PTH208 - only whether it may be read
-        events = _tail(run_dir / "events.jsonl")
+        return _card(run_dir, _tail(run_dir / "events.jsonl"))
     except OSError as error:
         words = f"run '{run_dir.name}': cannot be read ({error.strerror}); check its folder"
-        return RunCard(run_dir, Standing.UNREADABLE, sentence=words)
+    except _DAMAGE as error:
+        words = (
+            f"run '{run_dir.name}': its record is damaged ({type(error).__name__} in events.jsonl "
+            "or lock); restore the folder or delete it"
+        )
+    return RunCard(run_dir, Standing.UNREADABLE, sentence=words)
+
+
+def _card(run_dir: Path, events: Sequence[Event]) -> RunCard:
     request = read_request(run_dir)
     standing = _standing(run_dir)
     steps = [event for event in events if isinstance(event, StepDone)]
     scores = [event for event in events if isinstance(event, Validated)]
     saved = [e for e in events if isinstance(e, Saved) and e.what == "checkpoint"]
-    done = max([e.step for e in steps[-1:]] + [e.step or 0 for e in saved[-1:]], default=0)
+    done = [int(e.step) for e in steps[-1:]] + [int(e.step or 0) for e in saved[-1:]]
+    dice = scores[-1].dice if scores else None
     last = events[-1] if events else None
     lacks_memory = isinstance(last, Failed) and last.topic == OutOfMemoryError.topic
     card = RunCard(
         path=run_dir,
         standing=standing,
         request=request,
-        step=done,
-        total=steps[-1].total if steps else request.steps if request else 0,
-        dice=scores[-1].dice if scores else None,
-        saved_s=saved[-1].time_s if saved else 0.0,
+        step=max(done, default=0),
+        total=int(steps[-1].total) if steps else request.steps if request else 0,
+        dice=None if dice is None else float(dice),
+        saved_s=float(saved[-1].time_s) if saved else 0.0,
         packages=tuple(p for p in (run_dir / LAST, run_dir / BEST) if p.is_file()),
         lacks_memory=standing is Standing.FAILED and lacks_memory,
     )
-    return replace(card, sentence=_sentence(card, events))
+    return replace(card, sentence=str(_sentence(card, events)))
 
 
 def last_change(run_dir: Path) -> object:
@@ -170,10 +180,18 @@ def _standing(run_dir: Path) -> Standing:
     if state is not RunState.RUNNING and _lives(run_dir) and not _has_spoken(run_dir):
         return Standing.STARTING
     if state is RunState.ABSENT:
+        if _holds_results(run_dir):
+            return Standing.DEAD
         if not (run_dir / REQUEST).is_file():
             return Standing.UNREADABLE
         return Standing.FAILED if (run_dir / STDERR).exists() else Standing.QUEUED
     return _STANDINGS[state]
+
+
+def _holds_results(run_dir: Path) -> bool:
+    """Return whether a run began here, though its events are gone: it must not begin once more."""
+    names = ("config.json", LAST, BEST)
+    return any((run_dir / n).exists() for n in names) or any((run_dir / "checkpoints").glob("*"))
 
 
 def _lives(run_dir: Path) -> bool:
@@ -213,7 +231,8 @@ def _sentence(card: RunCard, events: Sequence[Event]) -> str:
         return next((e.name for e in reversed(events) if isinstance(e, Stage)), "")
     if standing is Standing.CANCELLED and not (run_dir / "config.json").is_file():
         return "stopped before the first step; 'Resume' starts it anew"
-    return _SENTENCES.get(standing, "").format(name=name)
+    is_lost = standing is Standing.DEAD and not (run_dir / "events.jsonl").exists()
+    return (_LOST if is_lost else _SENTENCES.get(standing, "")).format(name=name)
 
 
 def _memory(card: RunCard, events: Sequence[Event]) -> str:
@@ -223,6 +242,10 @@ def _memory(card: RunCard, events: Sequence[Event]) -> str:
     return lack_of_memory(request.profile, next(said, "") or request.device, card.step)
 
 
+_LOST = (
+    "run '{name}': its events.jsonl is missing, so how it ended is not known; its models and "
+    "checkpoints are kept, 'Resume' goes on from the last checkpoint"
+)
 _SENTENCES = {
     Standing.UNREADABLE: "run '{name}': holds no training run; delete the folder",
     Standing.DEAD: "run '{name}': was interrupted (computer restarted, or memory ran out); "

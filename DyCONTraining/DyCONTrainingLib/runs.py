@@ -18,10 +18,18 @@ from dycon_engine.jobs.client import RunState
 from dycon_engine.jobs.events import Event
 from dycon_engine.jobs.files import rename, write_error
 from DyCONTrainingLib.folder import Folder
-from DyCONTrainingLib.request import DATA, START, TrainRequest, frozen_data, write_request
-from DyCONTrainingLib.run_card import RunCard, Standing, last_change, look, mark_started
+from DyCONTrainingLib.request import (
+    DATA,
+    REQUEST,
+    START,
+    TrainRequest,
+    frozen_data,
+    write_request,
+)
+from DyCONTrainingLib.run_card import STDERR, RunCard, Standing, last_change, look, mark_started
 
 DELETED = ".deleted-"
+PREPARED = {DATA, REQUEST, START, STDERR}  # all that a run holds before its process says anything
 SUPERVISED = "supervised"
 Ask = Callable[[str], bool]
 
@@ -269,7 +277,8 @@ class Runs:
         try:
             self._began(run_dir, self._launcher.start(self._line(run_dir, request), run_dir))
         except DyconError:
-            shutil.rmtree(run_dir, ignore_errors=True)
+            if {path.name for path in run_dir.iterdir()} <= PREPARED:
+                shutil.rmtree(run_dir, ignore_errors=True)
             raise
 
     def _began(self, run_dir: Path, job: TrainingJob) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
 import pytest
 
-from dycon_engine.errors import InputError
+from dycon_engine.errors import DyconError, InputError
 from dycon_engine.jobs.client import RunState
 from dycon_engine.jobs.events import Started as Begun
 from Testing.slicer.training import run_folders as folders
@@ -189,6 +190,81 @@ def test_a_run_that_could_not_start_says_why(made, tmp_path):
         "no labeled case\ncase 'a': image is constant",
     )
     assert not card.can_resume
+
+
+@pytest.mark.parametrize("left", ["config.json", "package/last.dycon", "checkpoints/step-1.ckpt"])
+def test_a_run_without_its_events_is_not_begun_once_more(made, tmp_path, left):
+    run = folders.write_run(tmp_path, "01-dycon")
+    (run / left).parent.mkdir(exist_ok=True)
+    (run / left).write_bytes(b"of a night")
+    card = made.card("01-dycon")
+    assert card.standing.value == "interrupted"
+    assert "events.jsonl is missing" in card.sentence
+    assert made.start_queued() is None
+    assert made._launcher.jobs == []
+
+
+@pytest.mark.parametrize("more", ["", "notes.txt", "checkpoints"])
+def test_where_the_process_cannot_start_only_what_was_prepared_is_deleted(
+    made, tmp_path, monkeypatch, more
+):
+    run = folders.write_run(tmp_path, "01-dycon")
+    if more:
+        (run / more).mkdir()
+
+    def refuse(_arguments, run_dir):
+        (run_dir / "stderr.txt").write_text("")
+        raise DyconError("the engine could not be started")
+
+    monkeypatch.setattr(made._launcher, "start", refuse)
+    with pytest.raises(DyconError, match="could not be started"):
+        made.start_queued()
+    assert run.exists() is bool(more)
+
+
+@pytest.mark.parametrize(
+    "damage", [TypeError("x"), OverflowError("x"), RecursionError("x"), KeyError("x")]
+)
+@pytest.mark.parametrize("reader", ["run_state", "from_line", "holder"])
+def test_a_run_that_cannot_be_read_hides_no_other(made, tmp_path, monkeypatch, reader, damage):
+    from DyCONTrainingLib import run_card
+
+    folders.write_run(tmp_path, "01-dycon", [*folders.steps(1, 40), folders.DONE])
+    folders.write_run(tmp_path, "02-dycon", [*folders.steps(1, 40, total=41), folders.DONE])
+    original = getattr(run_card, reader)
+
+    def read(what):
+        if "02-dycon" in str(what) or '"total": 41' in str(what):
+            raise damage
+        return original(what)
+
+    monkeypatch.setattr(run_card, reader, read)
+    assert standings(made) == {"02-dycon": "unreadable", "01-dycon": "finished"}
+    assert "its record is damaged" in made.card("02-dycon").sentence
+    with pytest.raises(InputError, match="its record is damaged"):
+        made.follow("02-dycon")
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"event": "step", "step": "x", "total": 1, "loss": 1, "terms": {}},
+        {"event": "step", "step": 1, "total": [], "loss": 1, "terms": {}},
+        {"event": "validated", "step": 1, "dice": "x"},
+        {"event": "saved", "what": "checkpoint", "path": "p", "step": 1, "time_s": {}},
+        {"event": "failed", "message": 5},
+    ],
+)
+def test_whatever_an_event_says_the_list_can_be_shown(made, tmp_path, event):
+    from DyCONTrainingLib import texts
+
+    run = folders.write_run(tmp_path, "01-dycon", [folders.TRAINING])
+    (run / "events.jsonl").write_text(json.dumps(event) + "\n")
+    (card,) = made.cards()
+    assert isinstance(card.sentence, str)
+    assert card.saved_s >= 0
+    assert texts.step_text(card)
+    assert texts.dice_text(card.dice)
 
 
 def test_start_gives_a_new_folder_its_own_list_of_cases(made, tmp_path):
