@@ -135,9 +135,9 @@ class DatasetLogic:
             InputError: It is not usable.
         """
         folder = open_folder(path)
+        who = WhoIsWho(self._who_path, folder.content.identifier)
         self._stop()
-        self.folder, content = folder, folder.content
-        self._who = WhoIsWho(self._who_path, content.identifier)
+        self.folder, content, self._who = folder, folder.content, who
         rows = (replace(r, title=self._who.titles.get(r.alias, r.alias)) for r in content.rows)
         mapping = LabelMapping(content.classes, {c.name: c.value for c in content.classes})
         self._listing = []
@@ -221,15 +221,16 @@ class DatasetLogic:
         """Begin to write the data set; `poll` goes on.
 
         Raises:
-            InputError: There is no folder or no case, or something else is being done.
+            InputError: There is no folder or no case, something else is being done, or somebody
+                else saved it since it was opened.
         """
         self._require_idle()
         if self.folder is None:
             raise InputError("data set: has no folder yet; choose an empty one")
         if not self.draft.rows:
             raise InputError("data set: has no case yet; add scans")
-        self._audit.stop()
         self._saving = Saving(self.folder, self.draft, self._tools, self._who)
+        self._audit.stop()
         self.changed.emit()
 
     def cancel(self) -> None:

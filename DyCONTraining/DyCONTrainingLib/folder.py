@@ -11,12 +11,14 @@ manifest, as DyCONSegmentation does, are found and shown.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dycon_engine.errors import InputError
+from dycon_engine.jobs.files import sha256_of
 from DyCONTrainingLib import manifest
 from DyCONTrainingLib.cases import InDataset, Role, Row, Table, row
 from DyCONTrainingLib.manifest import Content
@@ -35,11 +37,13 @@ class Folder:
         path: Its folder.
         content: What its manifest says, with the scans that the manifest does not name.
         unlisted: Aliases of those scans; they enter the manifest when the data set is saved.
+        written: sha256 of the manifest as it was read or written; "" where there was none.
     """
 
     path: Path
     content: Content = field(default_factory=Content)
     unlisted: tuple[str, ...] = ()
+    written: str | None = ""
 
     @property
     def runs(self) -> Path:
@@ -51,6 +55,18 @@ class Folder:
         """Return the case names that are not neutral: file names somebody chose."""
         names = (each.alias for each in self.content.rows)
         return tuple(name for name in names if not _NEUTRAL.fullmatch(name))
+
+    def require_unchanged(self) -> None:
+        """Check that nobody else has written the manifest meanwhile: saving would undo that.
+
+        Raises:
+            InputError: It is not what was read or written last.
+        """
+        if _digest(self.path / manifest.NAME) != self.written:
+            raise InputError(
+                f"data set '{self.path.name}': its {manifest.NAME} has changed since it was opened "
+                "here, so that nothing was written; open it again, then repeat your changes"
+            )
 
 
 def open_folder(path: Path) -> Folder:
@@ -68,6 +84,7 @@ def open_folder(path: Path) -> Folder:
             f"data set '{path.name}': cannot be read ({error.strerror}); choose another folder"
         ) from error
     file = path / manifest.NAME
+    written = _digest(file)  # before it is read: what changes in between is noticed
     content = manifest.read(file) if file.is_file() else Content()
     new = _unlisted(path, content)
     if there and not content.rows and not new:
@@ -76,7 +93,12 @@ def open_folder(path: Path) -> Folder:
             "folder with scans); choose an empty folder, or add this one with 'Add folder'"
         )
     names = tuple(each.alias for each in new)
-    return Folder(path, replace(content, rows=(*content.rows, *new)), names)
+    return Folder(path, replace(content, rows=(*content.rows, *new)), names, written)
+
+
+def digest_of(text: str) -> str:
+    """Return the sha256 of a manifest as `write_text` writes it."""
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def new_aliases(folder: Path, rows: Iterable[Row], count: int) -> list[str]:
@@ -118,6 +140,16 @@ def scan_files(folder: Path) -> dict[str, Path]:
         if path.is_dir() or suffix:
             found.setdefault(path.name[: len(path.name) - len(suffix)], path)
     return found
+
+
+def _digest(file: Path) -> str | None:
+    """Return the sha256 of a file, "" where there is none, None where it cannot be read."""
+    try:
+        return sha256_of(file)
+    except FileNotFoundError:
+        return ""
+    except OSError:
+        return None
 
 
 def _unlisted(path: Path, content: Content) -> Table:

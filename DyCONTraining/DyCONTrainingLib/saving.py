@@ -19,7 +19,15 @@ from dycon_engine.jobs.files import remove_stale, rename, staged_path, write_tex
 from DyCONTrainingLib import manifest
 from DyCONTrainingLib.cases import FromFile, FromScene, InDataset, Row, Source
 from DyCONTrainingLib.draft import Draft
-from DyCONTrainingLib.folder import FAST, PACKED, Folder, image_file, label_file, new_aliases
+from DyCONTrainingLib.folder import (
+    FAST,
+    PACKED,
+    Folder,
+    digest_of,
+    image_file,
+    label_file,
+    new_aliases,
+)
 from DyCONTrainingLib.labels import LabelMapping
 from DyCONTrainingLib.manifest import Content
 from DyCONTrainingLib.tasks import StartJob, Task
@@ -57,7 +65,12 @@ class Saving:
     """A data set being written; call `step` until it returns True."""
 
     def __init__(self, folder: Folder, draft: Draft, tools: Tools, who: WhoIsWho) -> None:
-        """Plan the files; nothing is written yet."""
+        """Plan the files; nothing is written yet.
+
+        Raises:
+            InputError: Somebody else saved the data set since it was opened.
+        """
+        folder.require_unchanged()
         self.folder = folder
         self._draft = draft
         self._tools = tools
@@ -146,6 +159,7 @@ class Saving:
 
     def _commit(self) -> None:
         root = self.folder.path
+        self.folder.require_unchanged()
         for staged, target in self._staged.items():
             if target.exists():
                 raise InputError(f"'{target.name}': is there already; open the data set again")
@@ -159,9 +173,10 @@ class Saving:
         titles = {row.alias: row.title for row in rows if row.title != row.alias}
         self._who.keep(content.identifier, titles)
         root.mkdir(parents=True, exist_ok=True)
-        write_text(root / manifest.NAME, manifest.as_text(content))
+        text = manifest.as_text(content)
+        write_text(root / manifest.NAME, text)
         self._copied = []  # from here on they belong to the data set
-        self.folder = Folder(root, content)
+        self.folder = Folder(root, content, written=digest_of(text))
         self.saved = replace(self._draft, rows=rows)
         self._clean()
 

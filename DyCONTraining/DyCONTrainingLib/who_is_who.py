@@ -6,29 +6,37 @@ scan and which patient that was, so that a second scan of the patient gets the s
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable, Mapping
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dycon_engine.errors import DyconError
-from dycon_engine.jobs.files import write_json
+from dycon_engine.errors import DyconError, InputError
+from dycon_engine.jobs.files import atomic_write
+from dycon_engine.jobs.lock import RunLock
 
 PATIENT = "p"
+TURN_S, LOOK_S = 5.0, 0.02
+O_BINARY = getattr(os, "O_BINARY", 0)  # Windows
 
 
 class WhoIsWho:
     """Titles of cases and names of patients of one data set."""
 
     def __init__(self, path: Path | None, dataset: str) -> None:
-        """Read the list of `dataset` from `path`; None keeps it in memory only."""
+        """Read the list of `dataset` from `path`; None keeps it in memory only.
+
+        A data set without a name yet, "", has no list.
+
+        Raises:
+            InputError: The file is there and cannot be read.
+        """
         self._path = path
         self._dataset = dataset
-        lists = _read(path)
-        own = lists.get(dataset)
-        table = own if isinstance(own, dict) else {}
-        self.titles: dict[str, str] = _texts(table.get("cases"))
-        self.patients: dict[str, str] = _texts(table.get("patients"))
+        self.titles, self.patients = _of(_read(path) if dataset else {}, dataset)
 
     def number_of(self, patient: str) -> str:
         """Return the number of a patient who is in the list, else what was given."""
@@ -51,7 +59,7 @@ class WhoIsWho:
         """Write the list of `dataset` with these titles too; other data sets' lists are kept.
 
         Raises:
-            DyconError: It cannot be written.
+            DyconError: It cannot be read or written; it is as before.
         """
         self._dataset = dataset
         self.titles |= titles
@@ -64,17 +72,71 @@ class WhoIsWho:
                 f"'{self._path.parent}': cannot be made ({error.strerror}); it holds the list of "
                 "who is who"
             ) from error
-        lists = _read(self._path)
-        lists[self._dataset] = {"cases": self.titles, "patients": self.patients}
-        write_json(self._path, lists)
+        with _alone(self._path):
+            lists = _read(self._path)
+            titles, patients = _of(lists, dataset)
+            own = {"cases": titles | self.titles, "patients": patients | self.patients}
+            _write(self._path, lists | {dataset: own})
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the list while it is read and written: another Slicer waits for its turn.
+
+    Raises:
+        DyconError: Somebody else holds it for long.
+    """
+    end = time.monotonic() + TURN_S
+    lock = path.with_name(f"{path.name}.lock")
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(RunLock(lock))
+                break
+            except InputError as error:
+                if time.monotonic() > end:
+                    raise DyconError(f"the list of who is who is in use: {error}") from error
+                time.sleep(LOOK_S)
+        yield
 
 
 def _read(path: Path | None) -> dict[str, Any]:
+    """Return every list; what cannot be read is never taken for an empty one and written over."""
     try:
         table = json.loads(path.read_text(encoding="utf-8")) if path is not None else {}
-    except (OSError, ValueError):
+    except FileNotFoundError:
         return {}
-    return table if isinstance(table, dict) else {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise _unreadable(path, getattr(error, "strerror", None) or "it is damaged") from error
+    if not isinstance(table, dict):
+        raise _unreadable(path, "it is damaged")
+    return table
+
+
+def _unreadable(path: Path | None, why: str) -> InputError:
+    return InputError(
+        f"'{path}': cannot be read ({why}); it holds the list of who is who of every data set: "
+        "restore it from a backup, or move it away to begin a new list"
+    )
+
+
+def _write(path: Path, lists: Mapping[str, Any]) -> None:
+    """Write the lists so that nobody else may read them, from the first byte on."""
+    content = (json.dumps(lists, indent=2) + "\n").encode("ascii")
+
+    def write(staged: Path) -> None:
+        made = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | O_BINARY, 0o600)
+        with os.fdopen(made, "wb") as stream:
+            stream.write(content)
+
+    atomic_write(path, write)
+
+
+def _of(lists: Mapping[str, Any], dataset: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the titles and the patients of a data set."""
+    own = lists.get(dataset)
+    table = own if isinstance(own, dict) else {}
+    return _texts(table.get("cases")), _texts(table.get("patients"))
 
 
 def _texts(table: Any) -> dict[str, str]:

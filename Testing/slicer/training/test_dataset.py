@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from dycon_engine.data.layouts import find_cases
 from Testing.slicer.training import scenes
 from Testing.tiny_scans import write_pairs
 
+ROOT = Path(__file__).parents[3]
 LABEL = ("labels/pt00.nii.gz", "labels/pt01.nii.gz", "", "")
 
 
@@ -240,6 +244,129 @@ def test_a_second_scan_of_a_patient_gets_the_same_number(built, slicer_scene, tm
     item = scenes.patient("Doe^Jane", two)
     assert later.add_items([item]) == 1
     assert later.draft.rows[-1].patient == "p1"
+
+
+def test_what_somebody_else_saved_meanwhile_is_not_undone(built, slicer_scene, tmp_path):
+    from DyCONTrainingLib.cases import Role
+
+    from dycon_engine.errors import InputError
+
+    root = tmp_path / "set"
+    other, failures = scenes.logic(tmp_path, clock=ready)
+    other.open(root)
+    other.set_role([0], Role.HELD_OUT)
+    other.save()
+    scenes.settle(other)
+    before = snapshot(root)
+    scenes.scans(0, 1, first=30)
+    built.add_scene()
+    built.set_role([1], Role.UNLABELED)
+    draft = built.draft
+    with pytest.raises(InputError, match=r"manifest\.toml has changed since it was opened"):
+        built.save()
+    assert (snapshot(root), built.draft, built.is_busy) == (before, draft, False)
+    other.set_role([1], Role.HELD_OUT)  # its own save counts as opened
+    other.save()
+    (root / "manifest.toml").write_text("# by hand\n")  # while it is being written
+    scenes.settle(other)
+    assert "has changed since it was opened" in failures[0]
+    assert (root / "manifest.toml").read_text() == "# by hand\n"
+
+
+def test_a_list_of_who_is_who_that_cannot_be_read_is_never_written_over(
+    built, slicer_scene, tmp_path, monkeypatch
+):
+    from DyCONTrainingLib.who_is_who import WhoIsWho
+
+    from dycon_engine.errors import DyconError
+
+    path = tmp_path / "settings/who-is-who.json"
+    list_of_all = path.read_text()
+    path.write_text(list_of_all[:-3])
+    before = snapshot(tmp_path)
+    later, _ = scenes.logic(tmp_path, clock=ready)
+    with pytest.raises(DyconError, match=r"'.*who-is-who\.json': cannot be read \(it is damaged\)"):
+        later.open(tmp_path / "set")
+    assert later.folder is None
+    built.set_role([0], built.draft.rows[1].role)
+    built.save()
+    scenes.settle(built)
+    assert snapshot(tmp_path) == before
+    for damage in ("[]", "[" * 99999, "\udcff".encode("utf-8", "surrogateescape")):
+        path.write_bytes(damage if isinstance(damage, bytes) else damage.encode())
+        with pytest.raises(DyconError, match="cannot be read"):
+            WhoIsWho(path, "x")
+    path.write_text(list_of_all)
+    read = Path.read_text
+
+    def failing(self, *arguments, **named):
+        if self == path:
+            raise OSError(5, "Input/output error")
+        return read(self, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_text", failing)
+        with pytest.raises(DyconError, match="Input/output error"):
+            WhoIsWho(path, "").keep("new", {"case-001": "y"})
+    assert path.read_text() == list_of_all
+
+
+def test_two_slicers_keep_both_lists_of_who_is_who_and_nobody_else_reads_them(tmp_path):
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    path = tmp_path / "settings" / "who-is-who.json"
+    path.parent.mkdir()
+    path.write_text("{}")
+    path.chmod(0o644)
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        list(pool.map(keep_many, [path, path], "ab"))
+    lists = json.loads(path.read_text())
+    assert sorted(lists) == sorted(f"{name}{n}" for name in "ab" for n in range(10))
+    assert all(each["cases"] == {"case-001": "x"} for each in lists.values())
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    if os.name != "nt":
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_list_of_who_is_who_is_not_touched_while_another_slicer_writes_it(
+    tmp_path, monkeypatch
+):
+    from DyCONTrainingLib import who_is_who
+
+    from dycon_engine.errors import DyconError
+    from dycon_engine.jobs.lock import RunLock
+
+    monkeypatch.setattr(who_is_who, "TURN_S", 0.0)
+    path = tmp_path / "who-is-who.json"
+    with RunLock(tmp_path / "who-is-who.json.lock"):
+        with pytest.raises(DyconError, match="the list of who is who is in use"):
+            who_is_who.WhoIsWho(path, "a").keep("a", {})
+        assert not path.exists()
+    who_is_who.WhoIsWho(path, "a").keep("a", {})
+    assert path.exists()
+
+
+def keep_many(path, name):
+    """Save ten data sets, as a Slicer does."""
+    sys.path.insert(0, str(ROOT / "DyCONTraining"))
+    from DyCONTrainingLib.who_is_who import WhoIsWho
+
+    for number in range(10):
+        WhoIsWho(path, f"{name}{number}").keep(f"{name}{number}", {"case-001": "x"})
+
+
+def test_what_is_kept_for_a_data_set_is_added_to_what_is_there(tmp_path):
+    from DyCONTrainingLib.who_is_who import WhoIsWho
+
+    path = tmp_path / "who-is-who.json"
+    one, two = WhoIsWho(path, "a"), WhoIsWho(path, "a")
+    assert one.numbered("Doe^Jane", []) == "p1"
+    one.keep("a", {"case-001": "first"})
+    two.keep("a", {"case-002": "second"})
+    found = WhoIsWho(path, "a")
+    assert found.titles == {"case-001": "first", "case-002": "second"}
+    assert found.patients == {"p1": "Doe^Jane"}
 
 
 def test_a_folder_that_holds_something_else_is_refused(slicer_scene, tmp_path):
