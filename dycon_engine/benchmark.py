@@ -12,7 +12,7 @@ from dycon_engine.jobs.reporter import Reporter, run_job
 from dycon_engine.settings import Table
 
 if TYPE_CHECKING:
-    from dycon_engine.benchmarking.job import Request
+    from dycon_engine.benchmarking.request import Request
 
 EPILOG = """\
 Writes results.md, results.html, results.json and cases.csv into --out. Stopped, the same command
@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _request(arguments: argparse.Namespace) -> Request:
-    from dycon_engine.benchmarking.job import Request  # noqa: PLC0415 - imports torch
     from dycon_engine.benchmarking.launching import parse_option  # noqa: PLC0415 - imports torch
+    from dycon_engine.benchmarking.request import Request  # noqa: PLC0415 - imports torch
 
     steps = [] if arguments.steps is None else [f"training.steps={arguments.steps}"]
     return Request(
@@ -43,7 +43,7 @@ def _request(arguments: argparse.Namespace) -> Request:
         out=arguments.out,
         protocol=arguments.protocol,
         methods=tuple(arguments.methods),
-        seeds=tuple(range(arguments.seeds)),
+        seeds=tuple(range(arguments.first_seed, arguments.first_seed + arguments.seeds)),
         profile=arguments.profile,
         settings=(*steps, *arguments.set),
         reference=arguments.reference,
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     add("--methods", nargs="+", default=["all"], help="recipes, or all (default)")
     add("--seeds", type=int, default=3, help="runs per method, default 3")
+    add("--first-seed", type=int, default=0, metavar="K", help="seeds K, K + 1, ...; default 0")
     add("--profile", choices=sorted(PROFILES), default="paper", help="default: paper")
     add("--steps", type=int, help="optimizer steps of every run, instead of the profile's")
     add("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="for all runs")

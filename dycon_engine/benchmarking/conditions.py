@@ -56,6 +56,15 @@ def device_notes(results: Sequence[Result]) -> tuple[str, ...]:
     return (f"Devices differ, time and memory compare only on the same one: {said}.",)
 
 
+def engine_note(results: Sequence[Result]) -> str:
+    """Return with which state of the engine the runs were scored."""
+    states = Counter(_state(result) for result in results)
+    if len(states) == 1:
+        return f"Engine of all runs: {next(iter(states))}."
+    said = "; ".join(f"{state}: {count(number, 'run')}" for state, number in states.items())
+    return f"Engines differ or are not known to be one: {said}."
+
+
 def calibration_note(protocol: Protocol, results: Sequence[Result]) -> str:
     """Return of which probabilities the ECE is."""
     if not protocol.validation:
@@ -103,6 +112,12 @@ def _recipe(profile: str, method: Table) -> str:
     """Return the settings that the profile has for a method, with the values the run got."""
     names = RECIPES.get(profile, {}).get(method["name"], {})
     return ", ".join(f"{name} = {_said(method[name])}" for name in names)
+
+
+def _state(result: Result) -> str:
+    if not result.get("source"):
+        return "not recorded"
+    return f"dycon_engine {result.get('engine')}, code {result['source']}"
 
 
 def _grouped(texts: Mapping[str, str]) -> dict[str, list[str]]:

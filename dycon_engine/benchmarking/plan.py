@@ -16,6 +16,7 @@ from dycon_engine.errors import InputError
 from dycon_engine.jobs.files import sha256_of
 from dycon_engine.methods import METHODS
 from dycon_engine.settings import Table, as_table, build
+from dycon_engine.sources import source_digest
 
 PLAN = "benchmark.json"
 MOST_NAMED = 3
@@ -24,7 +25,7 @@ MOST_NAMED = 3
 def identity(
     protocol: Protocol, dataset: Dataset, configs: Mapping[str, Table], *, oracle: bool = False
 ) -> Table:
-    """Return what results depend on beside the command: engine, files of the cases, settings.
+    """Return what results depend on beside the command: engine and its code, data, settings.
 
     Args:
         protocol: Says which cases are used.
@@ -41,7 +42,8 @@ def identity(
         for case in dataset.cases
         if case.name in used
     }
-    return {"engine": __version__, "data": data, "configs": dict(configs)}
+    state = {"engine": __version__, "source": source_digest()}
+    return {**state, "data": data, "configs": dict(configs)}
 
 
 def resolved(profile: str, method: str, settings: Sequence[str]) -> Table:
@@ -61,7 +63,7 @@ def resolved(profile: str, method: str, settings: Sequence[str]) -> Table:
 def require_same(path: Path, plan: Table) -> Table:
     """Refuse to mix runs of another protocol, data, engine or setting with those that are there.
 
-    A file from before data, engine and settings were kept is taken with what it has.
+    A file from before data, engine, its code and settings were kept is taken with what it has.
 
     Returns:
         `plan`, with the settings of what ran in this folder before and is not asked for now.
@@ -81,6 +83,20 @@ def require_same(path: Path, plan: Table) -> Table:
     return plan | {"configs": {**stored["configs"], **plan["configs"]}}
 
 
+def former(path: Path) -> str:
+    """Return a sentence where the file `path` is from before the state of the code was kept.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    if not path.exists() or "source" in _read(path):
+        return ""
+    return (
+        f"'{path.parent}': holds a benchmark from before the state of the engine's code was kept; "
+        "of its finished runs it is not known, the tables say so"
+    )
+
+
 def _read(path: Path) -> Table:
     try:
         stored = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -92,14 +108,17 @@ def _read(path: Path) -> Table:
 
 def _differing(stored: Table, plan: Table) -> list[str]:
     """Return what differs, in words; single settings only where the command does not say it."""
-    kept = ("engine", "data", "configs")
+    kept = ("engine", "source", "data", "configs")
     options = [name for name in plan if name not in kept and stored.get(name) != plan[name]]
     if "protocol" in options:  # which decides about cases, too
         return [f"protocol ({stored.get('protocol')})"]
     before = stored.get("engine", plan["engine"])
     engine = [] if before == plan["engine"] else [f"engine ({before}, now {plan['engine']})"]
+    code = stored.get("source", plan["source"])
+    now = f"now {plan['source']}: check out the commit of then"
+    source = [] if code == plan["source"] else [f"state of the engine's code ({code}, {now})"]
     settings = [] if options else _settings_apart(stored["configs"], plan["configs"])
-    return [*options, *engine, *_data_apart(stored["data"], plan["data"]), *settings]
+    return [*options, *engine, *source, *_data_apart(stored["data"], plan["data"]), *settings]
 
 
 def _data_apart(stored: Mapping[str, str], now: Mapping[str, str]) -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dycon_engine import __version__
 from dycon_engine.config import DataConfig
 from dycon_engine.data.cases import Case, read_case_image, read_case_label
 from dycon_engine.errors import DyconError
@@ -31,6 +32,7 @@ from dycon_engine.jobs.files import make_folder, write_json
 from dycon_engine.networks.devices import take_device
 from dycon_engine.package import load_package
 from dycon_engine.settings import Table
+from dycon_engine.sources import source_digest
 
 RESULT = "result.json"
 PLAIN, LARGEST = "all pieces", "largest component"
@@ -97,6 +99,8 @@ def run_one(spec: RunSpec) -> Path:
     content = {
         "method": marked(spec.title or spec.method, oracle=scores["oracle"]),
         "seed": spec.seed,
+        "engine": __version__,
+        "source": source_digest(),
         "device": _devices(events),
         "train_minutes": _train_seconds(events) / 60.0,
         "test_minutes": (time.monotonic() - began) / 60.0,

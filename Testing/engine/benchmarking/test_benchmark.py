@@ -14,6 +14,8 @@ from dycon_engine.benchmarking import job, running
 from dycon_engine.config import RECIPES
 from dycon_engine.jobs.files import make_folder, write_json
 from dycon_engine.jobs.reporter import Reporter
+from dycon_engine.methods import METHODS
+from dycon_engine.sources import source_digest
 from Testing.engine.benchmarking.small_results import LABEL, result
 from Testing.engine.training import small_run
 
@@ -25,6 +27,7 @@ train = ["scan0", "scan1", "scan2"]
 test = ["scan4", "scan5"]
 [variants]
 2 = 2
+3 = 3
 [[published]]
 variant = "2"
 method = "Somebody"
@@ -84,6 +87,7 @@ def test_the_conditions_say_what_was_common_and_what_not(finished) -> None:
     assert "steps and loader augmentation (profile laptop; settings: training.steps=2" in notes[0]
     assert "No recipe in profile laptop, own defaults: mean_teacher, supervised." in notes
     assert "Device of all runs: cpu." in notes
+    assert f"Engine of all runs: dycon_engine {__version__}, code {source_digest()}." in notes
     assert any("not calibrated (T = 1)" in note for note in notes)
     assert any("Smallest p that 2 cases can give" in note for note in notes)
     assert any("never contain the noise between runs" in note for note in notes)
@@ -93,6 +97,7 @@ def test_the_conditions_say_what_was_common_and_what_not(finished) -> None:
     for path in finished.glob("*/result.json"):
         one = json.loads(path.read_text())
         assert (one["device"], one["temperature"]) == ("cpu", 1.0)
+        assert (one["engine"], one["source"]) == (__version__, source_digest())
 
 
 def test_a_recipe_is_printed_for_the_method_that_got_it(data, tmp_path, monkeypatch) -> None:
@@ -182,12 +187,54 @@ def test_other_data_of_the_same_names_is_not_mixed_in(data, tmp_path, capsys, mo
         (("--reference", "mean_techer"), "did you mean 'mean_teacher'"),
         (("--seeds", "0"), "--seeds: found 0, expected at least 1"),
         (("--processes", "0"), "--processes: found 0"),
+        (("--first-seed", "-1"), "--first-seed: found -1, expected at least 0"),
     ],
 )
 def test_nonsense_is_refused_before_anything_runs(data, tmp_path, capsys, more, words) -> None:
     assert run(data, tmp_path / "out", *more) == 2
     assert words in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--methods", "dycon", "supervised", "ua_mt"), "but dycon, ua_mt need some; leave out"),
+        (("--methods", "dycon", "supervised"), "no unlabeled case, but dycon needs some; leave"),
+        (("--leak-audit",), "FeCL on hidden labels (ORACLE) need some"),
+    ],
+)
+def test_methods_that_need_unlabeled_cases_are_refused_where_there_are_none(
+    data, tmp_path, capsys, monkeypatch, more, words
+) -> None:
+    monkeypatch.setattr(job, "launch", lambda *_: None)
+    assert run(data, tmp_path / "out", *more, "--protocol", f"{data / 'balls.toml'}-3") == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("drawn", [(), ("--set", "training.unlabeled_cases=all")])
+def test_of_all_methods_those_run_that_the_protocol_can_train(
+    data, tmp_path, capsys, monkeypatch, drawn
+) -> None:
+    started = []
+    monkeypatch.setattr(job, "launch", lambda specs, *_: started.extend(s.method for s in specs))
+    more = ("--seeds", "1", *drawn, "--protocol", f"{data / 'balls.toml'}-3")
+    assert run(data, tmp_path / "out", *more) == 0
+    assert started == (sorted(METHODS) if drawn else ["supervised"])
+    said = "left out, protocol balls-3 has no unlabeled case: dec_seg, dual_network, dycon, mean_"
+    assert (said in capsys.readouterr().err) != bool(drawn)
+
+
+def test_the_seeds_begin_where_it_is_asked_for(data, tmp_path, monkeypatch) -> None:
+    started = []
+    monkeypatch.setattr(job, "launch", lambda specs, *_: started.extend(specs))
+    more = ("--methods", "supervised", "--seeds", "2", "--first-seed", "3")
+    assert run(data, tmp_path / "out", *more) == 0
+    assert [(spec.seed, spec.folder.name) for spec in started] == [
+        (3, "supervised-seed3"),
+        (4, "supervised-seed4"),
+    ]
 
 
 def test_data_that_lacks_cases_leaves_no_benchmark_behind(

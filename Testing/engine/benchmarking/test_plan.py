@@ -9,7 +9,7 @@ import pytest
 
 from dycon_engine import config
 from dycon_engine.benchmarking import plan as plans
-from dycon_engine.benchmarking.plan import identity, require_same, resolved
+from dycon_engine.benchmarking.plan import former, identity, require_same, resolved
 from dycon_engine.benchmarking.protocol import Protocol
 from dycon_engine.data.cases import Case, Dataset
 from dycon_engine.errors import InputError
@@ -93,6 +93,27 @@ def test_another_engine_is_not_mixed_in(stored, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(plans, "__version__", "99.0")
     with pytest.raises(InputError, match=r"another engine \(.*, now 99.0\); choose another --out"):
         require_same(stored, plan_of(files(tmp_path), "dycon"))
+
+
+def test_other_code_of_the_same_version_is_not_mixed_in(stored, tmp_path, monkeypatch) -> None:
+    before = json.loads(stored.read_text())["source"]
+    monkeypatch.setattr(plans, "source_digest", lambda: "0123456789ab")
+    words = (
+        rf"another state of the engine's code \({before}, now 0123456789ab: check out the commit"
+    )
+    with pytest.raises(InputError, match=words):
+        require_same(stored, plan_of(files(tmp_path), "dycon"))
+
+
+def test_a_benchmark_from_before_the_code_was_kept_goes_on_and_says_so(stored, tmp_path) -> None:
+    assert former(stored) == ""
+    assert former(tmp_path / "none.json") == ""
+    old = json.loads(stored.read_text())
+    del old["source"]
+    stored.write_text(json.dumps(old))
+    assert "from before the state of the engine's code was kept" in former(stored)
+    now = plan_of(files(tmp_path), "mean_teacher", "dycon")
+    assert require_same(stored, now) == now
 
 
 def test_a_recipe_or_default_that_changed_is_not_mixed_in(stored, tmp_path, monkeypatch) -> None:
