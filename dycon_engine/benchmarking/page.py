@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dycon_engine import __version__
-from dycon_engine.benchmarking.conditions import calibration_note, chance_notes, device_notes
+from dycon_engine.benchmarking.conditions import (
+    calibration_note,
+    chance_notes,
+    device_notes,
+    engine_note,
+)
 from dycon_engine.benchmarking.protocol import Protocol
 from dycon_engine.benchmarking.running import PLAIN, marked
 from dycon_engine.benchmarking.tables import (
@@ -59,10 +64,12 @@ class Benchmark:
         return (
             *oracle,
             *self.conditions,
+            engine_note(self.results),
             *device_notes(self.results),
             calibration_note(self.protocol, self.results),
             *chance_notes(self.comparisons),
             f"Split: {self.protocol.source}.",
+            *filter(None, (self.protocol.availability,)),
         )
 
     @property
@@ -88,18 +95,7 @@ def to_markdown(found: Benchmark) -> str:
             f"{probability(c.adjusted)} |"
             for c in found.comparisons
         ]
-    if found.protocol.published:
-        lines += ["", "Published, percent and voxels; not run here, checkpoints chosen as stated:"]
-        lines += [
-            "",
-            "| Method | Dice | Jaccard | HD95 | ASD | Checkpoint |",
-            "|---|---|---|---|---|---|",
-        ]
-        lines += [
-            f"| {p.method} | {_known(p.dice)} | {_known(p.jaccard)} | {_known(p.hd95_voxels)} | "
-            f"{_known(p.asd_voxels)} | {p.checkpoint} |"
-            for p in found.protocol.published
-        ]
+    lines += _published(found.protocol)
     return "\n".join(lines) + "\n"
 
 
@@ -151,6 +147,31 @@ def cells(row: Row) -> list[str]:
     others = [_spread(row.ece, 4), _spread(row.train_minutes, 1), _spread(row.memory_mib, 0)]
     undefined = f"{row.undefined}, {row.absent} absent" if row.absent else str(row.undefined)
     return [name, row.kind, str(row.seeds), *figures, undefined, *others]
+
+
+def _published(protocol: Protocol) -> list[str]:
+    """Return the lines of what others reported; none where nobody did."""
+    if not protocol.published:
+        return []
+    note = f" {protocol.published_note}" if protocol.published_note else ""
+    heads = ["Method", "Dice", "Jaccard", "HD95", "ASD", "Split", "Checkpoint"]
+    rows = [
+        (
+            p.method,
+            *map(_known, (p.dice, p.jaccard, p.hd95_voxels, p.asd_voxels)),
+            p.split,
+            p.checkpoint,
+        )
+        for p in protocol.published
+    ]
+    return [
+        "",
+        f"Published, percent and voxels; not run here, checkpoints chosen as stated.{note}",
+        "",
+        "| " + " | ".join(heads) + " |",
+        "|" + "---|" * len(heads),
+        *("| " + " | ".join(row) + " |" for row in rows),
+    ]
 
 
 def _averaged(scores: Sequence[dict[str, float | None]]) -> Scores:

@@ -26,6 +26,7 @@ class Published:
         hd95_voxels: The same.
         asd_voxels: The same.
         checkpoint: How the weights were chosen.
+        split: Whether the cases are those of the protocol: the same, another, not stated, or more.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Published:
     hd95_voxels: float | None = None
     asd_voxels: float | None = None
     checkpoint: str = "not stated"
+    split: str = "the same"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Protocol:
         validation: Watched and calibrated on; often none.
         test: Scored once, never seen in training.
         published: What others reported for the same number of labels.
+        published_note: What sets the data of all those apart from ours, a sentence or more.
+        availability: What is known of cases that cannot be had, the same.
     """
 
     name: str
@@ -61,6 +65,8 @@ class Protocol:
     validation: tuple[str, ...]
     test: tuple[str, ...]
     published: tuple[Published, ...] = ()
+    published_note: str = ""
+    availability: str = ""
 
     @property
     def training(self) -> Mapping[str, str]:
@@ -99,7 +105,8 @@ def load_protocol(name: str) -> Protocol:
     except (KeyError, TypeError) as error:
         raise InputError(
             f"protocol '{path}': {error} is missing or wrong; expected title, labels, source, "
-            "train, test, [variants] and optionally validation and [[published]]"
+            "train, test, [variants] and optionally validation, published_note, availability and "
+            "[[published]]"
         ) from None
 
 
@@ -123,7 +130,8 @@ def write_manifest(
     )
     problems = []
     if missing:
-        problems.append(f"{len(missing)} of {len(needed)} cases are missing: {_some(missing)}")
+        words = f"{len(missing)} of {len(needed)} cases are missing: {_some(missing)}"
+        problems.append("; ".join(filter(None, (words, protocol.availability.removesuffix(".")))))
     if bare:
         problems.append(f"{len(bare)} cases have no label map: {_some(bare)}")
     if problems:
@@ -162,8 +170,11 @@ def _protocol(name: str, variant: str, content: Mapping[str, Any], file: str) ->
         published=tuple(
             Published(**{key: value for key, value in row.items() if key != "variant"})
             for row in content.get("published", ())
-            if row["variant"] == variant
+            if known(str(row["variant"]), variants, f"variant of [[published]] in {file}")
+            == variant
         ),
+        published_note=str(content.get("published_note", "")),
+        availability=str(content.get("availability", "")),
     )
     everybody = [*train, *protocol.validation, *protocol.test]
     twice = sorted({case for case in everybody if everybody.count(case) > 1})

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from dycon_engine.benchmarking.conditions import (
     calibration_note,
     chance_notes,
     device_notes,
+    engine_note,
     recipe_notes,
 )
 from dycon_engine.benchmarking.page import Benchmark, to_html, to_markdown
@@ -16,7 +19,7 @@ from dycon_engine.benchmarking.protocol import load_protocol
 from dycon_engine.benchmarking.tables import compare, summarize
 from dycon_engine.config import RECIPES
 from dycon_engine.methods import METHODS
-from Testing.engine.benchmarking.small_results import result
+from Testing.engine.benchmarking.small_results import LABEL, result
 
 
 def notes(profile: str, *methods: str, settings: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -49,6 +52,15 @@ def test_devices_are_those_of_the_runs() -> None:
     (both,) = device_notes([cpu, gpu, result("a", 2, [0.5])])
     assert "only on the same one: cpu: 1 run; cuda:0 (H100): 1 run; not recorded: 1 run." in both
     assert device_notes([result("a", 2, [0.5])]) == ()
+
+
+def test_the_state_of_the_engine_is_that_of_the_runs() -> None:
+    one, other = (result("a", 0, [0.5], engine="0.1.0", source=code) for code in ("12ab", "34cd"))
+    assert engine_note([one, one]) == "Engine of all runs: dycon_engine 0.1.0, code 12ab."
+    said = engine_note([one, other, one, result("a", 2, [0.5])])
+    assert said.startswith("Engines differ or are not known to be one: dycon_engine 0.1.0, code 12")
+    assert said.endswith("12ab: 2 runs; dycon_engine 0.1.0, code 34cd: 1 run; not recorded: 1 run.")
+    assert engine_note([result("a", 2, [0.5])]) == "Engine of all runs: not recorded."
 
 
 def test_the_ece_is_said_to_be_calibrated_or_not() -> None:
@@ -104,3 +116,24 @@ def test_the_noise_between_runs_is_never_in_the_p_values_and_maybe_in_the_interv
         assert "not calibrated (T = 1)" in text
         assert "never contain the noise between runs: also with many seeds" in text
         assert words in text
+
+
+@pytest.mark.parametrize(
+    ("protocol", "words"),
+    [
+        ("la-8", ("cropped around the reference, in the test cases too", "the same")),
+        (
+            "pancreas-12",
+            ("keeps the whole CT, which is harder", "another", "PANCREAS_0070 are said"),
+        ),
+    ],
+)
+def test_what_sets_published_figures_apart_stands_beside_them(protocol: str, words) -> None:
+    """And what is known of cases that are gone stands in the conditions."""
+    made, comparisons = compared(1)
+    rows = summarize(made)
+    of_labels = replace(load_protocol(protocol), labels=(LABEL,))
+    found = Benchmark(of_labels, rows, comparisons, tuple(made), ())
+    for text in (to_html(found), to_markdown(found)):
+        assert all(word in text for word in words)
+        assert "Split" in text

@@ -23,6 +23,7 @@ SIZES = {  # labeled, unlabeled, validation, test
     "la-check-8": (8, 48, 0, 24),
     "pancreas-6": (6, 56, 0, 20),
     "pancreas-12": (12, 50, 0, 20),
+    "pancreas80-12": (12, 49, 0, 19),
     "brats19-25": (25, 225, 25, 60),
     "brats19-50": (50, 200, 25, 60),
     "isles22-5": (10, 190, 25, 25),
@@ -38,6 +39,17 @@ test = ["d"]
 [variants]
 1 = 1
 9 = 9
+"""
+PUBLISHED = """
+[[published]]
+variant = 1
+method = "Somebody"
+dice = 50.0
+split = "another"
+[[published]]
+variant = "1"
+method = "Another"
+dice = 51
 """
 
 
@@ -64,6 +76,42 @@ def test_every_shipped_protocol_loads() -> None:
     for name in protocol_names():
         protocol = load_protocol(name)
         assert all(0 < figure.dice < 100 for figure in protocol.published)
+
+
+def test_the_protocol_of_the_pancreas_cases_that_are_left_keeps_their_order() -> None:
+    published, left = load_protocol("pancreas-12"), load_protocol("pancreas80-12")
+    gone = {"PANCREAS_0025", "PANCREAS_0070"}
+    train = [n for n in (*published.labeled, *published.unlabeled) if n not in gone]
+    assert [*left.labeled, *left.unlabeled] == train
+    assert list(left.test) == [name for name in published.test if name not in gone]
+    assert left.published == ()
+    assert "not the published split" in left.source
+
+
+def test_a_figure_of_other_cases_says_so() -> None:
+    splits = {row.method: row.split for row in load_protocol("pancreas-12").published}
+    assert (splits["BCP"], splits["DyCON"]) == ("another", "another")
+    assert "the same" not in splits.values()
+    assert {row.split for row in load_protocol("la-8").published} == {"the same"}
+
+
+def test_published_figures_of_a_file_of_ones_own_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(OWN + PUBLISHED)
+    rows = load_protocol(f"{path}-1").published
+    assert [(row.method, row.split) for row in rows] == [
+        ("Somebody", "another"),
+        ("Another", "the same"),
+    ]
+    assert load_protocol(f"{path}-1").published_note == ""
+    path.write_text(OWN + PUBLISHED.replace('"1"', '"7"'))
+    with pytest.raises(InputError, match=r"unknown variant of \[\[published\]\] in own.toml '7'"):
+        load_protocol(f"{path}-1")
+
+
+def test_what_is_known_of_cases_that_are_gone_stands_in_the_refusal(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"PANCREAS_0025 and PANCREAS_0070 .* pancreas80 is"):
+        write_manifest(tmp_path / "m.toml", load_protocol("pancreas-12"), dataset(tmp_path))
 
 
 def test_the_left_atrium_list_is_the_one_beside_the_data(la2018: Path) -> None:
