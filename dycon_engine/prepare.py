@@ -13,11 +13,14 @@ KINDS = ("brats19", "isles22", "la", "pancreas")
 EPILOG = """\
 la        ID/lgemri.nrrd + laendo.nrrd of the 2018 challenge, or UA-MT's ID/mri_norm2.h5; the
           published numbers are from the latter, which is cropped around the reference
-pancreas  PANCREAS_NNNN/.../*.dcm and labelNNNN.nii.gz of NIH Pancreas-CT
+pancreas  PANCREAS_NNNN/.../*.dcm and labelNNNN.nii.gz of NIH Pancreas-CT; the known
+          preparation of published numbers crops them around the reference
 brats19   CASE/CASE_flair.nii.gz + CASE_seg.nii.gz; all tumor labels become the whole tumor
 isles22   BIDS: *_dwi.nii.gz and derivatives/.../*_msk.nii.gz
 
-Voxels stay as they are. Cases that are written already are left alone.
+Voxels stay as they are. Scans without a label map are left out and named, hidden files are not
+looked at. Of pancreas labels it is checked that they lie in soft tissue, not how they are turned:
+look at some. Cases that are written already are left alone.
 """
 
 

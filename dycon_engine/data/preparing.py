@@ -6,7 +6,7 @@ names are those of the protocols.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,11 @@ from dycon_engine.settings import known
 
 LA_SPACING_MM = (0.625, 0.625, 0.625)  # of the challenge; the HDF5 files say nothing
 SOFT_TISSUE_HU = (-100.0, 300.0)
+MOST_NAMED = 5
+REMARKS = {
+    "pancreas": "the label maps' headers do not fit the scans: that a label lies in soft tissue is "
+    "checked, one that is flipped within it is not noticed; look at some cases"
+}
 
 
 class Download(NamedTuple):
@@ -33,15 +38,18 @@ class Download(NamedTuple):
 
     Attributes:
         name: As in the protocols.
-        read: Returns its scan (1, D, H, W) and its label map (D, H, W) of 0 and 1.
+        read: Returns its scan (1, D, H, W) and its label map (D, H, W) of 0 and 1; None where the
+            scan has no label map.
     """
 
     name: str
-    read: Callable[[], tuple[Volume, NDArray[np.uint8]]]
+    read: Callable[[], tuple[Volume, NDArray[np.uint8]]] | None
 
 
 def prepare(kind: str, source: Path, target: Path, reporter: Reporter) -> dict[str, Any]:
     """Write every case of the data set `kind` that is not there yet; return the summary.
+
+    Scans without a label map are left out and named.
 
     Raises:
         InputError: An unknown kind, or no case of it in `source`.
@@ -50,9 +58,15 @@ def prepare(kind: str, source: Path, target: Path, reporter: Reporter) -> dict[s
     find = DOWNLOADS[known(kind, DOWNLOADS, "data set")]
     if not source.is_dir():
         raise InputError(f"'{source}': there is no such folder; check the path of the download")
-    cases = sorted(find(source))
+    found = sorted(find(source), key=lambda case: case.name)
+    cases = [case for case in found if case.read is not None]
+    bare = _bare([case.name for case in found if case.read is None])
     if not cases:
-        raise InputError(f"'{source}': no case of {kind} found; expected {EXPECTED[kind]}")
+        raise InputError(
+            f"'{source}': no case of {kind} found{bare and f' ({bare})'}; expected {EXPECTED[kind]}"
+        )
+    if bare:
+        reporter.tell(f"DyCON: {bare}, left out")
     for folder in ("images", "labels"):
         make_folder(target / folder)
     reporter.stage("prepare", len(cases))
@@ -70,49 +84,68 @@ def prepare(kind: str, source: Path, target: Path, reporter: Reporter) -> dict[s
             f"{len(failed)} of {len(cases)} cases cannot be prepared ({', '.join(failed[:10])}); "
             "the reasons are above, the other cases are written"
         )
-    return {"cases": len(cases), "data": str(target)}
+    if kind in REMARKS:
+        reporter.tell(f"DyCON: {REMARKS[kind]}")
+    return {"cases": len(cases), "without_label": len(found) - len(cases), "data": str(target)}
+
+
+def _bare(names: Sequence[str]) -> str:
+    """Return how many scans have no label map, and the first of them; '' where all have one."""
+    if not names:
+        return ""
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    scans = "1 scan has" if len(names) == 1 else f"{len(names)} scans have"
+    return f"{scans} no label map: {', '.join(names[:MOST_NAMED])}{more}"
 
 
 def _write(case: Download, target: Path) -> None:
     image_path, label_path = (target / f / f"{case.name}.nii.gz" for f in ("images", "labels"))
     if image_path.exists() and label_path.exists():
         return
+    assert case.read is not None  # noqa: S101 - the others are left out
     image, label = case.read()
     write_label(label_path, label, image.geometry, overwrite=True)
     write_scalar(image_path, image.array[0], image.geometry, overwrite=True)
 
 
+def _paths(source: Path, pattern: str) -> Iterator[Path]:
+    """Yield what is so named anywhere in `source`, but nothing hidden, e.g. `._*` of macOS."""
+    for path in source.rglob(pattern):
+        if not any(part.startswith(".") for part in path.relative_to(source).parts):
+            yield path
+
+
 def _left_atrium(source: Path) -> Iterable[Download]:
     """Find the challenge's ID/lgemri.nrrd with laendo.nrrd, or UA-MT's ID/mri_norm2.h5."""
-    for path in source.rglob("lgemri.nrrd"):
+    for path in _paths(source, "lgemri.nrrd"):
         yield Download(path.parent.name, _reader(path, path.with_name("laendo.nrrd")))
-    for path in source.rglob("mri_norm2.h5"):
+    for path in _paths(source, "mri_norm2.h5"):
         yield Download(path.parent.name, _reader(path, path, spaced=True))
 
 
 def _pancreas(source: Path) -> Iterable[Download]:
     """Find PANCREAS_NNNN with its DICOM series and labelNNNN.nii.gz anywhere in `source`."""
-    labels = {p.name[5:9]: p for p in source.rglob("label[0-9][0-9][0-9][0-9].nii*")}
-    for folder in source.rglob("PANCREAS_[0-9][0-9][0-9][0-9]"):
+    labels = {p.name[5:9]: p for p in _paths(source, "label[0-9][0-9][0-9][0-9].nii*")}
+    for folder in _paths(source, "PANCREAS_[0-9][0-9][0-9][0-9]"):
         number = folder.name[-4:]
-        series = [f for f in sorted(folder.rglob("*")) if f.is_dir() and is_series(f)]
-        if number in labels:
-            yield Download(folder.name, _pancreas_reader(series, labels[number]))
+        series = [f for f in sorted(_paths(folder, "*")) if f.is_dir() and is_series(f)]
+        label = labels.get(number)
+        yield Download(folder.name, None if label is None else _pancreas_reader(series, label))
 
 
 def _brats(source: Path) -> Iterable[Download]:
     """Find CASE_flair.nii with CASE_seg.nii; every tumor label becomes the whole tumor."""
-    for path in source.rglob("*_flair.nii*"):
+    for path in _paths(source, "*_flair.nii*"):
         name = path.name.partition("_flair.nii")[0]
         yield Download(name, _reader(path, path.with_name(path.name.replace("_flair", "_seg"))))
 
 
 def _isles(source: Path) -> Iterable[Download]:
     """Find sub-X_..._dwi.nii.gz with sub-X_..._msk.nii.gz, in BIDS folders."""
-    masks = {_subject(path): path for path in source.rglob("sub-*_msk.nii*")}
-    for path in source.rglob("sub-*_dwi.nii*"):
-        if _subject(path) in masks:
-            yield Download(_subject(path), _reader(path, masks[_subject(path)]))
+    masks = {_subject(path): path for path in _paths(source, "sub-*_msk.nii*")}
+    for path in _paths(source, "sub-*_dwi.nii*"):
+        mask = masks.get(_subject(path))
+        yield Download(_subject(path), None if mask is None else _reader(path, mask))
 
 
 def _subject(path: Path) -> str:
@@ -140,7 +173,8 @@ def _pancreas_reader(
     """Return a reader for the label maps of Pancreas-CT, whose headers do not fit the scans.
 
     Their slices are in the order of the DICOM instance numbers, rows and columns as in the files
-    (so used by the public preparation of MC-Net). Whether that holds is checked on the tissue.
+    (so used by the public preparation of MC-Net). A label map that lies in no soft tissue, by its
+    median, is refused; one that is flipped and still lies in it passes.
     """
 
     def read() -> tuple[Volume, NDArray[np.uint8]]:

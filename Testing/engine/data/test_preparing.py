@@ -140,6 +140,55 @@ def test_a_pancreas_label_that_lies_in_air_is_refused(tmp_path: Path, capsys) ->
     )
 
 
+def test_a_flipped_pancreas_label_within_soft_tissue_passes_and_that_is_said(
+    tmp_path: Path, capsys
+) -> None:
+    """No check of ours sees it: what is told instead must stay true."""
+    series = tmp_path / "src" / "PANCREAS_0057" / "series"
+    series.mkdir(parents=True)
+    for index, plane in enumerate((image_of(ball()) + 1000.0).astype(np.int16)):
+        pydicom.dcmwrite(series / f"{index}.dcm", dicom_slice(plane, index))
+    save_nifti(tmp_path / "src" / "label0057.nii.gz", ball()[:, ::-1])
+    assert run("pancreas", tmp_path / "src", tmp_path / "out") == 0
+    assert "flipped within it is not noticed; look at some cases" in capsys.readouterr().err
+
+
+def test_scans_without_a_label_map_are_named(tmp_path: Path, capsys) -> None:
+    names = [f"sub-strokecase{number:04d}" for number in range(8)]
+    for name in names:
+        raw = tmp_path / "src" / name / "ses-0001" / "dwi"
+        save_nifti(raw / f"{name}_ses-0001_dwi.nii.gz", image_of(ball()))
+    assert run("isles22", tmp_path / "src", tmp_path / "none") == 2
+    assert "no case of isles22 found (8 scans have no label map: sub-" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    masks = tmp_path / "src" / "derivatives" / names[0] / "ses-0001"
+    save_nifti(masks / f"{names[0]}_ses-0001_msk.nii.gz", ball())
+    assert run("isles22", tmp_path / "src", tmp_path / "out") == 0
+    captured = capsys.readouterr()
+    said = f"7 scans have no label map: {', '.join(names[1:6])} and 2 more, left out"
+    assert said in captured.err
+    assert '"without_label": 7' in captured.out
+    check(tmp_path / "out", names[0], ball(), (2.5, 0.9, 0.8))
+
+
+def test_a_pancreas_scan_without_a_label_map_is_named(tmp_path: Path, capsys) -> None:
+    (tmp_path / "src" / "PANCREAS_0057").mkdir(parents=True)
+    assert run("pancreas", tmp_path / "src", tmp_path / "out") == 2
+    assert "(1 scan has no label map: PANCREAS_0057)" in capsys.readouterr().err
+
+
+def test_what_macos_leaves_beside_every_file_is_no_scan(tmp_path: Path) -> None:
+    name = load_protocol("brats19-25").labeled[0]
+    folder = tmp_path / "src" / name
+    save_nifti(folder / f"{name}_flair.nii.gz", image_of(ball()))
+    save_nifti(folder / f"{name}_seg.nii.gz", ball())
+    (folder / f"._{name}_flair.nii.gz").write_bytes(b"\0\5\26\7")
+    (tmp_path / "src" / ".Trashes").mkdir()
+    (tmp_path / "src" / ".Trashes" / "OLD_flair.nii.gz").touch()
+    assert run("brats19", tmp_path / "src", tmp_path / "out") == 0
+    check(tmp_path / "out", name, ball(), (2.5, 0.9, 0.8))
+
+
 @pytest.mark.parametrize("ending", ["nii", "nii.gz"])
 def test_brats_whole_tumor_on_flair(tmp_path: Path, ending: str) -> None:
     name = load_protocol("brats19-25").labeled[0]
