@@ -38,13 +38,14 @@ def blank_voxels(channel: NDArray[Any], voxel_mm3: float) -> NDArray[np.bool_] |
         grown[behind] |= core[ahead] & equal
         core = grown
     blocks, count = ndimage.label(core)
+    del same, core
     large = _sizes(blocks, count) * voxel_mm3 >= SMALLEST_MM3
     rim = np.zeros(count + 1, dtype=bool)
     for axis in range(3):
         rim[np.unique(blocks.take((0, -1), axis=axis))] = True
     chosen = large & rim
     chosen[0] = False
-    return np.asarray(chosen[blocks]) if chosen.any() else None
+    return _marked(chosen, blocks) if chosen.any() else None
 
 
 def blank_everywhere(channels: NDArray[Any], voxel_mm3: float) -> NDArray[np.bool_] | None:
@@ -78,6 +79,14 @@ def _sizes(blocks: NDArray[Any], count: int) -> NDArray[np.int64]:
     for start in range(0, flat.size, PART):
         sizes += np.bincount(flat[start : start + PART], minlength=count + 1)
     return sizes
+
+
+def _marked(chosen: NDArray[np.bool_], blocks: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return `chosen[blocks]`; a plane at a time, since indices are widened to 8 bytes."""
+    marked = np.empty(blocks.shape, dtype=np.bool_)
+    for plane, numbers in zip(marked, blocks, strict=True):
+        plane[:] = chosen[numbers]
+    return marked
 
 
 def _shifted(axis: int) -> tuple[tuple[slice, ...], tuple[slice, ...]]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import math
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +17,18 @@ from numpy.typing import NDArray
 from dycon_engine.config import DataConfig
 from dycon_engine.data.blank import blank_everywhere, packed
 from dycon_engine.data.cases import Case, Dataset, read_case_image
+from dycon_engine.data.formats.readers import read_header
+from dycon_engine.data.formats.stored import room, scan_bytes
 from dycon_engine.data.geometry import Geometry
 from dycon_engine.data.orientation import axial_orientation
 from dycon_engine.data.preprocessing import strided
 from dycon_engine.data.volume import Volume
 from dycon_engine.errors import DyconError
 
-READERS_AT_ONCE = 2  # decompression leaves the interpreter free; more would only cost memory
+READERS_AT_ONCE = 2  # where both fit; decompression leaves the interpreter free
 LOWEST_HOUNSFIELD = -1500.0  # air and its noise lie above; lower values are fillings
 FEW_VALUES = 20
+PART = 2**20  # voxels
 GLANCE = 100_000  # voxels that tell most images from label maps
 
 
@@ -69,13 +75,40 @@ def survey(
     on_case: Callable[[int, int], None] | None = None,
 ) -> tuple[Scan, ...]:
     """Return a `Scan` per case in the order of the data set; every image is read once, no label."""
-    scans = []
+    scans, share = [], MemoryShare(room())
+
+    def look(case: Case) -> Scan:
+        with share.taken(_needed(case)):
+            return look_at(case, config)
+
     with ThreadPoolExecutor(READERS_AT_ONCE) as pool:
-        for scan in pool.map(lambda case: look_at(case, config), dataset.cases):
+        for scan in pool.map(look, dataset.cases):
             scans.append(scan)
             if on_case is not None:
                 on_case(len(scans), len(dataset.cases))
     return tuple(scans)
+
+
+class MemoryShare:
+    """Lets several work at once as long as what they need together fits; one always may."""
+
+    def __init__(self, limit: int) -> None:
+        """Give out up to `limit` bytes."""
+        self._limit, self._taken = limit, 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, needed: int) -> Iterator[None]:
+        """Wait until `needed` bytes are free, and hold them."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._taken or self._taken + needed <= self._limit)
+            self._taken += needed
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= needed
+                self._changed.notify_all()
 
 
 def look_at(case: Case, config: DataConfig) -> Scan:
@@ -129,11 +162,23 @@ def _share_beyond(channel: NDArray[Any]) -> float:
 def _whole_values(flat: NDArray[Any]) -> int:
     """Return how many values (C, N) holds, 0 where they are many or not whole."""
     step = max(1, flat.shape[1] // GLANCE)
-    for part in (flat[:, ::step], flat):
-        values = np.unique(part)
+    starts = range(0, flat.shape[1], PART)  # a part at a time, since it is copied
+    values = np.empty(0, dtype=flat.dtype)
+    for part in (flat[:, ::step], *(flat[:, start : start + PART] for start in starts)):
+        values = np.union1d(values, part)
         if values.size > FEW_VALUES or not np.array_equal(values, np.rint(values)):
             return 0
     return int(values.size)
+
+
+def _needed(case: Case) -> int:
+    """Return the bytes that the image of `case` takes, by its header; 0 where that is damaged."""
+    try:
+        headers = [read_header(path) for path in case.images]
+    except (DyconError, OSError):
+        return 0
+    voxels = [header.channels * math.prod(header.geometry.size_zyx) for header in headers]
+    return sum(scan_bytes(n, h.dtype.itemsize) for n, h in zip(voxels, headers, strict=True))
 
 
 def _line(case: Case, error: Exception) -> str:

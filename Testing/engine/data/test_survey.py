@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import time
+import tracemalloc
+
 import nibabel
 import numpy as np
+import pytest
 
 from dycon_engine.config import DataConfig
+from dycon_engine.data import blank
+from dycon_engine.data import survey as survey_module
 from dycon_engine.data.blank import unpacked
 from dycon_engine.data.cases import Case, Dataset
+from dycon_engine.data.formats.stored import scan_bytes
 from dycon_engine.data.layouts import find_cases
-from dycon_engine.data.survey import survey, voxel_hash
+from dycon_engine.data.survey import look_at, survey, voxel_hash
 from Testing.tiny_scans import mask, scan, write_pairs, write_scan
 
 
@@ -54,6 +61,44 @@ def test_the_hash_of_a_scan_is_frozen():
     assert (
         voxel_hash(values[0]) == "68e4f95436fa4beab46df06a7f1dd3da5f906710f9f2354a4b675c22960618f3"
     )
+
+
+def test_a_labeled_scan_takes_what_is_counted_for_it(tmp_path, monkeypatch):
+    """So that one that is let in by its header never asks for more."""
+    for module in (blank, survey_module):
+        monkeypatch.setattr(module, "PART", 2**14)  # small beside the scan, as in true ones
+    array = np.zeros((96, 96, 96), np.float32)
+    array[0, 0, 0], array[::17, ::13] = 7, 3
+    write_scan(tmp_path / "a.nii.gz", array)
+    case = Case("a", (tmp_path / "a.nii.gz",), label=tmp_path / "never read.nii.gz")
+    look_at(case, DataConfig())  # what is imported on the way is not counted
+    tracemalloc.start()
+    scan_seen = look_at(case, DataConfig())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert scan_seen.blank
+    assert 0.6 < peak / scan_bytes(array.size, 4) < 1.1
+
+
+@pytest.mark.parametrize(("room", "together"), [(0, 1), (2.5, 2)])
+def test_scans_are_read_one_by_one_where_two_exceed_the_share_of_memory(
+    tmp_path, monkeypatch, room, together
+):
+    root = write_pairs(tmp_path, 4, 0)
+    monkeypatch.setattr(survey_module, "room", lambda: room * scan_bytes(scan(0).size, 4))
+    working, most = [], []
+
+    def reading(case, config):
+        working.append(case.name)
+        time.sleep(0.1)
+        most.append(len(working))
+        working.remove(case.name)
+        return look_at(case, config)
+
+    monkeypatch.setattr(survey_module, "look_at", reading)
+    found = survey(find_cases(root, DataConfig()), DataConfig())
+    assert [one.name for one in found] == [f"pt{n:02d}" for n in range(4)]
+    assert max(most) == together
 
 
 def test_few_whole_values_are_counted(tmp_path):

@@ -18,6 +18,8 @@ from dycon_engine.errors import InputError
 SHEAR_MAX = 1e-3  # cosine between two axes that are meant to be at right angles
 FORMS_AGREE_VOXELS = 0.1  # quaternions near 180 degrees are no better than this in float32
 MEMORY_SHARE = 0.4
+READ_BYTES = 5  # a voxel, beside the stored one: float32, and whether that is finite
+SURVEY_BYTES = 12  # a voxel of a scan with a label, float32 included: measured with tracemalloc
 WHOLE_TOLERANCE = 0.01  # what a scale factor may make of a label value
 SPACING_MM = (1e-6, 1e6)
 ORIGIN_MM = 1e9
@@ -93,18 +95,27 @@ def affine_from_axes(
 
 
 def require_room(path: Path, voxels: int, itemsize: int) -> None:
-    """Pass if so many voxels, as float32 or as stored, fit into a share of this machine's memory.
+    """Pass if so many voxels fit into a share of this machine's memory.
 
     Raises:
         InputError: They do not; nothing was allocated.
     """
-    needed = voxels * max(itemsize, 4)
-    limit = MEMORY_SHARE * physical_memory()
+    needed, limit = scan_bytes(voxels, itemsize), room()
     if needed > limit:
         raise InputError(
             f"'{path}': needs {needed / 2**30:.1f} GiB in memory, at most {limit / 2**30:.1f} GiB "
             "is used for one scan here; crop or resample it, or use a larger machine"
         )
+
+
+def scan_bytes(voxels: int, itemsize: int) -> int:
+    """Return what a scan takes at its worst moment: while it is read or, mostly, surveyed."""
+    return voxels * max(itemsize + READ_BYTES, SURVEY_BYTES)
+
+
+def room() -> int:
+    """Return the bytes of this machine that scans may take."""
+    return int(MEMORY_SHARE * physical_memory())
 
 
 def physical_memory() -> int:

@@ -15,7 +15,7 @@ def test_what_does_not_fit_into_memory_is_refused_before_it_is_allocated(
     tmp_path, monkeypatch, kind
 ):
     path, _ = scan(tmp_path, kind)
-    needed = voxels().size * 4
+    needed = voxels().size * 12  # what the survey takes of a labeled scan
     monkeypatch.setattr(stored, "physical_memory", lambda: needed / stored.MEMORY_SHARE + 1)
     assert read_image(path).array.size == voxels().size
     monkeypatch.setattr(stored, "physical_memory", lambda: needed / stored.MEMORY_SHARE - 9)
