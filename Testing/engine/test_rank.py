@@ -57,6 +57,15 @@ def test_a_folder_gets_csv_and_json_of_the_unlabeled(package, data, tmp_path):
     assert scores[0] == max(scores)
 
 
+def test_a_name_is_no_formula_in_the_table(package, data, tmp_path):
+    (data / "images" / "s1.nii.gz").rename(data / "images" / "=s1.nii.gz")
+    assert run(package, data, tmp_path / "out") == 0
+    with (tmp_path / "out" / "label_next.csv").open() as stream:
+        assert {row["name"] for row in csv.DictReader(stream)} == {"'=s1", "s2", "s3"}
+    content = json.loads((tmp_path / "out" / "label_next.json").read_text())
+    assert {row["name"] for row in content["label_next"]} == {"=s1", "s2", "s3"}
+
+
 def pictures_in(folder):
     return sorted(path.name for path in folder.iterdir())
 

@@ -17,6 +17,7 @@ from dycon_engine.benchmarking.bootstrap import drawn_means, interval
 from dycon_engine.benchmarking.running import LARGEST, PLAIN
 from dycon_engine.errors import DyconError
 from dycon_engine.evaluation.metrics import is_plausible
+from dycon_engine.jobs.cells import cells
 
 KINDS = (PLAIN, LARGEST)
 METRICS: Mapping[str, str] = {
@@ -219,7 +220,7 @@ def to_csv(results: Sequence[Result]) -> str:
                 for name, scores in case[kind].items():
                     figures = [scores[m] for m in METRICS]
                     head = [result["method"], result["seed"], case["case"], name, kind]
-                    writer.writerow([*head, *figures])
+                    writer.writerow([*cells(head), *figures])
     return stream.getvalue()
 
 

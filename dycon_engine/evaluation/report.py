@@ -27,6 +27,7 @@ from dycon_engine.evaluation.summaries import (
     paired_differences,
     summary_rows,
 )
+from dycon_engine.jobs.cells import cells
 from dycon_engine.jobs.files import make_folder, write_json, write_text
 from dycon_engine.pictures.page import NOTICE, count, render
 from dycon_engine.pictures.slices import Picture
@@ -111,7 +112,7 @@ def to_csv(report: Report) -> str:
                     n * case.voxel_mm3 / 1000 for n in (s.prediction_voxels, s.reference_voxels)
                 ]
                 head = [predictions.name, case.case, s.label, report.names[s.label]]
-                writer.writerow([*head, *figures, str(s.surface_defined).lower(), *volumes])
+                writer.writerow([*cells(head), *figures, str(s.surface_defined).lower(), *volumes])
     return stream.getvalue()
 
 

@@ -21,6 +21,7 @@ from dycon_engine.inference.predictor import Predictor
 from dycon_engine.inference.progress import READING, CaseProgress
 from dycon_engine.inference.ranking import Impression, Ranked, impression, rank
 from dycon_engine.inference.sliding_window import SEGMENTING
+from dycon_engine.jobs import cells
 from dycon_engine.jobs.events import CaseDone, Saved
 from dycon_engine.jobs.files import make_folder, require_place, write_bytes, write_json, write_text
 from dycon_engine.jobs.reporter import Reporter
@@ -188,5 +189,5 @@ def _write(
             text, fieldnames=[*Ranked._fields, "thumbnail"], lineterminator="\n"
         )
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(map(cells.row, rows))
         write_text(path, text.getvalue())

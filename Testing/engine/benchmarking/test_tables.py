@@ -140,6 +140,12 @@ def test_every_case_is_in_the_csv() -> None:
     assert lines[1].endswith(",,,,")
 
 
+def test_a_name_is_no_formula_in_the_csv() -> None:
+    (found,) = [result("a", 0, [0.5])]
+    found["cases"][0]["case"] = "=1+1"
+    assert to_csv([found]).splitlines()[1].startswith("a,0,'=1+1,")
+
+
 def test_all_methods_and_more_have_a_box_of_their_own() -> None:
     names = [*METHODS, "one more", "leaky (ORACLE)"]
     results = [result(name, 0, [0.8, 0.7 + n / 100]) for n, name in enumerate(names)]

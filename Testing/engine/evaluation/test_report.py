@@ -77,6 +77,14 @@ def test_all_formats_say_the_same(tmp_path):
     assert text in (tmp_path / "report.html").read_text()
 
 
+def test_a_name_is_no_formula_in_the_table(tmp_path):
+    odd = dataclasses.replace(blocks(4)[0], case="=1+1")
+    reports.write_report(tmp_path, made(sets=(PredictionSet("@A", (odd,)),), names={1: "-atrium"}))
+    (row,) = csv.DictReader(io.StringIO((tmp_path / "report.csv").read_text()))
+    assert (row["prediction"], row["case"], row["name"]) == ("'@A", "'=1+1", "'-atrium")
+    assert json.loads((tmp_path / "report.json").read_text())["cases"][0]["case"] == "=1+1"
+
+
 def test_an_empty_prediction_is_undefined_and_counted_everywhere(tmp_path):
     reports.write_report(tmp_path, made())
     row = list(csv.DictReader(io.StringIO((tmp_path / "report.csv").read_text())))[2]
