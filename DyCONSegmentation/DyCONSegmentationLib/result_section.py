@@ -10,6 +10,7 @@ from typing import Any
 import qt
 import slicer
 
+from DyCONLib.literal import as_tip
 from DyCONSegmentationLib import structure_words, tables, texts
 from DyCONSegmentationLib.binding import Binding, Tie
 from DyCONSegmentationLib.exporting import EXPORTS, Export, dicom_trouble
@@ -152,7 +153,7 @@ class ResultSection:
         trouble = dicom_trouble(result) if result is not None else ""
         for action, export in self._actions:
             action.enabled = not (export.is_dicom and trouble)
-            action.toolTip = trouble if export.is_dicom and trouble else export.tip
+            action.toolTip = as_tip(trouble) if export.is_dicom and trouble else export.tip
 
     def _exporter(self, export: Export) -> Callable[[], None]:
         def run() -> None:
@@ -176,4 +177,5 @@ class ResultSection:
 def _may_replace(path: Path) -> bool:
     """Ask as the file dialog does, which saw the name without its ending."""
     words = f"'{path.name}' is there already. Replace it?"
-    return bool(slicer.util.confirmOkCancelDisplay(words, windowTitle="Export"))
+    plain = qt.Qt.PlainText
+    return bool(slicer.util.confirmOkCancelDisplay(words, windowTitle="Export", textFormat=plain))

@@ -10,6 +10,7 @@ import qt
 import slicer
 
 from dycon_engine.errors import DyconError
+from DyCONLib.literal import as_tip
 from DyCONLib.models import Broken
 from DyCONSegmentationLib import model_words, texts
 from DyCONSegmentationLib.binding import Binding, Tie
@@ -102,7 +103,7 @@ class SegmentSection:
             self._ui.evidenceLabel.text = model_words.evidence_html(model)
             address = model_words.page_address(model)
             self._ui.pageButton.visible = bool(address)
-            self._ui.pageButton.toolTip = f"Opens {address} in the web browser"
+            self._ui.pageButton.toolTip = as_tip(f"Opens {address} in the web browser")
 
     def _show_volumes(self) -> None:
         model, volumes = self._session.model, self._session.volumes
@@ -119,9 +120,9 @@ class SegmentSection:
             if used and selector.currentNodeID != chosen:
                 selector.setCurrentNodeID(chosen)
             selector.blockSignals(blocked)
-        self._labels[0].text = "Vol&ume:" if len(names) == 1 else f"{names[0]}:"
+        self._labels[0].text = "Vol&ume:" if len(names) == 1 else _literal(names[0])
         for label, name in zip(self._labels[1:], names[1:], strict=False):
-            label.text = f"{name}:"
+            label.text = _literal(name)
         self._ui.sampleButton.visible = not any(volumes)
 
     def _add_selector(self) -> None:
@@ -133,6 +134,7 @@ class SegmentSection:
         selector.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
         selector.setMRMLScene(slicer.mrmlScene)
         label = qt.QLabel()
+        label.textFormat = qt.Qt.PlainText
         label.setBuddy(selector)
         self._ui.inputLayout.insertRow(index, label, selector)
         qt.QWidget.setTabOrder(self._selectors[-1], selector)
@@ -160,7 +162,7 @@ class SegmentSection:
         busy = run.phase is not Phase.IDLE
         problem = "A batch is running." if self._elsewhere() else self._session.problem
         ui.segmentButton.enabled = not busy and not problem
-        ui.segmentButton.toolTip = problem or "Segment the volume with the model"
+        ui.segmentButton.toolTip = as_tip(problem) or "Segment the volume with the model"
         ui.segmentButton.text = "&Segment" if not busy else "Segmenting..."
         if busy or self._elsewhere():
             self._outcome = ""
@@ -210,7 +212,7 @@ class SegmentSection:
 
     def _on_segment(self) -> None:
         question = self._session.question
-        if not question or slicer.util.confirmOkCancelDisplay(question):
+        if not question or _agrees(question):
             self._attempt(self._start)
 
     def _start(self) -> None:
@@ -248,6 +250,16 @@ class SegmentSection:
     def _on_show_folder(self) -> None:
         self._session.model_folder.mkdir(parents=True, exist_ok=True)
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self._session.model_folder)))
+
+
+def _agrees(question: str) -> bool:
+    plain = qt.Qt.PlainText  # a name in it may look like HTML
+    return bool(slicer.util.confirmOkCancelDisplay(question, textFormat=plain))
+
+
+def _literal(name: str) -> str:
+    """Return the label of a channel; a `&` alone would underline the next letter."""
+    return f"{name.replace('&', '&&')}:"
 
 
 def _broken_text(broken: Sequence[Broken]) -> str:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import qt
 
+from DyCONLib.literal import as_tip
+
 
 class Cell(NamedTuple):
     """One cell: its text, tooltip, and a color (RGB, 0-255) shown beside the text."""
@@ -105,7 +107,7 @@ def _row_pixels(table: Any) -> int:
 
 def _show(item: Any, cell: Cell, *, to_right: bool) -> None:
     item.setText(cell.text)
-    item.setToolTip(cell.tip or cell.text)
+    item.setToolTip(as_tip(cell.tip or cell.text))
     color = qt.QColor(*cell.color) if cell.color is not None else None
     item.setData(qt.Qt.DecorationRole, color)
     font = item.font()

@@ -196,4 +196,4 @@ def attempt(action: Callable[[], Any]) -> Any:
 
 def tell(sentence: str) -> None:
     """Show a failure."""
-    slicer.util.errorDisplay(sentence, windowTitle=TITLE)
+    slicer.util.errorDisplay(sentence, windowTitle=TITLE, textFormat=qt.Qt.PlainText)

@@ -7,6 +7,7 @@ from typing import Any
 
 import qt
 
+from DyCONLib.literal import as_tip
 from DyCONTrainingLib import tables
 from DyCONTrainingLib.labels import LabelClass
 from DyCONTrainingLib.logic import TrainingLogic
@@ -53,7 +54,7 @@ class MappingSection:
             box.addItem(f"{each.value}  {each.name}")
         box.addItem(LEFT_OUT)
         box.setCurrentIndex(values.index(value) if value in values else len(values))
-        box.setToolTip(f"The label of '{segment}' in every case")
+        box.setToolTip(as_tip(f"The label of '{segment}' in every case"))
         box.connect("currentIndexChanged(int)", self._chooser(segment, values))
         return box
 

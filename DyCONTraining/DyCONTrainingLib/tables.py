@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import qt
 
+from DyCONLib.literal import as_tip
+
 LINE = 24  # pixels; large letters make it higher
 MARGIN = 8
 
@@ -73,7 +75,7 @@ def select(table: Any, row: int) -> None:
 
 def _show(item: Any, cell: Cell, *, to_right: bool) -> None:
     item.setText(cell.text)
-    item.setToolTip(cell.tip or cell.text)
+    item.setToolTip(as_tip(cell.tip or cell.text))
     if cell.picture:
         item.setIcon(qt.QIcon(cell.picture))
     elif cell.color is not None:

@@ -197,7 +197,8 @@ def places() -> Places:
 
 def ask(question: str) -> bool:
     """Return whether the person agrees."""
-    return bool(slicer.util.confirmYesNoDisplay(question, windowTitle=TITLE))
+    plain = qt.Qt.PlainText  # a name in it may look like HTML
+    return bool(slicer.util.confirmYesNoDisplay(question, windowTitle=TITLE, textFormat=plain))
 
 
 def attempt(action: Callable[[], Any]) -> Any:
@@ -211,7 +212,7 @@ def attempt(action: Callable[[], Any]) -> Any:
 
 def tell(sentence: str) -> None:
     """Show a failure."""
-    slicer.util.errorDisplay(sentence, windowTitle=TITLE)
+    slicer.util.errorDisplay(sentence, windowTitle=TITLE, textFormat=qt.Qt.PlainText)
 
 
 def open_segmentation() -> None:

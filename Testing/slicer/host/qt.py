@@ -199,6 +199,9 @@ def _answer_dialogs() -> None:
     box = QtWidgets.QMessageBox
 
     def message_box(text: str, parent: Any = None, **options: Any) -> Any:
+        is_plain = options.get("textFormat") == QtCore.Qt.PlainText
+        if QtGui.Qt.mightBeRichText(text) and not is_plain:
+            slot_failures.append(f"a dialog would show this as HTML: {text}")
         buttons = options.get("standardButtons", box.Ok)
         agree = next(b for b in (box.Ok, box.Yes, box.Retry, box.Save, box.Close) if b & buttons)
         refuse = next((b for b in (box.Cancel, box.No, box.Close) if b & buttons), agree)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -153,6 +154,41 @@ def test_every_label_of_a_field_has_its_field_as_buddy():
 
 
 # --- the panel
+
+
+def test_no_label_takes_what_it_is_given_for_html():
+    code = "".join(path.read_text() for path in UI.parents[2].glob("DyCONSegmentationLib/*.py"))
+    used = set(re.findall(r"ui\.(\w+Label)\b", code))
+    formats = {widget.get("name"): prop(widget, "textFormat") for widget in widgets()}
+    rich = {"cardLabel", "evidenceLabel"}  # made by model_words, which escapes
+    assert {name for name in used if formats[name] != "Qt::PlainText"} == rich
+    assert code.count("qt.QLabel()") == code.count("label.textFormat = qt.Qt.PlainText")
+
+
+def test_what_a_model_calls_its_channels_and_structures_is_shown_as_it_is(desk):
+    import qt
+    from DyCONSegmentationLib import widget
+
+    from dycon_engine.data.cases import Label
+    from dycon_engine.package import save_package
+
+    desk.open()
+    names = ('T1<img src="//10.0.0.5/share/x.png">', "T2 & <b>FLAIR</b>")
+    labels = (Label(0, "background"), Label(3, "ball<img src=x>", (200, 30, 30), "T-D0050"))
+    plain = tiny_package.info(channels=2, seen_scans=0, labels=labels)
+    info = replace(plain, channels=names)
+    save_package(desk.models / "a<b>c.dycon", info, tiny_package.states(info))
+    desk.session.find_models()
+    desk.session.choose(model="a<b>c.dycon")
+    desk.panel.refresh()
+    ui = desk.ui
+    second = desk.panel._segment._labels[1]
+    assert [ui.volumeLabel.text, second.text] == [f"{names[0]}:", "T2 && <b>FLAIR</b>:"]
+    assert {ui.volumeLabel.textFormat, second.textFormat} == {qt.Qt.PlainText}
+    assert "ball&lt;img src=x&gt;" in ui.cardLabel.text
+    assert "<img" not in ui.segmentButton.toolTip
+    widget.tell("case 'x<h1>verified</h1>': is damaged")
+    assert told(desk) == ["case 'x<h1>verified</h1>': is damaged"]
 
 
 def test_the_panel_fits_into_320_pixels(desk):

@@ -148,6 +148,33 @@ def test_every_widget_of_the_code_is_in_the_file_and_the_other_way_round():
     assert controls - used == set()
 
 
+def test_no_label_takes_what_it_is_given_for_html():
+    code = "".join(path.read_text() for path in UI.parents[2].glob("DyCONTrainingLib/*.py"))
+    assert "qt.QLabel" not in code  # all of them are in the file
+    used = set(re.findall(r"ui\.(\w+Label)\b", code))
+    formats = {widget.get("name"): prop(widget, "textFormat") for widget in widgets()}
+    assert {name for name in used if formats[name] != "Qt::PlainText"} == set()
+
+
+def test_words_of_a_foreign_run_are_shown_as_they_are(desk):
+    import qt
+
+    from dycon_engine.jobs.events import Failed
+
+    words = '<h1>Verified</h1><img src="//10.0.0.5/share/x.png">'
+    ui = build(desk)
+    runs(desk, (words.replace("/", ""), [*folders.steps(1, 5), Failed(message=words)]))
+    assert ui.adviceLabel.text == words
+    assert ui.adviceLabel.textFormat == qt.Qt.PlainText
+    tip = ui.runsTable.item(0, 0).toolTip()
+    assert "&lt;h1&gt;Verified" in tip
+    assert "<h1>" not in tip
+    desk.qt.dialogs.answer(False)
+    press(desk, ui.deleteButton)
+    desk.widget.tell(words)
+    assert [words in text for text in told(desk)] == [False, True]
+
+
 def test_the_panel_fits_into_slicers_narrow_column(desk):
     ui = build(desk)
     assert not ui.labelSection.collapsed
