@@ -7,7 +7,6 @@ panel can follow a newer engine.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
 import typing
@@ -180,6 +179,11 @@ KINDS: dict[str, type[Event]] = {
     )
 }
 
+HINTS = {
+    name: {f.name: typing.get_type_hints(kind)[f.name] for f in dataclasses.fields(kind)}
+    for name, kind in KINDS.items()
+}
+
 
 def to_line(event: Event) -> str:
     """Return the event as one line of strict JSON, no line end; non-finite numbers become null."""
@@ -195,23 +199,18 @@ def from_line(line: str) -> Event | None:
         return None
     if not isinstance(content, dict) or not isinstance(content.get("event"), str):
         return None
-    kind = KINDS.get(content.pop("event"))
+    name = content.pop("event")
+    kind = KINDS.get(name)
     if kind is None:
         return Unknown(content=content)
-    hints = _hints(kind)
-    values = {name: value for name, value in content.items() if name in hints}
-    if not all(_fits(value, hints[name]) for name, value in values.items()):
+    hints = _hints(name)
+    values = {key: value for key, value in content.items() if key in hints}
+    if not all(_fits(value, hints[key]) for key, value in values.items()):
         return None
     try:
         return kind(**values)
     except TypeError:  # something is missing
         return None
-
-
-@functools.cache
-def _hints(kind: type[Event]) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
-    return {item.name: hints[item.name] for item in dataclasses.fields(kind)}
 
 
 def _fits(value: Any, hint: Any) -> bool:
