@@ -203,7 +203,7 @@ def from_line(line: str) -> Event | None:
     kind = KINDS.get(name)
     if kind is None:
         return Unknown(content=content)
-    hints = _hints(name)
+    hints = HINTS[name]
     values = {key: value for key, value in content.items() if key in hints}
     if not all(_fits(value, hints[key]) for key, value in values.items()):
         return None
