@@ -28,6 +28,7 @@ def audit_data(root: Path, config: RunConfig, reporter: Reporter) -> dict[str, A
     """
     method = METHODS[known(config.method.name, METHODS, "method")]
     dataset = find_cases(root, config.data)
+    reporter.hide(case.name for case in dataset.cases)
     reporter.stage("audit", len(dataset.cases))
 
     def on_case(done: int, _total: int) -> None:

@@ -88,6 +88,7 @@ def probe(request: Request, config: RunConfig, reporter: Reporter) -> Table:
         if value is not None and not (math.isfinite(value) and value > 0):
             raise InputError(f"{name} {value}: expected a number above 0")
     dataset = find_cases(request.data, config.data)
+    reporter.hide(case.name for case in dataset.cases)
     whole = split_cases(dataset, config.data, scans=[Scan(case.name) for case in dataset.cases])
     config = dataclasses.replace(
         config, training=dataclasses.replace(config.training, tensorboard=False)
