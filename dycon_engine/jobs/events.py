@@ -179,10 +179,14 @@ KINDS: dict[str, type[Event]] = {
     )
 }
 
-HINTS = {
-    name: {f.name: typing.get_type_hints(kind)[f.name] for f in dataclasses.fields(kind)}
-    for name, kind in KINDS.items()
-}
+
+def _hints(kind: type[Event]) -> dict[str, Any]:
+    """Return the type of every field of `kind`."""
+    hints = typing.get_type_hints(kind)
+    return {item.name: hints[item.name] for item in dataclasses.fields(kind)}
+
+
+HINTS = {name: _hints(kind) for name, kind in KINDS.items()}
 
 
 def to_line(event: Event) -> str:
