@@ -38,6 +38,16 @@ def test_a_slice_that_is_displaced_in_its_plane_is_named(tmp_path, number):
     refused(tmp_path, rf"'slice00{number}\.dcm' is 30 mm to the side")
 
 
+@pytest.mark.parametrize(("aside", "straight"), [(0.12, True), (0.14, False), (0.2, False)])
+def test_a_slice_may_lie_a_quarter_of_a_voxel_to_the_side(tmp_path, aside, straight):
+    """Of the 0.5 mm along a row; the positions are written to a hundredth."""
+    write(tmp_path, [(aside * (index == 2), 0.0, 2.0 * index) for index in range(6)])
+    if straight:
+        assert read_header(tmp_path).geometry.spacing_mm == (2.0, 0.75, 0.5)
+    else:
+        refused(tmp_path, rf"'slice002\.dcm' is {aside} mm to the side")
+
+
 def test_slices_that_drift_and_come_back_are_refused(tmp_path):
     aside = (0.0, 8.0, 16.0, 16.0, 8.0, 0.0)
     write(tmp_path, [(0.125, y, 2.0 * index) for index, y in enumerate(aside)])

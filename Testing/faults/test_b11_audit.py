@@ -219,6 +219,17 @@ BAD = [
         (),
         warnings=("case 'pt05': spacing 9x1x1 mm",),
     ),
+    Bad(
+        "spacing far off, finer than the others",
+        lambda r: write_scan(image(r, 5), scan(5), spacing=(1, 0.25, 1)),
+        (),
+        warnings=("case 'pt05': spacing 1x0.25x1 mm (z, y, x) is far from the median 1x1x1 mm",),
+    ),
+    Bad(
+        "spacing that differs by less than a factor of 3",
+        lambda r: write_scan(image(r, 5), scan(5), spacing=(2.5, 0.4, 1)),
+        (),
+    ),
 ]
 
 

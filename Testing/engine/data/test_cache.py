@@ -7,6 +7,7 @@ import hashlib
 import json
 import pickle
 
+import h5py
 import numpy as np
 import pytest
 
@@ -118,6 +119,22 @@ def test_every_input_of_an_entry_renews_it(root, tmp_path, fills, change):
     assert name in fills[before:]
     if change == "values":
         assert sorted(np.unique(renewed.labeled[0].label)) == [0, 2]
+
+
+def test_another_spacing_for_files_without_one_renews_their_entries(tmp_path):
+    """Their header says 1 mm whatever `data.spacing_mm` is; the network's grid may be fixed."""
+    root = tmp_path / "data"
+    root.mkdir()
+    for index in range(3):
+        with h5py.File(root / f"pt{index}.h5", "w") as file:  # x y z
+            file["image"], file["label"] = scan(index).T, mask().T
+    config = DataConfig(labeled=2, validation=1)
+    before = prepared(root, tmp_path / "cache", config=config)
+    config = dataclasses.replace(config, spacing_mm=(2.0, 1.0, 1.0))
+    after = prepared(root, tmp_path / "cache", config=config)
+    assert before.labeled[0].image.shape == (1, 6, 7, 8)
+    assert after.labeled[0].image.shape == (1, 12, 7, 8)
+    assert after.labeled[0].label.shape == (12, 7, 8)
 
 
 def test_large_sets_are_mapped_from_disk(root, tmp_path):

@@ -75,6 +75,13 @@ def test_mr_is_no_ct(tmp_path):
     )
 
 
+def test_half_of_the_scans_in_hounsfield_units_is_not_enough(tmp_path):
+    scans = [ct(seed) + (1024.0 if seed > 1 else 0.0) for seed in range(4)]
+    found, config = audited(tmp_path, scans)
+    assert found.preprocessing(config).normalization == "zscore"
+    assert "in 2 of 4 scans" in found.normalization(config)
+
+
 def test_one_channel_of_hounsfield_units_does_not_window_the_others(tmp_path):
     pet = [np.clip(ct(seed + 9) / 15.0, 0.0, 12.0) for seed in range(3)]
     scans = [image for seed in range(3) for image in (ct(seed), pet[seed])]

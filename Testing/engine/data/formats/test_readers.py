@@ -107,12 +107,19 @@ def test_labels_are_small_integers(tmp_path, values, kind):
 
 
 def test_a_label_map_with_fractions_or_nan_is_refused(tmp_path):
-    for value in (0.5, np.nan):
+    for value in (0.5, 1.02, np.nan):
         array = np.zeros((3, 4, 5), np.float32)
         array[0, 0, 0] = value
         sitk.WriteImage(itk_image(array), str(tmp_path / "a.mha"))
         with pytest.raises(InputError, match="1 of 60 voxels are not whole numbers"):
             read_label(tmp_path / "a.mha")
+
+
+def test_label_values_within_a_hundredth_of_whole_numbers_are_rounded(tmp_path):
+    array = np.zeros((3, 4, 5), np.float32)
+    array[0, 0, :2] = 1.008, 1.992
+    sitk.WriteImage(itk_image(array), str(tmp_path / "a.mha"))
+    assert np.array_equal(read_label(tmp_path / "a.mha").array, np.rint(array))
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16])
