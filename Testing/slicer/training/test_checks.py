@@ -161,14 +161,16 @@ def test_a_patient_on_both_sides(made):
     assert [row.title for row in made.draft.rows] == ["scan 2", "scan 1"]
 
 
-def test_spacing_far_from_the_others(made):
-    matrix = scenes.IJK_TO_RAS @ np.diag([1, 1, 5, 1])
-    scenes.volume("thick", scenes.ball(31)[0], matrix)
+@pytest.mark.parametrize(
+    ("times", "spacing"), [((1, 1, 5, 1), "1.5 x 1.5 x 10"), ((0.2, 1, 1, 1), "0.3 x 1.5 x 2")]
+)
+def test_spacing_far_from_the_others(made, times, spacing):
+    scenes.volume("odd", scenes.ball(31)[0], scenes.IJK_TO_RAS @ np.diag(times))
     made.add_scene()
     finding = only(made)
     assert finding.text == (
-        "case 'thick': spacing 1.5 x 1.5 x 10 mm is far from the usual 1.5 x 1.5 x 2 mm; check "
-        "that it is the same kind of scan"
+        f"case 'odd': spacing {spacing} mm is far from the usual 1.5 x 1.5 x 2 mm; check that it "
+        "is the same kind of scan"
     )
 
 
@@ -256,6 +258,28 @@ def test_segments_of_one_label_may_overlap(made):
     assert scenes.findings(made) == []
 
 
+def test_a_segment_that_is_left_out_may_overlap(made):
+    scan = scenes.volume("both", scenes.ball(60)[0])
+    mask = scenes.ball(60)[1]
+    scenes.segmentation(scan, {"ball": mask, "wall": np.roll(mask, 1, axis=0)})
+    made.add_scene()
+    assert "segments overlap" in only(made).text
+    made.set_mapping(made.draft.mapping.assigned("wall", 0))
+    assert not any("overlap" in finding.text for finding in scenes.findings(made))
+
+
+def test_segments_of_one_name_are_counted_as_one(made):
+    scan = scenes.volume("both", scenes.ball(60)[0])
+    mask = scenes.ball(60)[1]
+    rolled = np.roll(mask, 1, axis=0)
+    drawn = scenes.segmentation(scan, {"ball": mask, "other": rolled}).GetSegmentation()
+    drawn.GetSegment("other").SetName("ball")
+    made.add_scene()
+    row = next(row for row in made.draft.rows if row.title == "both")
+    found = made._facts.look([row]).labels[row.images]
+    assert (found.voxels, found.overlaps) == ({"ball": int((mask | rolled).sum())}, {})
+
+
 def test_a_prediction_is_pointed_out_and_what_a_person_drew_is_preferred(made):
     scan = scenes.volume("new", scenes.ball(61)[0])
     predicted = scenes.segmentation(scan, {"ball": scenes.ball(61)[1]})
@@ -336,20 +360,33 @@ def test_a_segmentation_on_another_grid_is_resampled(made):
     assert found.outside_ml == 0.0
 
 
-def test_what_hangs_over_the_edge_is_counted(made):
+def facts_of_cut(made, mask):
+    """Add the first ten slices of a scan with what is drawn on all of it; return its facts."""
     import slicer
 
     image, _ = scenes.ball(64)
     scan = scenes.volume("cut", image[:10])
     whole = scenes.volume("whole", image)
-    mask = np.zeros(scenes.SIZE, bool)
-    mask[5:15, 5:10, 5:10] = True
     drawn = scenes.segmentation(whole, {"ball": mask})
     slicer.mrmlScene.RemoveNode(whole)
     drawn.SetReferenceImageGeometryParameterFromVolumeNode(scan)
     made.add_scene()
     row = next(row for row in made.draft.rows if row.title == "cut")
-    found = made._facts.look(made.draft.rows).labels[row.images]
+    return made._facts.look(made.draft.rows).labels[row.images]
+
+
+def test_what_hangs_over_the_edge_is_counted(made):
+    mask = np.zeros(scenes.SIZE, bool)
+    mask[5:15, 5:10, 5:10] = True
+    found = facts_of_cut(made, mask)
     assert found.voxels == {"ball": 125}
     assert found.outside_ml == pytest.approx(125 * 4.5 / 1000)
     assert any("lie outside the scan" in finding.text for finding in scenes.findings(made))
+
+
+def test_a_rim_over_the_edge_is_no_finding(made):
+    mask = np.zeros(scenes.SIZE, bool)
+    mask[2:10, 5:10, 5:10] = mask[10, 5:8, 5:10] = True
+    found = facts_of_cut(made, mask)
+    assert (found.voxels, found.outside_ml) == ({"ball": 200}, 0.0)
+    assert scenes.findings(made) == []

@@ -210,6 +210,16 @@ def test_a_folder_is_added_under_neutral_names_and_its_files_are_not_touched(
     assert made.problems == 0
 
 
+def test_nobody_of_a_folder_is_held_out_but_by_the_person(slicer_scene, tmp_path):
+    source = write_pairs(tmp_path / "pairs", 6, 5)  # of five the engine would hold one out
+    made, failures = scenes.logic(tmp_path, clock=ready)
+    made.open(tmp_path / "set")
+    made.add_folder(source)
+    scenes.settle(made)
+    assert failures == []
+    assert [row.role.value for row in made.draft.rows] == ["labeled"] * 5 + ["unlabeled"]
+
+
 def test_label_values_of_a_folder_become_those_of_the_data_set(slicer_scene, tmp_path):
     from Testing.tiny_scans import mask, scan, write_scan
 

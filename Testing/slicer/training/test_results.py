@@ -70,6 +70,8 @@ def test_the_gain_is_shown_only_on_the_same_split(tmp_path):
         "gain of 0.050, better in 2 of 2 cases."
     )
     assert "a loss of 0.050, better in 0 of 2" in compared(base, ours)
+    equal = report(tmp_path, "04-supervised", 0.85, method="supervised")
+    assert "a gain of 0.000, better in 0 of 2 cases" in compared(ours, equal)
     other = report(tmp_path, "03-supervised", 0.80, split="another")
     assert compared(ours, other) == (
         "'03-supervised' was not trained on the same split; no comparison."

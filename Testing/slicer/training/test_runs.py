@@ -11,6 +11,7 @@ import pytest
 from dycon_engine.errors import DyconError, InputError
 from dycon_engine.jobs.client import RunState
 from dycon_engine.jobs.events import Started as Begun
+from dycon_engine.jobs.lock import start_time
 from Testing.slicer.training import run_folders as folders
 
 
@@ -103,6 +104,12 @@ def test_what_a_card_tells(made, tmp_path):
     folders.hold(folders.write_run(tmp_path, "01-dycon", events))
     card = made.card("01-dycon")
     assert (card.step, card.total, card.dice, card.saved_s) == (5, 40, 0.7, 1500.0)
+
+
+def test_steps_that_are_saved_are_done_whatever_was_said_of_them(made, tmp_path):
+    folders.write_run(tmp_path, "01-dycon", [folders.SAVED, folders.STOPPED])
+    folders.write_run(tmp_path, "02-dycon", [*folders.steps(1, 3), folders.SAVED, folders.STOPPED])
+    assert [made.card(name).step for name in ("01-dycon", "02-dycon")] == [5, 5]
 
 
 def test_a_run_of_another_machine(made, tmp_path):
@@ -300,6 +307,13 @@ def test_a_second_run_is_started_at_once_or_queued_as_the_person_says(made, tmp_
     assert standings(made)[card.name] == "starting"
 
 
+def test_of_queued_runs_the_oldest_starts_first(made, tmp_path):
+    for name in ("09-dycon", "10-dycon"):
+        folders.write_run(tmp_path, name)
+    assert made.start_queued().name == "09-dycon"
+    assert standings(made) == {"10-dycon": "queued", "09-dycon": "starting"}
+
+
 @pytest.mark.parametrize(
     ("profile", "device", "words"),
     [
@@ -388,6 +402,9 @@ def test_a_process_that_reads_the_data_counts_as_starting(made, tmp_path):
     assert standings(made) == {"01-dycon": "starting"}
     (run / "started.txt").write_text(f"{2**22 + 17} 1")
     assert standings(made) == {"01-dycon": "queued"}
+    if start_time(os.getpid()) is not None:  # its number is another process's by now
+        (run / "started.txt").write_text(f"{os.getpid()} 1")
+        assert standings(made) == {"01-dycon": "queued"}
     (run / "stderr.txt").write_text("")
     assert standings(made) == {"01-dycon": "failed"}
 

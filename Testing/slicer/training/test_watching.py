@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,12 @@ def trained(dice, *, seconds=60.0, foreground=None):
             )
         )
     return history(*events), 1000 + seconds * len(dice)
+
+
+def lossy(dice):
+    """The same of a run that tells its loss terms only, a minute apart."""
+    said = [folders.steps(n, n, at_s=1000 + 59 * n, dice=value) for n, value in enumerate(dice, 1)]
+    return history(folders.TRAINING, *itertools.chain(*said)), 1000 + 60 * len(dice)
 
 
 def judged(made, now, state=RunState.RUNNING, **more):
@@ -97,6 +104,22 @@ def test_flat_for_so_many_minutes():
     assert 90 <= minutes + (int(text.split()[4]) if text.split()[3] == "h" else 0) <= 104
 
 
+def test_a_gain_of_next_to_nothing_is_a_plateau():
+    made, now = trained([0.8 + 0.00002 * n for n in range(150)])  # 0.003 in all
+    assert judged(made, now).text.startswith("Flat for")
+    made, now = lossy([0.3 - 0.00004 * n for n in range(150)])  # 2 % in all
+    assert judged(made, now).text.startswith("Flat for")
+    made, now = lossy([0.01 * 0.995**n for n in range(150)])  # late, but it halves
+    assert judged(made, now).text == "Still improving"
+
+
+def test_a_plateau_takes_minutes_and_a_share_of_the_training():
+    made, now = trained([0.1 + 0.01 * min(n, 50) for n in range(150)], seconds=1.0)
+    assert judged(made, now).text == "Still improving", "flat for 100 s only"
+    made, now = trained([0.1 + 0.005 * min(n, 120) for n in range(150)], seconds=240.0)
+    assert judged(made, now).text == "Still improving", "flat for 2 of 10 hours only"
+
+
 def test_noise_is_no_plateau_and_no_improvement():
     noise = [0.05 * math.sin(7 * n) for n in range(300)]
     made, now = trained([0.7 + n for n in noise])
@@ -127,6 +150,17 @@ def test_steps_without_numbers_are_told():
     warned = Warned(topic="non_finite", message="step 3: dice not finite")
     made = history(folders.TRAINING, *folders.steps(1, 2), warned)
     assert judged(made, 2000.0).mood == "watch"
+    later = [Warned(topic="fallback", message=f"{n}") for n in range(3)]
+    made.add(later)
+    assert judged(made, 2000.0).mood == "good", "that was long ago"
+
+
+def test_a_resumed_run_begins_without_warnings():
+    made = history(folders.TRAINING, *folders.steps(1, 3), folders.COLLAPSE)
+    made.add([Started(job="train", engine="0"), folders.TRAINING, *folders.steps(4, 5)])
+    assert "collapsing" not in judged(made, 2000.0).text
+    made.add([folders.COLLAPSE, Started(job="train", engine="0", device="cpu")])
+    assert "collapsing" in judged(made, 2000.0).text, "the device is said later, by the same run"
 
 
 def test_what_comes_before_and_after_the_steps():
@@ -151,6 +185,9 @@ def test_saved_and_left():
     assert saved_text(made, 1620.0) == "saved 2 min ago"
     assert saved_text(history(), 1620.0) == "not saved yet"
     assert remaining_text(made) == "about 30 s left"
+    (slow,) = folders.steps(11, 11)
+    made.add([replace(slow, step_s=20.0)])
+    assert remaining_text(made) == "about 57 s left", "one slow step tells little"
     scoring = Stage(time_s=1011.0, name="validate", total=2)
     scored = Advanced(time_s=1015.0, stage="validate", done=1, total=2, remaining_s=4.0)
     assert remaining_text(history(*folders.steps(1, 10), scoring, scored)) == "about 34 s left"
@@ -188,6 +225,9 @@ def test_charts_are_nodes_that_are_updated_and_go_away(slicer_scene):
     assert slicer_scene.GetNumberOfNodes() == nodes + 1 + 2 * 2
     names = [charts.node(SCHEDULE_CHART).GetNthPlotSeriesNode(i).GetName() for i in range(2)]
     assert names == ["beta (1 = 0.975)", "learning rate (1 = 0.009)"]
+    rate = charts.node(SCHEDULE_CHART).GetNthPlotSeriesNode(1).GetTableNode().GetTable()
+    shares = [rate.GetValue(row, 1).ToDouble() for row in (0, 8)]
+    assert shares == pytest.approx([1 / 9, 1.0])
     names = [loss.GetNthPlotSeriesNode(i).GetName() for i in range(2)]
     assert names == ["Dice loss", "consistency where sure (UnCL)"]
     charts.remove()
