@@ -385,6 +385,24 @@ def test_a_region_of_interest_lacks_nothing_but_where_it_holds_nothing_at_all():
     assert flag.message.endswith("none of the labels was found in the region of interest")
 
 
+@pytest.mark.parametrize(
+    ("removed", "kept", "told"),
+    [(3, 100, True), (1, 2, False), (3, 400, False), (4, 400, False), (5, 400, True)],
+)
+def test_what_was_removed_in_blank_voxels_is_told_from_a_tenth_of_a_milliliter_and_a_hundredth_on(
+    removed, kept, told
+):
+    geometry = Geometry.from_parts((1, 1, 500), (5.0, 2.0, 5.0))  # 0.05 ml
+    foreground, blank = torch.zeros(1, 1, 1, 500), np.zeros((1, 1, 500), dtype=bool)
+    foreground[..., : removed + kept], blank[..., :removed] = 1.0, True
+    result = Result(2, geometry, Wishes(uncertainty=None))
+    result.exclude(blank)
+    result.add(lambda array: array, foreground)
+    flags = result.finish(["bg", "a"], np.arange(2), ()).flags
+    assert [flag.topic for flag in flags] == ["blank"] * told
+    assert all(flag.message.startswith(f"{removed * 0.05:.3g} ml of 'a'") for flag in flags)
+
+
 def test_available_memory_is_no_more_than_the_machine_says():
     assert 0 < available_bytes() <= psutil.virtual_memory().total
 

@@ -41,6 +41,14 @@ def test_unlikeness_does_not_beat_uncertainty():
     assert names(seen("a", 0.9), seen("b", 0.8), seen("c", 0.1, (0.0, 1.0))) == ["a", "b", "c"]
 
 
+def test_what_ties_is_a_share_of_the_range_of_all_scores():
+    """Scores of a sure model lie close together; then smaller differences count."""
+    wide = [seen("a", 0.90), seen("b", 0.88), seen("c", 0.87, (0.0, 1.0)), seen("z", 0.0)]
+    assert names(*wide) == ["a", "c", "b", "z"]  # 0.03 of 0.9
+    close = [seen("a", 0.090), seen("b", 0.080), seen("c", 0.070, (0.0, 1.0)), seen("z", 0.060)]
+    assert names(*close) == ["a", "b", "c", "z"]  # 0.02 of 0.03
+
+
 def test_a_scan_where_nothing_was_found_goes_first_and_says_so():
     first, second = rank([seen("a", 0.9), seen("b", 0.0, found=0.0)])
     assert (first.name, first.score) == ("b", 1.0)

@@ -307,7 +307,9 @@ def test_a_window_counts_the_less_the_more_of_it_is_blank():
     assert (wary[between] > plain[between]).all()
     assert torch.allclose(wary[0, 0, 6, :4], plain[0, 0, 6, :4])
     assert trust(blank[:, :, :8]) == 1.0
-    assert trust(blank[:, :, 8:16]) > trust(blank[:, :, 16:]) > 0.0
+    assert trust(blank[:, :, 8:16]) == 0.75**4  # a quarter of it is blank
+    assert trust(blank[:, :, 16:]) == 0.5**4
+    assert 0.0 < trust(np.ones((8, 8, 8), dtype=bool)) < 1e-5
 
 
 class Seen:
