@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import types
 
 import pytest
 import torch
@@ -11,7 +12,8 @@ import torch
 from dycon_engine.config import TrainingConfig
 from dycon_engine.errors import CancelledError, DyconError, OutOfMemoryError
 from dycon_engine.methods.collapse import MESSAGE
-from dycon_engine.training.checkpoint import CheckpointStore
+from dycon_engine.training import loop as module
+from dycon_engine.training.checkpoint import CheckpointStore, decode
 from dycon_engine.training.distributed import Process
 from dycon_engine.training.loop import Loop, Standing
 from dycon_engine.training.trainer import GRADIENT, Outcome
@@ -162,11 +164,11 @@ class Full(CheckpointStore):
         return super().save(step, content)
 
 
-def autosaving(tmp_path, failing):
-    """Train 6 steps with a checkpoint after every one; return the store and the warnings."""
+def autosaving(tmp_path, failing=(), **settings):
+    """Train 6 steps, with a checkpoint after every one if not said; return store and warnings."""
     store = Full(tmp_path / "checkpoints", failing)
     trainer = Counter(FINE, 6)
-    trainer.config = TrainingConfig(steps=6, save_every=1)
+    trainer.config = TrainingConfig(**({"steps": 6, "save_every": 1} | settings))
     with small_run.silent_reporter(tmp_path) as reporter:
         Loop(trainer, Nothing(), store, reporter, Standing(), lambda: None).run()
     return store, [e for e in small_run.events(tmp_path) if e["event"] == "warning"]
@@ -183,3 +185,74 @@ def test_a_checkpoint_in_between_that_fails_is_tried_again_at_the_next(tmp_path)
 def test_two_that_fail_or_one_that_is_needed_end_the_run(tmp_path, failing):
     with pytest.raises(DyconError, match="disk full"):
         autosaving(tmp_path, failing)
+
+
+@pytest.fixture
+def steps_take(monkeypatch):
+    """Set a clock of its own, which a step advances by so many seconds."""
+
+    def take(seconds):
+        clock = itertools.count(1000.0, seconds)  # asked once after every step, and at every save
+        now = [next(clock)]
+        plain = Counter.step
+
+        def step(trainer, batch):
+            now[0] = next(clock)
+            return plain(trainer, batch)
+
+        monkeypatch.setattr(Counter, "step", step)
+        times = types.SimpleNamespace(monotonic=lambda: now[0], perf_counter=lambda: now[0])
+        monkeypatch.setattr(module, "time", times)
+
+    return take
+
+
+@pytest.mark.parametrize(
+    ("seconds", "minutes", "saved"),
+    [
+        (31.0, 1.0, [0, 2, 4, 6]),  # counted anew from every checkpoint
+        (29.0, 1.0, [0, 3, 6]),
+        (31.0, 2.0, [0, 4, 6]),
+        (61.0, 1.0, [0, 1, 2, 3, 4, 5, 6]),
+        (31.0, 60.0, [0, 6]),
+        (31.0, 0.0, [0, 1, 2, 3, 4, 5, 6]),
+    ],
+)
+def test_a_checkpoint_is_written_in_time(tmp_path, steps_take, seconds, minutes, saved):
+    steps_take(seconds)
+    store, warnings = autosaving(tmp_path, save_every=0, autosave_minutes=minutes)
+    assert store.steps() == saved
+    assert not warnings
+
+
+def test_time_runs_beside_the_count_of_steps(tmp_path, steps_take):
+    steps_take(31.0)
+    store, _ = autosaving(tmp_path, save_every=3, autosave_minutes=1.0)
+    assert store.steps() == [0, 2, 3, 5, 6]
+
+
+def test_one_that_failed_is_due_again_after_the_same_time(tmp_path, steps_take):
+    steps_take(31.0)
+    store, warnings = autosaving(tmp_path, {2}, save_every=0, autosave_minutes=1.0)
+    assert store.steps() == [0, 4, 6]
+    assert [event["topic"] for event in warnings] == ["checkpoint"]
+
+
+def test_the_checkpoint_of_a_validated_step_says_that_it_was_and_how_well(tmp_path):
+    """A run that is killed right after it neither repeats it nor forgets which was the best."""
+    trainer, standing = Counter(FINE, 5), Standing()
+    trainer.config = TrainingConfig(steps=5, validate_every=2)
+    validated = []
+
+    def validate():
+        validated.append(trainer.step_count)
+        standing.best_dice, standing.best_step = 0.5 + 0.1 * trainer.step_count, trainer.step_count
+
+    store = CheckpointStore(tmp_path / "checkpoints", keep=100)
+    with small_run.silent_reporter(tmp_path) as reporter:
+        Loop(trainer, Nothing(), store, reporter, standing, validate).run()
+    assert validated == [2, 4]
+    assert store.steps() == [0, 2, 4, 5]
+    for step, best in ((2, 0.7), (4, 0.9)):
+        found = decode(store.folder / f"step-{step:08d}.ckpt")["standing"]
+        assert found == {"validated": step, "best_dice": pytest.approx(best), "best_step": step}

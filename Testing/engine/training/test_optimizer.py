@@ -30,6 +30,8 @@ def test_the_schedules():
     assert rates("constant") == [1.0, 1.0, 1.0]
     assert rates("polynomial") == pytest.approx([1.0, 0.5**0.9, 0.01**0.9])
     assert rates("steps", milestones=(50, 90)) == pytest.approx([1.0, 0.1, 0.01])
+    around = rates("steps", steps=(49, 50, 89, 90), milestones=(50, 90))
+    assert around == pytest.approx([1.0, 0.1, 0.1, 0.01])
     first, middle, last = rates("one_cycle", steps=(0, 10, 99))
     assert first < 0.1
     assert middle == pytest.approx(1.0)

@@ -102,6 +102,11 @@ def test_their_number_is_bounded(data):
     config = small_run.small_config(data, "training.steps=4000", "training.preview_every=1")
     one = preview.Previewer(*[None] * 4, config, *[None] * 2)
     assert one.every == 100
+    for steps, every in ((40, 1), (41, 2), (79, 2), (80, 2), (81, 3), (4001, 101)):
+        training = dataclasses.replace(config.training, steps=steps)
+        fewer = dataclasses.replace(one, config=dataclasses.replace(config, training=training))
+        assert fewer.every == every
+        assert steps // every <= preview.MOST_PREVIEWS
     training = dataclasses.replace(config.training, preview_every=500)
     assert (
         dataclasses.replace(one, config=dataclasses.replace(config, training=training)).every == 500

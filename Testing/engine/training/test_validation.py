@@ -133,6 +133,28 @@ def test_samples_lie_near_boundaries_with_their_own_logits():
     assert sample_voxels(np.abs(leads), target * 0, (1.0, 1.0, 1.0)) is None
 
 
+@pytest.mark.parametrize(
+    ("spacing_mm", "beside"), [((1.0, 1.0, 1.0), (3, 3, 3)), ((5.0, 1.0, 1.0), (3, 15, 15))]
+)
+def test_samples_reach_three_of_the_longest_side_of_a_voxel_in_millimeters(spacing_mm, beside):
+    target = np.zeros((12, 44, 44), dtype=np.uint8)
+    target[5:7, 18:26, 20:24] = 1
+    where = np.unravel_index(sampling.choose_voxels(target, target, spacing_mm), target.shape)
+    reach = [(int(axis.min()), int(axis.max())) for axis in where]
+    inside = ((5, 6), (18, 25), (20, 23))
+    for (low, high), (first, last), n in zip(reach, inside, beside, strict=True):
+        assert (low, high) == (first - n, last + n)
+
+
+@pytest.mark.parametrize(("most", "step"), [(216, 1), (215, 2), (108, 2), (107, 3), (1, 216)])
+def test_samples_are_at_most_so_many_evenly_taken(monkeypatch, most, step):
+    monkeypatch.setattr(sampling, "SAMPLES_PER_CASE", most)
+    target = np.arange(216).reshape(6, 6, 6).astype(np.uint8) % 2  # a boundary everywhere
+    found = sampling.choose_voxels(target, target, (1.0, 1.0, 1.0))
+    assert found.tolist() == list(range(0, 216, step))
+    assert len(found) <= most
+
+
 def test_samples_keep_the_order_of_several_classes():
     random = np.random.default_rng(1)
     logits = random.normal(size=(3, 6, 6, 6)).astype(np.float32)
