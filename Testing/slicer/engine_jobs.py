@@ -16,7 +16,13 @@ import textwrap
 import time
 from pathlib import Path
 
-from dycon_engine.errors import DatasetError, InputError, OutOfMemoryError
+from dycon_engine.errors import (
+    CancelledError,
+    DatasetError,
+    DyconError,
+    InputError,
+    OutOfMemoryError,
+)
 from dycon_engine.jobs.lock import RunLock
 from dycon_engine.jobs.reporter import Reporter, run_job
 
@@ -73,6 +79,25 @@ def killed_after_a_bad_case(reporter: Reporter) -> dict[str, object]:
     return {}
 
 
+def ended(reporter: Reporter) -> dict[str, object]:
+    """End at once and without a word, with the code of a failure."""
+    reporter.stage("segmenting", 2)
+    os._exit(DyconError.exit_code)
+
+
+def signaled(reporter: Reporter) -> dict[str, object]:
+    """Look at no request, only hear the signal, and take a moment to end."""
+
+    def stop(*_arguments: object) -> None:
+        time.sleep(0.3)
+        raise CancelledError("by a signal")
+
+    signal.signal(signal.SIGTERM, stop)
+    reporter.stage("segmenting", 1)
+    time.sleep(LIMIT_S)
+    return {}
+
+
 def lingering(reporter: Reporter) -> dict[str, object]:
     """Be done, but do not end."""
     atexit.register(time.sleep, LIMIT_S)
@@ -116,6 +141,7 @@ WAYS = {
     "bad-data": failing(DatasetError(["case 'a': no image", "case 'b': no image"])),
     "bad-input": failing(InputError("input 'x.nii': not there; check the path")),
     "bug": failing(ZeroDivisionError("oh no")),
+    "ended": ended,
     "garbage": garbage,
     "killed": killed_after_a_bad_case,
     "lingering": lingering,
@@ -124,6 +150,7 @@ WAYS = {
     "noisy": noisy,
     "polite": polite,
     "quick": lambda reporter: {"cases": 1},
+    "signaled": signaled,
     "stubborn": stubborn,
     "workers": workers,
 }

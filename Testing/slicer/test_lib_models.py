@@ -190,6 +190,18 @@ def repacked(parts, compression=zipfile.ZIP_STORED):
     return stream.getvalue()
 
 
+def hiding(parts, name, data):
+    """An archive with a member that its list does not name."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for member, content in parts.items():
+            archive.writestr(member, content)
+            if member == MODEL:
+                archive.writestr(name, data)
+                archive.filelist.pop()
+    return stream.getvalue()
+
+
 def test_archives_that_are_no_models_are_refused(content, tmp_path):
     parts = members(content)
     crafted = {
@@ -199,6 +211,7 @@ def test_archives_that_are_no_models_are_refused(content, tmp_path):
         "compressed": repacked(parts, zipfile.ZIP_DEFLATED),
         "path": repacked({f"../{name}": data for name, data in parts.items()}),
         "extra": repacked(parts | {"run.py": b"print()"}),
+        "hidden": hiding(parts, "run.py", b"print()"),
         "deep": pack(parts | {MODEL: b"[" * 100_000 + b"]" * 100_000}),
         "nan": pack(parts | {MODEL: b'{"format_version": NaN}'}),
         "double": pack(parts | {MODEL: b'{"format_version": 1, "format_version": 1}'}),

@@ -224,3 +224,12 @@ def test_same_grid_knows_transforms(files, make):
     assert not files.same_grid(node, other)
     node.SetAndObserveTransformNodeID(other.GetTransformNodeID())
     assert files.same_grid(node, other)
+
+
+def test_under_different_transforms_the_same_place_is_a_hundredth_of_the_smallest_side(files, make):
+    node, other = make.volume(make.GRIDS["anisotropic"]), make.volume(make.GRIDS["anisotropic"])
+    smallest_mm, moved = 0.4, np.eye(4)
+    for share in (0.008, 0.012):
+        moved[2, 3] = share * smallest_mm
+        other.SetAndObserveTransformNodeID(make.transform(moved).GetID())
+        assert files.same_grid(node, other) == (share < 0.01), share

@@ -16,8 +16,9 @@ import pytest
 
 from dycon_engine.errors import DyconError
 from dycon_engine.jobs.client import RunState
-from dycon_engine.jobs.events import Finished, Stage, Started
-from DyCONLib import interpreters, launched, processes, runner
+from dycon_engine.jobs.events import Cancelled, Finished, Stage, Started
+from dycon_engine.jobs.lock import start_time
+from DyCONLib import interpreters, launched, lifeline, processes, runner
 from DyCONLib.runner import Job
 from Testing.slicer import engine_jobs
 
@@ -190,6 +191,14 @@ def test_a_killed_engine_is_dead_with_one_sentence_and_leaves_no_worker(start):
     assert gone(child, 1.0)
 
 
+def test_an_engine_that_was_ended_with_a_code_of_its_own_but_no_word_is_dead(start):
+    """As the Task Manager of Windows ends a process: with code 1, which is a failure's, too."""
+    job = start("ended")
+    follow(job)
+    assert job.state is RunState.DEAD
+    assert "ended from outside" in job.error
+
+
 def test_garbage_between_events_is_skipped(start):
     events = follow(start("garbage"))
     assert [type(event) for event in events] == [Started, Stage, Stage, Finished]
@@ -222,6 +231,15 @@ def test_a_stubborn_job_and_its_children_are_gone_after_the_grace(start):
     assert job.state is RunState.CANCELLED
     assert job.error == ""
     assert gone(child, 1.0)
+
+
+def test_a_job_that_hears_only_the_signal_is_given_time_to_end_itself(start, monkeypatch):
+    monkeypatch.setattr(runner, "KILL_S", 10.0)
+    job = start("signaled")
+    until_said(job, Stage)
+    job.cancel(grace_s=0.2)
+    assert isinstance(follow(job)[-1], Cancelled)
+    assert job.state is RunState.CANCELLED
 
 
 def test_training_may_be_given_longer_to_write_its_checkpoint(start):
@@ -337,6 +355,13 @@ def test_a_job_ends_soon_after_the_application_was_killed(tmp_path, way):
     assert gone(pid, 5.5)
     if way == "stubborn":
         assert gone(int(stage.name.removeprefix("child ")), 0.5)
+
+
+def test_a_job_ends_where_another_process_got_the_number_of_the_application(start, monkeypatch):
+    monkeypatch.setattr(lifeline, "start_time", lambda pid: f"before {start_time(pid)}")
+    job = start("polite")
+    follow(job)  # it may end before it hears signals
+    assert job.state in (RunState.CANCELLED, RunState.DEAD)
 
 
 def test_a_detached_job_survives_and_another_panel_takes_over(tmp_path):

@@ -95,6 +95,26 @@ def test_one_voxel_is_a_correction(desk):
     assert rows(desk)[0][1:3] == ("0.390", "-")
 
 
+@pytest.mark.parametrize(
+    ("side", "voxels_off", "is_corrected"),
+    [(8, 0.005, False), (8, 1.0, True), (100, 0.9, False), (100, 2.0, True)],
+)
+def test_one_voxel_is_a_correction_and_rounding_is_none(
+    slicer_scene, side, voxels_off, is_corrected
+):
+    """The engine's figure follows from a grid rounded to float32: a millionth more or less."""
+    from DyCONSegmentationLib.measuring import measure
+    from DyCONSegmentationLib.results import find_result
+
+    scan = add_volume(np.zeros((side,) * 3, np.uint8), spacing=SPACING)
+    node = add_segmentation(np.ones((side,) * 3, np.uint8), scan, ("atrium",))
+    told = entry("atrium") | {"volume_ml": (side**3 + voxels_off) * VOXEL_ML}
+    node.SetAttribute("DyCON.Report", report_text(volumes=[told]))
+    node.SetAttribute("DyCON.Labels", '{"atrium": 3}')
+    (atrium,) = measure(find_result(node))
+    assert atrium.is_corrected == is_corrected
+
+
 def test_an_emptied_structure_is_0_ml(desk):
     from DyCONSegmentationLib.measuring import measure
     from DyCONSegmentationLib.structure_words import reason_text
