@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 import types
 import typing
@@ -202,7 +203,9 @@ def _checked(path: str, value: Any, metadata: Mapping[str, Any]) -> Any:
     low, high = metadata.get("low"), metadata.get("high")
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, int | float) and not isinstance(number, bool):
-            if number != number or (low is not None and number < low):  # noqa: PLR0124 - NaN
+            if isinstance(number, float) and not math.isfinite(number):
+                raise InputError(f"{path}: expected a finite number, found {number}")
+            if low is not None and number < low:
                 raise InputError(f"{path}: {number} is too small; expected at least {low}")
             if high is not None and number > high:
                 raise InputError(f"{path}: {number} is too large; expected at most {high}")

@@ -102,6 +102,7 @@ def test_of_several_files_later_ones_win(tmp_path):
         (["--set", "training.stps=4"], "did you mean 'steps'"),
         (["--method", "dicon"], "did you mean 'dycon'"),
         (["--set", "training.steps=many"], "expected"),
+        (["--set", "training.autosave_minutes=inf"], "expected a finite number, found inf"),
         (["--config", "absent.toml"], "absent.toml"),
     ],
 )
