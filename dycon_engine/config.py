@@ -39,8 +39,8 @@ class DataConfig:
     )
     validation: int | None = setting(
         None,
-        "Hold out the last so many labeled cases to watch and calibrate; default: a fifth of the "
-        "labeled ones, none below 5.",
+        "Hold out the last so many labeled cases to watch and calibrate; default: a fifth of "
+        "`labeled`, or, where that is not set, of all with a label, none below 5.",
         unit="cases",
         low=0,
     )
