@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import torch
 
@@ -58,6 +60,12 @@ def states(description: PackageInfo, seed: int = 0) -> dict[str, torch.Tensor]:
         description.network, channels=len(description.channels), classes=description.classes
     )
     return network.state_dict()
+
+
+def read_card(path) -> str:
+    """The model card in a package."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("README.md").decode("utf-8")
 
 
 def save(path, *, partner: bool = True, **changes) -> PackageInfo:

@@ -17,7 +17,6 @@ from dycon_engine.describe import main
 from dycon_engine.inference import description
 from dycon_engine.methods import METHODS
 from dycon_engine.package import load_package
-from dycon_engine.package.model import read_card
 from dycon_engine.settings import as_table, read_toml
 from dycon_engine.sources import source_digest
 from Testing import tiny_package
@@ -222,7 +221,7 @@ def test_a_package_for_people_is_its_card_and_what_only_the_file_tells(capsys, p
     assert main(["--package", str(package)]) == 0
     text = capsys.readouterr().out
     shown, _, left = text.partition("\n## This file\n\n")
-    assert sorted(shown.splitlines()) == sorted(read_card(package).splitlines())
+    assert sorted(shown.splitlines()) == sorted(tiny_package.read_card(package).splitlines())
     parameters = sum(p.numel() for p in load_package(package).predictor.parameters())
     assert left.splitlines() == [
         "- name: ball",

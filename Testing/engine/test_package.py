@@ -17,7 +17,6 @@ from dycon_engine.errors import DamagedFileError, DyconError, InputError, NonFin
 from dycon_engine.package import PackageInfo, load_package, read_info, save_package
 from dycon_engine.package.archive import MEMBERS
 from dycon_engine.package.evidence import CaseFigures, Evidence, Stress, Trust
-from dycon_engine.package.model import read_card
 from dycon_engine.package.strict_json import read_table, write_table
 from Testing import tiny_package
 
@@ -91,7 +90,7 @@ def test_any_zip_program_can_read_it(path):
 
 
 def test_the_card_says_what_a_person_needs(path):
-    text = read_card(path)
+    text = tiny_package.read_card(path)
     for words in (
         "ball",
         "Not a medical device",
@@ -107,11 +106,11 @@ def test_the_card_says_what_a_person_needs(path):
 def test_the_settings_of_the_method_are_one_line_of_the_card(tmp_path):
     training = {"method": "dycon", "settings": {"mixing": 0.5, "use_fecl": True}, "axes": ""}
     tiny_package.save(tmp_path / "a.dycon", training=training)
-    lines = read_card(tmp_path / "a.dycon").splitlines()
+    lines = tiny_package.read_card(tmp_path / "a.dycon").splitlines()
     assert "- settings of the method: mixing = 0.5, use_fecl = True" in lines
     assert "- axes: none" in lines
     tiny_package.save(tmp_path / "b.dycon", training={})
-    assert "- not stated" in read_card(tmp_path / "b.dycon").splitlines()
+    assert "- not stated" in tiny_package.read_card(tmp_path / "b.dycon").splitlines()
 
 
 def test_description_without_weights_is_the_same(path):
@@ -185,7 +184,7 @@ def test_evidence_survives_and_stands_on_the_card(tmp_path):
     saved = tiny_package.save(tmp_path / "a.dycon", evidence=EVIDENCE)
     assert read_info(tmp_path / "a.dycon") == saved
     assert saved.evidence == EVIDENCE
-    text = read_card(tmp_path / "a.dycon")
+    text = tiny_package.read_card(tmp_path / "a.dycon")
     for words in (
         "| 2 | 0.0000 | - | - |",
         "| mean | 0.4500 | 3.50 | 1.25 |",  # over the defined ones
@@ -206,7 +205,7 @@ def test_a_package_without_evidence_is_as_it_was_before_there_was_any(path):
         table = read_table(archive.read("model.json"), "x")
     assert "evidence" not in table
     assert PackageInfo.from_table(table, "x").evidence == Evidence()
-    assert "Source" not in read_card(path)
+    assert "Source" not in tiny_package.read_card(path)
 
 
 @pytest.mark.parametrize(

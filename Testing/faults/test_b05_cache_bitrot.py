@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,7 @@ from dycon_engine.data.splits import split_cases
 from Testing.tiny_scans import write_pairs
 
 FLIPS = 500
+LABELS = (Label(0, "background"), Label(1, "x"))
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def run(tmp_path):
     """Prepare one labeled case; returns the training data."""
     config = DataConfig(labeled=1, validation=0)
     root = write_pairs(tmp_path / "data", 1, 1)
-    dataset = find_cases(root, config).with_labels((Label(0, "background"), Label(1, "x")))
+    dataset = dataclasses.replace(find_cases(root, config), labels=LABELS)
     split = split_cases(dataset, config)
     preprocessing = Preprocessing((1.0, 1.0, 1.0))
     return lambda: prepare_training(dataset, split, preprocessing, config, tmp_path / "cache")

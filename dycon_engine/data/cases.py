@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,10 +91,6 @@ class Dataset:
             if case.name == name:
                 return case
         raise InputError(f"case '{name}': not in '{self.root}'; check the list or the split file")
-
-    def with_labels(self, labels: Sequence[Label]) -> Dataset:
-        """Return the data set with `labels`, e.g. those that the audit found."""
-        return dataclasses.replace(self, labels=tuple(labels))
 
 
 def read_case_image(case: Case, config: DataConfig) -> Volume:

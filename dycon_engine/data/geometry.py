@@ -1,8 +1,9 @@
 """The one geometry type: voxel grids in array order (z, y, x), the world in LPS millimetres.
 
 Column `a` of the affine belongs to array axis `a`, so no index is ever reversed outside the
-readers, the writers and `DyCONLib/mrml.py`. World coordinates are (left, posterior, superior)+,
-as in DICOM and SimpleITK; NIfTI's and Slicer's RAS is converted where files or nodes are touched.
+readers, the writers and the adapters of a viewer's scene. World coordinates are (left, posterior,
+superior)+, as in DICOM and SimpleITK; RAS, as in NIfTI, is converted where files or scenes are
+touched.
 """
 
 from __future__ import annotations

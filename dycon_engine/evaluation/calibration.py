@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.optimize import brentq
-from scipy.special import logsumexp, softmax
+from scipy.special import softmax
 
 from dycon_engine.data.geometry import Spacing
 from dycon_engine.data.volume import bounding_box
@@ -95,15 +95,6 @@ def fit_temperature(logits: ArrayLike, targets: ArrayLike) -> float:
     if slope(high) <= 0.0:
         return TEMPERATURE_RANGE[0]
     return float(1.0 / brentq(slope, low, high, xtol=1e-9, rtol=1e-9))
-
-
-def negative_log_likelihood(
-    logits: ArrayLike, targets: ArrayLike, *, temperature: float = 1.0
-) -> float:
-    """Return the mean NLL in nats of `targets` (N,) under softmax(`logits` (N, K) / T)."""
-    scores, classes = _rows(logits, targets)
-    scores = scores / temperature
-    return float((logsumexp(scores, axis=1) - scores[np.arange(len(scores)), classes]).mean())
 
 
 def reliability_curve(

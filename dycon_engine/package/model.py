@@ -113,12 +113,6 @@ def read_info(path: Path) -> PackageInfo:
     return _info(members, path)
 
 
-def read_card(path: Path) -> str:
-    """Return the model card in `path`; errors as `load_package`."""
-    members, _ = archive.unpack(path)
-    return bytes(members[archive.CARD]).decode("utf-8", errors="replace")
-
-
 def _info(members: Mapping[str, memoryview], path: Path) -> PackageInfo:
     where = f"package '{path}': {archive.MODEL}"
     info = PackageInfo.from_table(read_table(bytes(members[archive.MODEL]), where), where)

@@ -27,7 +27,7 @@ PREPROCESSING = Preprocessing((1.0, 1.0, 1.0))
 
 
 def prepared(root, folder, *, preprocessing=PREPROCESSING, config=CONFIG, labels=LABELS):
-    dataset = find_cases(root, config).with_labels(labels)
+    dataset = dataclasses.replace(find_cases(root, config), labels=labels)
     split = split_cases(dataset, config)
     return prepare_training(dataset, split, preprocessing, config, folder)
 
@@ -157,7 +157,7 @@ def test_values_beyond_float16_keep_float32(tmp_path):
 
 
 def test_progress_counts_every_case(root, tmp_path):
-    dataset = find_cases(root, CONFIG).with_labels(LABELS)
+    dataset = dataclasses.replace(find_cases(root, CONFIG), labels=LABELS)
     split = split_cases(dataset, CONFIG)
     seen = []
     folder = tmp_path / "a" / "b"

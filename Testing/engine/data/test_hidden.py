@@ -17,7 +17,7 @@ from dycon_engine.data.hidden import AuditBatchLoader
 from dycon_engine.data.loader import BatchLoader
 from dycon_engine.methods import METHODS
 from dycon_engine.package import load_package
-from dycon_engine.package.model import read_card
+from Testing import tiny_package
 from Testing.engine.methods.tiny import tiny_method
 from Testing.engine.training import small_run
 
@@ -82,7 +82,7 @@ def test_everything_an_oracle_run_leaves_behind_says_so(data: Path, tmp_path: Pa
         info = load_package(path).info
         assert MARK in info.notice
         assert MARK in info.training["oracle"]
-        assert MARK in read_card(path)
+        assert MARK in tiny_package.read_card(path)
         again = tmp_path / f"from {which}"
         capsys.readouterr()
         assert small_run.run(data, again, *ORACLE, "data.validation=1", package=path) == 2

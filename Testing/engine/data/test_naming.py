@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -62,7 +63,7 @@ def look(root, *settings):
     config = resolve(assignments=["data.validation=0", *settings])
     dataset = find_cases(root, config.data)
     found = audit(dataset, split_cases(dataset, config.data), config)
-    return found, dataset.with_labels(found.labels)
+    return found, dataclasses.replace(dataset, labels=found.labels)
 
 
 def names_of(found):
@@ -208,7 +209,8 @@ def test_a_label_file_without_names_joins_those_of_one_order(tmp_path):
 
 def test_a_segment_of_no_class_is_named_when_read(tmp_path):
     root = write(tmp_path, ("tumor", "cyst"))
-    dataset = find_cases(root, DataConfig()).with_labels((Label(0, "bg"), Label(2, "tumor")))
+    labels = (Label(0, "bg"), Label(2, "tumor"))
+    dataset = dataclasses.replace(find_cases(root, DataConfig()), labels=labels)
     with pytest.raises(InputError, match=r"holds \['cyst'\], expected only \['bg', 'tumor'\]"):
         read(dataset, "pt0")
 

@@ -22,11 +22,11 @@ from dycon_engine.networks import NetworkBuilder
 from dycon_engine.networks.base import Network
 from dycon_engine.package import load_package, read_info, save_package
 from dycon_engine.package.info import LICENSE
-from dycon_engine.package.model import read_card
 from dycon_engine.sources import source_digest
 from dycon_engine.train import main
 from dycon_engine.training import determinism, versions
 from dycon_engine.training.distributed import configure
+from Testing import tiny_package
 from Testing.engine.training import small_run
 
 
@@ -153,7 +153,7 @@ def test_the_license_of_a_model_is_stated_also_afterwards(data, tmp_path):
     assert read_info(path).license == LICENSE
     assert small_run.run(data, run_dir, *settings, stated, resume=True) == 0
     assert read_info(path).license == "CC BY 4.0, J. Doe"
-    assert "## License\n\nCC BY 4.0, J. Doe\n" in read_card(path)
+    assert "## License\n\nCC BY 4.0, J. Doe\n" in tiny_package.read_card(path)
     before = of_its_end(run_dir)
     assert small_run.run(data, run_dir, *settings, resume=True) == 0
     assert of_its_end(run_dir) == before
@@ -281,7 +281,9 @@ def test_the_versions_of_a_run_are_noted_where_they_change(data, tmp_path, monke
     assert [each["engine_sources"] for each in noted] == [source_digest(), "0123456789ab"]
     info = read_info(run_dir / "package" / "last.dycon")
     assert info.training["engine_sources"] == source_digest()
-    assert f"- engine sources: {source_digest()}" in read_card(run_dir / "package" / "last.dycon")
+    assert f"- engine sources: {source_digest()}" in tiny_package.read_card(
+        run_dir / "package" / "last.dycon"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{", "5", "[NaN]", '[{"torch": NaN}]', '{"a": 1}'])
