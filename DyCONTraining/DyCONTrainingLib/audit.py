@@ -49,7 +49,7 @@ def audit_manifest(draft: Draft, root: Path) -> tuple[str, dict[str, Row]]:
     named = {row.alias: row for row in rows}
     originals = dict(zip(named, on_disk(draft.rows), strict=True))
     placed = tuple(_absolute(row, root) for row in rows)
-    classes = draft.mapping.classes if all(_speaks_our_values(row, draft) for row in rows) else ()
+    classes = draft.mapping.used if all(_speaks_our_values(row, draft) for row in rows) else ()
     return manifest.as_text(Content(placed, classes, draft.channels)), originals
 
 

@@ -146,7 +146,7 @@ def _labels(draft: Draft, facts: Facts) -> Iterator[Finding]:
         yield from _label(row, label, draft.mapping)
     if unknown or not any(row.role is Role.LABELED and row.label for row in draft.rows):
         return
-    for each in draft.mapping.classes:
+    for each in draft.mapping.used:
         if each.value not in drawn:
             yield problem(
                 f"label '{each.name}' (value {each.value}): in no labeled case, expected in at "

@@ -91,7 +91,7 @@ class DatasetLogic:
         return (
             bool(content.identifier)
             and (rows, draft.channels) == (there, content.channels)
-            and draft.mapping.classes == content.classes
+            and draft.mapping.used == content.classes
         )
 
     @property
@@ -338,7 +338,7 @@ class DatasetLogic:
 def _essence(draft: Draft) -> object:
     """Return what of a draft is written; two drafts with equal ones make the same data set."""
     rows = tuple(replace(row, title="") for row in draft.rows)
-    return (rows, draft.mapping.classes, draft.channels)
+    return (rows, draft.mapping.used, draft.channels)
 
 
 def _in_scene(source: Source | None) -> bool:

@@ -45,8 +45,8 @@ class LabelMapping:
     """Every segment's class, for the whole data set.
 
     Attributes:
-        classes: By rising value, background left out. Where segments overlap, a class of
-            `on_top` hides the others.
+        classes: To choose from, by rising value, background left out. Where segments overlap, a
+            class of `on_top` hides the others.
         values: Class value by segment name; 0 = left out.
         on_top: Values, the topmost first, as the person answered; () = not asked yet.
     """
@@ -54,6 +54,12 @@ class LabelMapping:
     classes: tuple[LabelClass, ...] = ()
     values: Mapping[str, int] = field(default_factory=dict)
     on_top: tuple[int, ...] = ()
+
+    @property
+    def used(self) -> tuple[LabelClass, ...]:
+        """Return the classes that a segment belongs to: the others are not in the data set."""
+        taken = set(self.values.values())
+        return tuple(each for each in self.classes if each.value in taken)
 
     def value_of(self, segment: str) -> int:
         """Return the label value of a segment; 0 where it is left out."""

@@ -32,7 +32,8 @@ class MappingSection:
         dataset = self._logic.dataset
         rows, classes = dataset.label_preview(), dataset.draft.mapping.classes
         self._ui.mappingBox.visible = bool(rows)
-        self._ui.mappingBox.title = f"Segments and labels ({len(classes)})"
+        used = len(dataset.draft.mapping.used)
+        self._ui.mappingBox.title = f"Segments and labels ({used})"
         if (rows, classes) == self._shown:
             return
         self._shown = (rows, classes)

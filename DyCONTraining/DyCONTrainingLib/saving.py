@@ -229,7 +229,7 @@ def _content(folder: Folder, draft: Draft, rows: Sequence[Row]) -> Content:
     gone = [row.alias for row in folder.content.rows if row.alias not in aliases]
     return Content(
         rows=tuple(rows),
-        classes=draft.mapping.classes,
+        classes=draft.mapping.used,
         channels=draft.channels,
         identifier=folder.content.identifier or secrets.token_hex(6),
         left_out=tuple(sorted({*folder.content.left_out, *gone} - aliases)),

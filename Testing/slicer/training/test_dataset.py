@@ -241,6 +241,30 @@ def test_label_values_of_a_folder_become_those_of_the_data_set(slicer_scene, tmp
     np.testing.assert_array_equal(stored == 1, mask(values=(4, 7)) == 7)
 
 
+@pytest.mark.parametrize("value", [0, 1])
+def test_a_label_whose_segments_are_left_out_or_another_label_is_gone(
+    slicer_scene, tmp_path, value
+):
+    image, inside = scenes.ball(60)
+    drawn = {"ball": inside, "wall": np.roll(inside, 9, axis=0), "cyst": np.roll(inside, 9, axis=2)}
+    scenes.segmentation(scenes.volume("scan", image), drawn)
+    scenes.scans(0, 1)
+    made, failures = scenes.logic(tmp_path, clock=ready)
+    made.open(tmp_path / "set")
+    made.add_scene()
+    made.set_mapping(made.draft.mapping.assigned("wall", value).raised(1))
+    assert scenes.findings(made) == []
+    made.save()
+    scenes.settle(made)
+    assert (failures, scenes.findings(made), made.is_saved, made.unsaved) == ([], [], True, "")
+    labels = find_cases(tmp_path / "set", DataConfig()).labels
+    assert [(label.value, label.name) for label in labels][1:] == [(1, "ball"), (3, "cyst")]
+    stored = read_label(tmp_path / "set/labels/case-001.nii.gz").array
+    assert set(np.unique(stored)) == {0, 1, 3}
+    made.set_mapping(made.draft.mapping.assigned("wall", 2))
+    assert (made.is_saved, bool(made.unsaved)) == (False, True)
+
+
 def test_a_second_scan_of_a_patient_gets_the_same_number(built, slicer_scene, tmp_path):
     one = scenes.volume("a", scenes.ball(20)[0])
     scenes.patient("Doe^Jane", one)

@@ -310,6 +310,9 @@ def test_the_label_of_a_segment_is_chosen_in_the_table(desk):
     ui.mappingTable.cellWidget(1, 2).setCurrentIndex(0)
     desk.panel.refresh()
     assert desk.logic.dataset.draft.mapping.values == {"LA": 1, "atrium": 1}
+    assert ui.mappingBox.title == "Segments and labels (1)"
+    assert not any("atrium" in text for (text,) in cells(ui.findingsTable))
+    assert ui.mappingTable.cellWidget(1, 2).count == 3  # both labels, and left out
 
 
 def test_a_folder_that_is_no_data_set_is_told_and_nothing_changes(desk):
