@@ -118,7 +118,7 @@ def remaining_text(history: History) -> str:
     steps_s = (history.total - history.step) * history.step_s
     if history.stage != TRAIN and history.is_training:
         left = max(left, 0.0) + steps_s  # a pause: scoring, writing a preview
-    elif history.stage == TRAIN and left < 0:
+    elif left < 0:
         left = steps_s
     return f"about {duration(left)} left" if left > 0 else ""
 

@@ -16,6 +16,7 @@ OWN_WORDS = {
     "same patient in training and validation": ("patient 'P1': scans 'c0', 'c3' are labeled and",),
     "role without label": ("case 'c1': is labeled but has no segmentation",),
     "every label empty": ("every labeled case is empty",),
+    "spacing far off, finer than the others": ("spacing 0.25 x 1 x 1 mm is far from the usual",),
     "spacing far off": ("case 'pt05': spacing 1 x 1 x 9 mm is far from the usual",),
 }
 FIXES = {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -162,6 +164,13 @@ def test_half_written_directories(made, tmp_path, damage):
     assert card.can_resume
     made.resume("01-dycon")
     assert "--resume" in made._launcher.jobs[0].arguments
+
+
+def test_a_run_goes_on_where_it_computed(made, tmp_path):
+    folders.write_run(tmp_path, "01-dycon", [*folders.steps(1, 5), folders.STOPPED], device="mps")
+    assert made.resume("01-dycon")
+    line = made._launcher.jobs[0].arguments
+    assert line[line.index("--device") + 1] == "mps"
 
 
 def test_a_run_stopped_while_scans_were_read_starts_anew(made, tmp_path):
@@ -373,8 +382,12 @@ def test_what_is_lost_asks_first(made, tmp_path):
     (question,) = made.asked
     assert question.startswith("Delete the run '01-dycon' with all its files? Its model will be")
     assert run.is_dir()
+    gone = made.follow("01-dycon")
     assert made.delete("01-dycon")
     assert list((tmp_path / "runs").iterdir()) == []
+    folders.write_run(tmp_path, "01-dycon", folders.steps(1, 7))  # its name is free again
+    assert made.follow("01-dycon") is not gone
+    assert made.delete("01-dycon")
     folders.hold(folders.write_run(tmp_path, "02-dycon", folders.steps(1, 7)))
     made.answers.append(False)
     assert not made.cancel("02-dycon")
@@ -417,3 +430,25 @@ def test_a_process_that_has_not_said_its_last_word_still_runs(made, tmp_path):
     mark_started(run, os.getpid())
     os.utime(run / "started.txt", (1, 1))
     assert standings(made) == {"01-dycon": "running"}
+
+
+def test_a_process_that_goes_on_with_a_run_is_starting_until_it_speaks(made, tmp_path):
+    from DyCONTrainingLib.run_card import mark_started
+
+    run = folders.write_run(tmp_path, "01-dycon", [*folders.steps(1, 5), folders.STOPPED])
+    mark_started(run, os.getpid())
+    os.utime(run / "events.jsonl", (1, 1))
+    assert standings(made) == {"01-dycon": "starting"}
+    os.utime(run / "started.txt", (1, 1))
+    assert standings(made) == {"01-dycon": "stopped"}
+
+
+def test_a_process_that_dies_without_a_word_is_noticed(made, tmp_path):
+    waiting = [sys.executable, "-c", "input()"]
+    run = folders.write_run(tmp_path, "01-dycon", folders.steps(1, 7))
+    with subprocess.Popen(waiting, stdin=subprocess.PIPE) as process:
+        folders.hold(run, pid=process.pid)
+        assert standings(made) == {"01-dycon": "running"}
+        process.kill()
+        process.wait()
+    assert standings(made) == {"01-dycon": "interrupted"}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dycon_engine.jobs.client import RunState
-from dycon_engine.jobs.events import Advanced, Stage, Started, StepDone, Warned
+from dycon_engine.jobs.events import Advanced, Saved, Stage, Started, StepDone, Warned
 from Testing.slicer import scene_volumes
 from Testing.slicer.color_vision import apart, contrast
 from Testing.slicer.training import run_folders as folders
@@ -26,13 +26,13 @@ def history(*events):
     return made
 
 
-def trained(dice, *, seconds=60.0, foreground=None):
+def trained(dice, *, seconds=60.0, foreground=None, drawn=0.1):
     """A history of one step per value of the labeled Dice, `seconds` apart."""
     events = [Stage(name="train", total=len(dice))]
     for number, value in enumerate(dice, start=1):
         watched = {"labeled_dice": value}
         if foreground is not None:
-            watched |= {"foreground_labeled": 0.1, "foreground_unlabeled": foreground(number)}
+            watched |= {"foreground_labeled": drawn, "foreground_unlabeled": foreground(number)}
         events.append(
             StepDone(
                 time_s=1000 + seconds * number,
@@ -87,6 +87,15 @@ def test_a_long_curve_is_thinned_by_means():
     assert len(steps) == 100
     assert steps[0] == pytest.approx(5.5)
     assert values[0] == pytest.approx(sum(1 / n for n in range(1, 11)) / 10)
+    made = history(*folders.steps(1, 150, total=150))
+    assert len(made.curve("loss").thinned(100)[0]) == 75, "at most 100"
+
+
+def test_a_device_is_called_by_its_name():
+    begun = Started(job="train", engine="0")
+    made = history(begun, replace(begun, device="cuda:0", device_name="NVIDIA H100"))
+    assert made.device == "NVIDIA H100"
+    assert history(replace(begun, device="cpu")).device == "cpu"
 
 
 def test_still_improving():
@@ -120,6 +129,14 @@ def test_a_plateau_takes_minutes_and_a_share_of_the_training():
     assert judged(made, now).text == "Still improving", "flat for 2 of 10 hours only"
 
 
+def test_held_out_cases_tell_more_than_the_patches_that_are_learned():
+    rising, seconds = [0.1 + 0.005 * n for n in range(150)], 60.0
+    made, now = trained(rising, seconds=seconds)
+    scored = [replace(folders.SCORED, step=n, time_s=1000 + seconds * n) for n in range(1, 150)]
+    made.add(scored)
+    assert judged(made, now).text.startswith("Flat for")
+
+
 def test_noise_is_no_plateau_and_no_improvement():
     noise = [0.05 * math.sin(7 * n) for n in range(300)]
     made, now = trained([0.7 + n for n in noise])
@@ -142,6 +159,8 @@ def test_foreground_that_vanishes():
     assert "collapsing" in judged(made, now).text, "it fell to a quarter of what it was"
     made, now = trained([0.5] * 500, foreground=lambda n: 0.5 if n < 100 else 0.02)
     assert "collapsing" not in judged(made, now).text, "a new network marks anything"
+    made, now = trained([0.5] * 100, foreground=lambda n: 0.0, drawn=0.0)
+    assert "collapsing" not in judged(made, now).text, "there is nothing to find"
     made = history(folders.TRAINING, *folders.steps(1, 3), folders.COLLAPSE)
     assert "collapsing" in judged(made, 2000.0).text
 
@@ -174,6 +193,8 @@ def test_what_comes_before_and_after_the_steps():
     )
     made = history(*folders.steps(1, 5), folders.STOPPED)
     assert "'Resume' goes on" in judged(made, 0.0, RunState.CANCELLED).text
+    before = judged(history(folders.STOPPED), 0.0, RunState.CANCELLED).text
+    assert before == "Stopped before the first step; 'Resume' starts it anew"
     made = history(*folders.steps(1, 5), folders.FAILED)
     assert judged(made, 0.0, RunState.FAILED) == ("bad", "the disk is full; make room")
 
@@ -184,6 +205,9 @@ def test_saved_and_left():
     made = history(folders.SAVED, *folders.steps(1, 10), folders.TRAINING)
     assert saved_text(made, 1620.0) == "saved 2 min ago"
     assert saved_text(history(), 1620.0) == "not saved yet"
+    preview = Saved(time_s=1615.0, what="preview", path="preview/5.nii.gz", step=5)
+    again = history(folders.SAVED, replace(folders.SAVED, time_s=1600.0), preview)
+    assert saved_text(again, 1620.0) == "saved 20 s ago"
     assert remaining_text(made) == "about 30 s left"
     (slow,) = folders.steps(11, 11)
     made.add([replace(slow, step_s=20.0)])
@@ -196,7 +220,14 @@ def test_saved_and_left():
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(5, "5 s"), (90, "2 min"), (3600, "1 h"), (12000, "3 h 20 min"), (400000, "5 days")],
+    [
+        (5, "5 s"),
+        (90, "2 min"),
+        (3600, "1 h"),
+        (12000, "3 h 20 min"),
+        (100000, "27 h 47 min"),
+        (400000, "5 days"),
+    ],
 )
 def test_time_in_words(seconds, words):
     from DyCONTrainingLib.advice import duration
@@ -232,6 +263,31 @@ def test_charts_are_nodes_that_are_updated_and_go_away(slicer_scene):
     assert names == ["Dice loss", "consistency where sure (UnCL)"]
     charts.remove()
     assert slicer_scene.GetNumberOfNodes() == before
+
+
+def test_few_points_are_seen_as_points(slicer_scene):
+    """The Dice on held-out cases may be known once only: a line of one point is nothing."""
+    from DyCONTrainingLib.charts import CIRCLE, DICE_CHART, LOSS_CHART, NO_MARKER, Charts
+
+    charts, made = Charts("01-dycon"), history(*folders.steps(1, 5), folders.SCORED)
+    charts.update(made)
+    loss = charts.node(LOSS_CHART).GetNthPlotSeriesNode(0)
+    score = charts.node(DICE_CHART).GetNthPlotSeriesNode(0)
+    assert (loss.GetMarkerStyle(), score.GetMarkerStyle()) == (CIRCLE, CIRCLE)
+    made.add(folders.steps(6, 100, total=100))
+    charts.update(made)
+    assert (loss.GetMarkerStyle(), score.GetMarkerStyle()) == (NO_MARKER, CIRCLE)
+
+
+def test_what_is_zero_is_not_drawn_on_an_axis_without_zero(slicer_scene):
+    from DyCONTrainingLib.charts import LOSS_CHART, SCHEDULE_CHART, charted
+
+    still = [replace(step, learning_rate=0.0) for step in folders.steps(1, 5, fecl=0.0)]
+    made = history(*still)
+    assert list(charted(made)[LOSS_CHART]) == ["dice", "uncl"]
+    assert list(charted(made)[SCHEDULE_CHART]) == ["beta"]
+    made.add(folders.steps(6, 9, fecl=0.1))
+    assert list(charted(made)[LOSS_CHART]["fecl"].steps) == [6, 7, 8, 9]
 
 
 def test_every_loss_term_has_a_name_for_people(slicer_scene):
@@ -283,7 +339,6 @@ def write_preview(run, step, value):
     """Write what the engine writes: the scan once, label map and uncertainty of one step."""
     from dycon_engine.data.formats.writers import write_label, write_scalar
     from dycon_engine.data.geometry import Geometry
-    from dycon_engine.jobs.events import Saved
 
     geometry = Geometry.from_parts((6, 7, 8), (2.0, 1.5, 1.5))
     folder = run / "preview"
