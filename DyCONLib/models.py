@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 from dycon_engine.errors import DamagedFileError, DyconError, InputError
 from dycon_engine.jobs.files import atomic_write, sha256_of
 from DyCONLib.evidence import Evidence, largest_seen_mm, read_evidence
+from DyCONLib.uncertainty_kinds import holds_partner, refused_kinds
 
 SUFFIX = ".dycon"
 # limits and marks are those of dycon_engine.package, which needs PyTorch; a test compares them
@@ -88,6 +89,7 @@ class Model:
         raw: The whole description.
         evidence: What was measured beyond the figures above.
         largest_seen_mm: Largest field of view of the training scans (x, y, z).
+        refused_kinds: Kinds of uncertainty that it cannot give, and why.
     """
 
     path: Path
@@ -106,6 +108,7 @@ class Model:
     raw: Mapping[str, Any]
     evidence: Evidence = field(default_factory=Evidence)
     largest_seen_mm: tuple[float, float, float] | None = None
+    refused_kinds: Mapping[str, str] = field(default_factory=dict)
 
 
 class Broken(NamedTuple):
@@ -204,7 +207,9 @@ def _read(path: Path, stream: BinaryIO, *, weights: bool) -> Model:
                 digest = hashlib.file_digest(content, "sha256").hexdigest()  # type: ignore[arg-type]
             if digest != raw["weights_sha256"]:
                 raise _damaged(path, "the weights are not those of the description")
-    return _model(path, raw)
+        with archive.open(WEIGHTS) as content:
+            has_partner = holds_partner(content)
+    return _model(path, raw, has_partner)
 
 
 def _require_small_directory(path: Path, stream: BinaryIO) -> None:
@@ -244,7 +249,7 @@ def _require_known_format(path: Path, raw: Mapping[str, Any]) -> None:
         )
 
 
-def _model(path: Path, raw: Mapping[str, Any]) -> Model:
+def _model(path: Path, raw: Mapping[str, Any], has_partner: bool | None) -> Model:
     training = _of(raw["training"], dict)
     validation = training.get("validation")
     validation = validation if isinstance(validation, dict) else {}
@@ -273,6 +278,7 @@ def _model(path: Path, raw: Mapping[str, Any]) -> Model:
         raw=raw,
         evidence=_evidence(raw),
         largest_seen_mm=largest_seen_mm(raw),
+        refused_kinds=refused_kinds(raw, has_partner=has_partner),
     )
 
 

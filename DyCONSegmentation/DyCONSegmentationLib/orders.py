@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 from dycon_engine.errors import InputError
 from DyCONLib import mrml
 from DyCONLib.models import Model
-from DyCONSegmentationLib.parameters import Parameters
+from DyCONSegmentationLib.parameters import DEFAULTS, Parameters
 from DyCONSegmentationLib.results import Files
 
 CASE = "scan"  # what the engine calls the scan of an order
@@ -64,6 +65,13 @@ def apart(volumes: Sequence[Any]) -> str:
                 "resample it (module Resample Scalar Volume)."
             )
     return ""
+
+
+def possible(wanted: Parameters, model: Model | None) -> Parameters:
+    """Return `wanted` with the standard uncertainty where `model` cannot give the kind chosen."""
+    if model is None or wanted.uncertainty_kind not in model.refused_kinds:
+        return wanted
+    return dataclasses.replace(wanted, uncertainty_kind=DEFAULTS.uncertainty_kind)
 
 
 def export_inputs(order: Order, folder: Path) -> tuple[Path, ...]:

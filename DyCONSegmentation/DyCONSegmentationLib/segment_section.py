@@ -24,6 +24,7 @@ SELECTOR = (  # what the selectors of all channels have in common
     *("nodeTypes", "showChildNodeTypes", "noneEnabled", "noneDisplay", "addEnabled"),
     *("removeEnabled", "renameEnabled", "editEnabled", "selectNodeUponCreation"),
 )
+FLAGS = qt.Qt.UserRole - 1  # where a row of a selector keeps its flags; none are the usual ones
 MOST_BROKEN = 3  # files that are named with their reason
 RESOLUTION = 1000  # steps of the progress bar
 
@@ -69,8 +70,6 @@ class SegmentSection:
         ui.sampleButton.connect("clicked()", lambda: attempt(session.load_sample))
         ui.copyLogButton.connect("clicked()", self._on_copy)
         ui.pageButton.connect("clicked()", self._on_page)
-        for row, tip in enumerate(texts.KIND_TIPS):
-            ui.kindSelector.setItemData(row, tip, qt.Qt.ToolTipRole)
         session.run.failed.connect(lambda error: self._on_outcome(f"Last run failed: {error}"))
         session.run.cancelled.connect(lambda: self._on_outcome("Cancelled; nothing was changed."))
         self._add_model_menu()
@@ -78,6 +77,7 @@ class SegmentSection:
     def refresh(self) -> None:
         """Show the session."""
         self._show_models()
+        self._show_kinds()
         self._show_volumes()
         self._binding.show()
         self.refresh_run()
@@ -104,6 +104,15 @@ class SegmentSection:
             address = model_words.page_address(model)
             self._ui.pageButton.visible = bool(address)
             self._ui.pageButton.toolTip = as_tip(f"Opens {address} in the web browser")
+
+    def _show_kinds(self) -> None:
+        """Let nobody choose a kind of uncertainty that the model cannot give; its tip says why."""
+        model, selector = self._session.model, self._ui.kindSelector
+        refused = model.refused_kinds if model else {}
+        for row, kind in enumerate(KINDS):
+            reason = refused.get(kind, "")
+            selector.setItemData(row, texts.kind_tip(row, reason), qt.Qt.ToolTipRole)
+            selector.setItemData(row, 0 if reason else None, FLAGS)
 
     def _show_volumes(self) -> None:
         model, volumes = self._session.model, self._session.volumes

@@ -26,13 +26,7 @@ from DyCONSegmentationLib.parameters import (
     read_parameters,
     write_parameters,
 )
-from DyCONSegmentationLib.results import (
-    MAP,
-    Result,
-    find_result,
-    is_result,
-    is_scan,
-)
+from DyCONSegmentationLib.results import MAP, Result, find_result, is_result, is_scan
 
 
 @dataclass(frozen=True)
@@ -74,9 +68,10 @@ class Session:
         return read_parameters(parameter_node())
 
     def choose(self, **changes: Any) -> None:
-        """Change choices by their names in `Parameters`."""
+        """Change choices by their names in `Parameters`; what the model cannot do is not taken."""
         old = self.parameters
         new = dataclasses.replace(old, **changes)
+        new = orders.possible(new, self._named(new.model))
         if new != old:
             write_parameters(parameter_node(), new)
             if new.model != old.model:
@@ -180,7 +175,9 @@ class Session:
     @property
     def model(self) -> Model | None:
         """The chosen model; None where there is none or it is gone."""
-        name = self.parameters.model
+        return self._named(self.parameters.model)
+
+    def _named(self, name: str) -> Model | None:
         return next((model for model in self.models if model.path.name == name), None)
 
     @property

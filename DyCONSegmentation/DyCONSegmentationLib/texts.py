@@ -32,7 +32,7 @@ KIND_TIPS = (  # of the kinds of uncertainty in the order of their selector
     "How near the probabilities come to the toss of a coin; takes nearly no time",
     "Where the two networks of a model, such as student and teacher, disagree; if it holds two",
     "As standard, with random parts of the network off; only for models trained with dropout",
-    "As standard, of the scan and its three mirror images; 3 more passes",
+    "As standard, of the scan and mirror images; one more pass for each axis that was mirrored",
 )
 REGION_ADVICE = "What helps: draw a region of interest around the organ, then segment again."
 _VERSION = re.compile(r"[<>=!~ ]")
@@ -56,6 +56,11 @@ class Banner(NamedTuple):
 
 
 NO_BANNER = Banner("", "")
+
+
+def kind_tip(row: int, refused: str) -> str:
+    """Return the tool tip of a kind of uncertainty; `refused` says why a model cannot give it."""
+    return f"Not with this model: {refused}" if refused else KIND_TIPS[row]
 
 
 def step_text(stage: str) -> str:

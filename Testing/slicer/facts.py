@@ -93,6 +93,17 @@ def enumerators_are_integers_on_the_class() -> None:
     assert int(qt.QMessageBox.Ok | qt.QMessageBox.Cancel) == 0x400400
 
 
+def a_row_of_a_selector_keeps_its_flags_as_data() -> None:
+    """Without them it cannot be chosen; where the data is taken away it has the usual ones."""
+    import qt
+
+    selector, flags = qt.QComboBox(), qt.Qt.UserRole - 1
+    selector.addItems(["one", "two"])
+    for data in (0, None):
+        selector.setItemData(1, data, flags)
+        assert selector.itemData(1, flags) == data
+
+
 def ctk_has_only_the_constructor_with_a_parent() -> None:
     """A text cannot be given at once."""
     import ctk

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from dycon_engine.config import NetworkConfig
 from DyCONLib import interpreters
 from Testing import tiny_package
 from Testing.slicer.segmentation import fake_predict
@@ -204,13 +205,72 @@ def test_every_kind_of_uncertainty_says_what_it_is(desk):
     import qt
     from DyCONSegmentationLib.segment_section import KINDS
 
-    selector = desk.open().kindSelector
+    from dycon_engine.inference.uncertainty import AXES, DROPOUT_PASSES
+
+    selector = open_with_all_kinds(desk).kindSelector
     tips = [selector.itemData(row, qt.Qt.ToolTipRole) for row in range(selector.count)]
-    assert len(set(tips)) == len(KINDS) == 4
+    assert len(set(tips)) == len(KINDS) == selector.count == 4
     assert "coin" in tips[KINDS.index("entropy")]
     assert "two networks" in tips[KINDS.index("disagreement")]
     assert "dropout" in tips[KINDS.index("mc-dropout")]
-    assert "mirror" in tips[KINDS.index("tta")]
+    assert "one more pass for each axis" in tips[KINDS.index("tta")]
+    names = [selector.itemText(row) for row in range(selector.count)]
+    assert f"({DROPOUT_PASSES} more passes)" in names[KINDS.index("mc-dropout")]
+    assert f"(up to {len(AXES)} more passes)" in names[KINDS.index("tta")]
+
+
+def open_with_all_kinds(desk):
+    """Open the panel with a model that can give every kind of uncertainty."""
+    ui = desk.open()
+    network = NetworkConfig(filters=(4, 8), dropout=0.5)
+    tiny_package.save(desk.models / "all.dycon", network=network)
+    desk.session.find_models()
+    desk.session.choose(model="all.dycon")
+    return ui
+
+
+def choosable(selector):
+    """The rows that a person can choose."""
+    from PySide6.QtCore import Qt
+
+    items = [selector._raw.model().item(row) for row in range(selector.count)]
+    return [row for row, item in enumerate(items) if item.flags() & Qt.ItemIsEnabled]
+
+
+def test_kinds_of_uncertainty_that_the_model_cannot_give_cannot_be_chosen(desk):
+    import qt
+
+    ui = open_with_all_kinds(desk)
+    selector = ui.kindSelector
+    assert choosable(selector) == [0, 1, 2, 3]
+    selector.currentIndex = 3
+    assert desk.session.parameters.uncertainty_kind == "tta"
+    desk.session.choose(model="DyCONLeftAtriumLGE.dycon")
+    assert choosable(selector) == [0]
+    assert (selector.currentIndex, desk.session.parameters.uncertainty_kind) == (0, "entropy")
+    tips = [selector.itemData(row, qt.Qt.ToolTipRole) for row in range(4)]
+    assert "coin" in tips[0]
+    for tip, why in zip(tips[1:], ("one network only", "without dropout", "axes"), strict=True):
+        assert tip.startswith("Not with this model: the model ")
+        assert why in tip
+    desk.session.choose(model="tiny.dycon")
+    assert choosable(selector) == [0, 1, 3]
+    desk.session.choose(model="all.dycon")
+    assert choosable(selector) == [0, 1, 2, 3]
+
+
+def test_a_scene_with_a_kind_that_the_model_cannot_give_takes_the_standard(desk, tmp_path):
+    import slicer
+
+    ui = open_with_all_kinds(desk)
+    ui.kindSelector.currentIndex = 2
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    shutil.copy(desk.models / "tiny.dycon", desk.models / "all.dycon")
+    desk.scene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    desk.session.find_models()
+    assert desk.session.parameters.uncertainty_kind == "entropy"
+    assert choosable(ui.kindSelector) == [0, 1, 3]
 
 
 def test_an_empty_scene_says_what_is_needed_and_offers_the_sample(desk):
