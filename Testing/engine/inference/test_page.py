@@ -83,6 +83,29 @@ def test_the_page_says_of_how_many_regions_the_listed_ones_are(segmented):
     assert "most important of" not in " ".join(pages.findings(content | {"regions_found": listed}))
 
 
+def test_the_findings_are_in_milliliters_and_say_what_was_removed(segmented):
+    content = segmented[2]
+    [ball] = content["volumes"]
+    figures = {"volume_ml": 12.34, "low_ml": 10.01, "high_ml": 15.0, "removed_ml": 0.456}
+    region = content["regions"][0] | {"volume_mm3": 1230.0, "labels": ("a", "b")}
+    told = {
+        "volumes": [
+            ball | figures | {"name": "a", "voxels": 9},
+            ball | figures | {"name": "b", "voxels": 0, "removed_ml": 0.0},
+        ],
+        "regions": [region],
+        "regions_found": 1,
+        "review": {"reasons": ["odd", "a foreign kind?"]},
+    }
+    assert pages.findings(told) == (
+        "Please review: odd.",
+        "Please review: a foreign kind?",
+        "a: 12.3 ml (10.0 to 15.0 ml).",
+        "a: pieces of 0.46 ml in all were removed, as asked.",
+        "1 uncertain region to look at; the first one measures 1.23 ml (a, b).",
+    )
+
+
 def test_an_empty_result_says_so_and_shows_the_scan(segmented):
     image, found, content, labels = segmented
     empty = dataclasses.replace(

@@ -52,7 +52,8 @@ def test_largest_piece_per_label():
 
 
 @pytest.mark.parametrize(
-    ("minimum", "ones", "twos"), [(0, 29, 1), (4, 29, 0), (4.1, 29, 0), (8.1, 27, 0), (109, 0, 0)]
+    ("minimum", "ones", "twos"),
+    [(0, 29, 1), (3.9, 29, 1), (4, 29, 0), (7.8, 29, 0), (7.9, 27, 0), (109, 0, 0)],
 )
 def test_minimum_volume_is_in_mm3(minimum, ones, twos):
     cleaned, _ = keep_components(pieces(), 3, voxel_mm3=3.9, minimum_mm3=minimum)
@@ -158,6 +159,15 @@ def test_volume_range_comes_from_the_probabilities():
     (removed,) = tally.volumes(labels * 0, None, ("bg", "ball"), geometry)
     assert (removed.low_ml, removed.volume_ml, removed.high_ml) == pytest.approx((0.0, 0.0, 1.0))
     assert removed.removed_ml == pytest.approx(2.0)
+
+
+def test_a_volume_lies_in_its_range_even_where_the_likeliest_of_many_classes_is_unlikely():
+    """Of six that are nearly alike none reaches the probability of what is possible."""
+    even = torch.full((5, 5, 2, 1), 0.16)
+    even[1] = 0.2
+    first, second, *_ = finished(even).volumes
+    assert (first.voxels, first.high_ml) == (0, 0.0)
+    assert (second.low_ml, second.volume_ml, second.high_ml) == (0.0, 10.0, 10.0)
 
 
 def two_structures(size=(10, 14, 12)) -> torch.Tensor:

@@ -179,6 +179,8 @@ def test_volumes_have_a_range_and_regions_a_place(package):
     assert volume.volume_ml == pytest.approx(volume.voxels * 4.5 / 1000)
     assert 0 < volume.low_ml <= volume.volume_ml <= volume.high_ml
     assert 0 < volume.boundary_uncertainty < 1
+    labeled = found.uncertainty[found.labels > 0]
+    assert found.mean_uncertainty == pytest.approx(labeled.mean(dtype=float))
     assert [region.id for region in found.regions] == list(range(1, len(found.regions) + 1))
 
 

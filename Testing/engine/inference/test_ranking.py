@@ -35,6 +35,8 @@ def test_the_least_certain_goes_first():
 def test_among_equals_the_least_alike_goes_first():
     twins = [seen("a", 0.9), seen("b", 0.9, (1.0, 0.01)), seen("c", 0.89, (0.0, 1.0))]
     assert names(*twins, seen("z", 0.0)) == ["a", "c", "b", "z"]
+    told = ["least like" in item.reason for item in rank([*twins, seen("z", 0.0)])]
+    assert told == [False, True, False, False]  # no scan is above the first; b is left alone
 
 
 def test_unlikeness_does_not_beat_uncertainty():

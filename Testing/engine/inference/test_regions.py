@@ -69,3 +69,13 @@ def test_a_place_is_a_ball_of_10_mm_around_the_block_where_uncertainty_gathers()
     z, y, x = np.indices(uncertainty.shape)
     away = np.sqrt((5.0 * (z - 4)) ** 2 + (y - 30.5) ** 2 + (x - 40.5) ** 2)
     assert np.array_equal(ids == first.id, away <= 10.0)
+
+
+def test_a_voxel_at_the_threshold_belongs_to_a_region_and_one_voxel_of_a_structure_is_named():
+    uncertainty, labels = nothing(3, 3, 9), np.zeros((3, 3, 9), np.uint8)
+    uncertainty[1, 1, 1:6] = 0.75
+    uncertainty[1, 1, 6:] = np.nextafter(np.float32(0.75), np.float32(0.0))
+    labels[1, 1, 1], labels[1, 1, 2:] = 2, 1
+    [region] = found(uncertainty, labels)
+    assert region.box_zyx == ((1, 1), (1, 1), (1, 5))
+    assert region.labels == ("a", "b")

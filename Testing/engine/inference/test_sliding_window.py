@@ -160,6 +160,22 @@ def test_lack_of_memory_at_any_window_changes_no_number(network, failing):
     assert len(notices) == (failing <= 15)  # three rows of five passes
 
 
+def test_windows_at_once_are_halved_until_they_fit(network):
+    notices: list[str] = []
+    slide(
+        Moody(network, (), largest=2),
+        volume(16, 16, 16),
+        patch_size=(8, 8, 8),
+        classes=3,
+        config=InferenceConfig(window_batch=8),
+        watch=Watch(on_notice=notices.append),
+    )
+    assert notices == [
+        "out of memory with 8 windows at once; using 4",
+        "out of memory with 4 windows at once; using 2",
+    ]
+
+
 def test_where_one_window_does_not_fit_it_is_said_in_one_line(network):
     with pytest.raises(OutOfMemoryError, match=r"one window does not fit, .* MiB available") as no:
         slide(
