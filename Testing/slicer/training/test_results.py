@@ -41,6 +41,19 @@ def test_the_report_in_words(tmp_path):
     ]
 
 
+def test_cases_of_several_structures_count_once_each(tmp_path):
+    from DyCONTrainingLib.results import Score, compared, summary_text
+
+    ours, base = report(tmp_path, "01-dycon"), report(tmp_path, "02-supervised")
+    walls = [Score(f"validation {n}", "wall", dice, None) for n, dice in ((1, 0.2), (2, None))]
+    ours = replace(ours, scores=(*ours.scores, *walls))
+    assert "on 2 held-out cases, HD95 4.0 mm (3 without" in summary_text(ours)
+    assert compared(ours, base).endswith(
+        "Dice 0.655, supervised only 0.805 on the same split and steps: a loss of 0.150, better "
+        "in 0 of 2 cases."
+    )
+
+
 def test_without_held_out_cases_nothing_is_claimed(tmp_path):
     from DyCONTrainingLib.results import read_report, summary_text
 

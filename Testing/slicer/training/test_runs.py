@@ -365,11 +365,13 @@ def test_supervised_only_on_the_same_split_is_queued(made, tmp_path):
         tmp_path, "01-dycon", [folders.DONE], settings={"method.tau": 1, "network.stem": 1}
     )
     (run / "data.toml").write_text("# then")
+    (run / "start.dycon").write_bytes(b"weights")
     twin = made.compare("01-dycon")
     assert twin.request.compare_with == "01-dycon"
     assert twin.request.method == "supervised"
     assert twin.request.settings == {"network.stem": 1}
     assert (twin.path / "data.toml").read_text() == "# then"
+    assert (twin.path / "start.dycon").read_bytes() == b"weights"
     with pytest.raises(InputError, match="nothing to show"):
         made.compare(twin.name)
 
