@@ -1,11 +1,12 @@
 """A whole DyCON training step against one in the manner of the released code, alternating.
 
-    python benchmarks/step.py [--steps 7] [--patch 48 64 64] [--compile] [--threads 1]
+    python benchmarks/step.py [--steps 7] [--patch 48 64 64] [--compile] [--bf16] [--threads 1]
 
 Counted: student and teacher forward, every loss, backward, clipping, optimizer, EMA, and on the
 other side the HD95 it computes in every step. Not counted: loading. Both sides have the same
 architecture, weights, patches (2 labeled + 2 unlabeled) and settings. CPU seconds of the process;
-on CUDA wall seconds after a synchronisation, ours in bf16. Peak memory above what the process held
+on CUDA wall seconds after a synchronisation. Ours is bf16 on CUDA, on the CPU with --bf16 (where
+the mathematics are no longer equal); theirs is float32. Peak memory above what the process held
 before its first step. Each side is a process of its own; they step in turn. Goals: CPU >= 1.6x
 (V-Net), >= 1.3x (3D U-Net), with --compile >= 2x and >= 1.6x, CUDA >= 3x; memory <= 0.6x.
 """
@@ -84,10 +85,10 @@ def our_step(name: str, options: argparse.Namespace) -> Step:
     def step(batch: Batch) -> float:
         nonlocal done
         progress = Progress(done, 1000)
-        on_cuda = batch.image.is_cuda
-        with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=on_cuda):
+        half = options.bf16 or batch.image.is_cuda
+        with torch.autocast(batch.image.device.type, torch.bfloat16, enabled=half):
             terms = method(batch, progress)
-        loss = torch.stack(list(terms.values())).sum()
+        loss = torch.stack([term.float() for term in terms.values()]).sum()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -207,6 +208,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action="store_true", help="compile our networks")
+    parser.add_argument("--bf16", action="store_true", help="ours in bf16 on the CPU, too")
     parser.add_argument(
         "--teacher-graph", action="store_true", help="the other side records the teacher's graph"
     )

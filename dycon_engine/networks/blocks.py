@@ -40,7 +40,7 @@ class Conv3d(nn.Conv3d):
 
     def with_weights(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Return the convolution of `x` with other weights of the same kind."""
-        if not _is_eager_on_cpu(x, weight):
+        if not _is_single_on_cpu(x, weight):
             return self._convolved(x, weight, bias)
         if weight.shape[2:].numel() == 1 and x.is_contiguous(memory_format=torch.channels_last_3d):
             product = F.linear(x.permute(0, 2, 3, 4, 1), weight.flatten(1), bias)
@@ -57,11 +57,14 @@ class Conv3d(nn.Conv3d):
         return result
 
 
-def _is_eager_on_cpu(x: Tensor, weight: Tensor) -> bool:
+def _is_eager_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _is_single_on_cpu(x: Tensor, weight: Tensor) -> bool:
     return (
-        x.device.type == "cpu"
+        _is_eager_on_cpu(x)
         and x.dtype == weight.dtype == torch.float32
-        and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
     )
 
@@ -169,7 +172,7 @@ class ConvNormAct(nn.Module):
     def _convolved_both(self, first: Tensor, second: Tensor) -> Tensor:
         """Convolve two tensors as if they were one, without joining them in memory (on CPU)."""
         conv = self.conv
-        if not isinstance(conv, Conv3d) or not _is_eager_on_cpu(first, conv.weight):
+        if not isinstance(conv, Conv3d) or not _is_eager_on_cpu(first):
             joined: Tensor = conv(torch.cat((first, second), dim=1))
             return joined
         front, back = torch.split(conv.weight, [first.shape[1], second.shape[1]], dim=1)
@@ -183,7 +186,7 @@ class ConvNormAct(nn.Module):
             isinstance(self.norm, BatchNorm)
             and not self.norm.training
             and not torch.is_grad_enabled()
-            and _is_eager_on_cpu(x, self.norm.weight)
+            and _is_single_on_cpu(x, self.norm.weight)
         )
 
     def _folded(self, x: Tensor) -> Tensor:

@@ -27,13 +27,17 @@ class Affine(NamedTuple):
 
 
 def fits(x: Tensor, weight: Tensor) -> bool:
-    """Return whether `normalized` can be used: an eager step on CPU in one number format."""
+    """Return whether `normalized` can be used: an eager step on CPU, half precision included."""
     return (
         x.device.type == "cpu"
-        and x.dtype == weight.dtype
+        and (x.dtype == weight.dtype or _is_mixed(x, weight))
         and x.shape[2:].numel() > 1
         and not torch.compiler.is_compiling()
     )
+
+
+def _is_mixed(x: Tensor, weight: Tensor) -> bool:
+    return x.dtype is torch.bfloat16 and weight.dtype is torch.float32
 
 
 def normalized(
@@ -69,7 +73,7 @@ class _Normalized(torch.autograd.Function):
     ) -> Tensor:
         affine = Affine(weight, bias, slope)
         groups = 1 if whole_batch else len(x)
-        mean, deviation = x.new_empty(groups, x.shape[1]), x.new_empty(groups, x.shape[1])
+        mean, deviation = (weight.new_empty(groups, x.shape[1]) for _ in range(2))
         y = torch.empty_like(x)
         averages = [None, None] if running is None else [running.running_mean, running.running_var]
         momentum = 0.0 if running is None else float(running.momentum or 0.0)

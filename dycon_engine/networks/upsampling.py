@@ -22,7 +22,8 @@ def doubled(x: Tensor) -> Tensor:
     if torch.compiler.is_compiling() and x.device.type == "cpu":
         found: Tensor = _opaque(x)
         return found
-    return F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
+    with torch.autocast("cpu", enabled=False):  # else half precision becomes float32 and back
+        return F.interpolate(x, scale_factor=2, mode="trilinear", align_corners=False)
 
 
 @torch.library.custom_op("dycon::doubled", mutates_args=())

@@ -74,8 +74,32 @@ def test_logits_gradients_and_buffers_are_those_of_plain_layers(name, norm):
 
 
 @pytest.mark.parametrize("norm", ["batch", "instance"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_half_precision_gives_the_same_up_to_its_rounding(name, norm):
+    """Beside it PyTorch's own layers in half precision, which round as often."""
+    network = make(name, norm)
+    image, gradients = torch.randn(2, 1, 32, 16, 16), []
+    for one, dtype in (
+        (network, None),
+        (network, torch.bfloat16),
+        (plain(network), torch.bfloat16),
+    ):
+        with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+            logits = one(image).logits
+        one.zero_grad()
+        logits.float().square().mean().backward()
+        gradients.append(
+            torch.cat([p.grad.flatten() for p in one.parameters() if p.grad is not None])
+        )
+    exact, ours, theirs = gradients
+    away = [float((found - exact).norm() / exact.norm()) for found in (ours, theirs)]
+    assert away[0] < max(1.25 * away[1], 0.02) < 0.1
+
+
+@pytest.mark.parametrize("half", [False, True], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("norm", ["batch", "instance"])
 @pytest.mark.parametrize("name", ["vnet", "trilinear"])
-def test_half_of_what_autograd_would_keep_is_a_recipe(name, norm, monkeypatch):
+def test_half_of_what_autograd_would_keep_is_a_recipe(name, norm, half, monkeypatch):
     network, image = make(name, norm), torch.randn(2, 1, 16, 16, 16)
     kept: dict[str, dict[int, int]] = {"tensor": {}, "recipe": {}}
     pack = rebuilding._Recipes.pack
@@ -88,7 +112,9 @@ def test_half_of_what_autograd_would_keep_is_a_recipe(name, norm, monkeypatch):
         return packed
 
     monkeypatch.setattr(rebuilding._Recipes, "pack", watched)
-    network(image).logits.sum().backward()
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        logits = network(image).logits
+    logits.sum().backward()
     assert sum(kept["recipe"].values()) > 0.5 * sum(kept["tensor"].values()) > 0
 
 

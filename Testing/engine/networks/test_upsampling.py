@@ -29,6 +29,14 @@ def test_a_compiler_leaves_values_and_gradients_as_they_are(layout, backend):
             torch.testing.assert_close(found, expected)
 
 
+def test_half_precision_stays_half_precision():
+    x = torch.randn(2, 6, 3, 4, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = doubled(x.bfloat16())
+    assert found.dtype is torch.bfloat16
+    torch.testing.assert_close(found.float(), doubled(x), rtol=0.02, atol=0.02)
+
+
 def test_a_compiler_on_cpu_gets_it_as_one_operation():
     names = []
 
