@@ -128,8 +128,13 @@ def _figures(
 
 
 def _check_probabilities(case: str, probabilities: NDArray[np.float32]) -> None:
+    low = float(probabilities.min())
+    if low < -SUM_TOLERANCE:
+        raise InputError(
+            f"case '{case}': the probability map holds {low:.3g}; expected probabilities, 0 to 1"
+        )
     total = probabilities.sum(axis=0)
-    if not np.allclose(total, 1.0, atol=SUM_TOLERANCE) or probabilities.min() < -SUM_TOLERANCE:
+    if not np.allclose(total, 1.0, atol=SUM_TOLERANCE):
         raise InputError(
             f"case '{case}': the probability map sums to {total.min():.3g}...{total.max():.3g} "
             "over the classes; expected probabilities that sum to 1"

@@ -98,6 +98,12 @@ def test_captured_errors_of_a_volume_without_errors_are_undefined():
         ours.captured_errors([0.1, 0.2, 0.3], [True, False])
 
 
+def test_errors_are_sought_in_the_most_uncertain_twentieth_of_a_scan():
+    doubt = np.arange(100.0)
+    assert ours.captured_errors(doubt, doubt == 95) == 1.0  # the fifth from above
+    assert ours.captured_errors(doubt, doubt == 94) == 0.0
+
+
 def test_near_the_reference_leaves_the_prediction_s_own_surface_out():
     reference, prediction = np.zeros((2, 3, 3, 40), dtype=np.uint8)
     reference[..., 3], prediction[..., 30] = 1, 1

@@ -25,7 +25,7 @@ def save(path, labels=None, geometry=GRID):
 
 
 def test_folders_are_matched_by_stem_whatever_the_format(tmp_path):
-    for name in ("a.nii.gz", "b.nrrd", "only_predicted.nii.gz"):
+    for name in ("a.nii.gz", "b.nrrd", "only_predicted.nii.gz", "._a.nii.gz"):  # of a Mac
         save(tmp_path / "p" / name)
     for name in ("a.nii.gz", "b.nii.gz", "only_reference.nii.gz"):
         save(tmp_path / "r" / name)
@@ -148,7 +148,8 @@ def test_a_class_absent_from_a_case_has_no_scores_and_is_left_out_of_the_mean():
 
 
 def test_companions_are_found_by_the_names_in_use(tmp_path):
-    files = {"a_0000": tmp_path / "x", "b": tmp_path / "y"}
-    assert cases.find_companion(files, "a") == tmp_path / "x"
-    assert cases.find_companion(files, "b") == tmp_path / "y"
-    assert cases.find_companion(files, "c") is None
+    names = {"a_0000": "a", "b": "b", "c_probabilities": "c", "d.probabilities": "d"}
+    files = {name: tmp_path / name for name in names}
+    for name, case in names.items():
+        assert cases.find_companion(files, case) == tmp_path / name
+    assert cases.find_companion(files, "e") is None

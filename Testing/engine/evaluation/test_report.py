@@ -128,6 +128,7 @@ def test_what_no_case_holds_is_undefined_everywhere(tmp_path):
     assert "A, atrium: Dice undefined; absent from both in 1 case, left out." in (
         reports.findings(report)
     )
+    assert not any("minus" in line for line in reports.findings(report))
     rows = json.loads((tmp_path / "report.json").read_text())["summary"]
     assert [row["metrics"]["dice"]["mean"] for row in rows] == [None, None]
     assert "VIOLATED" not in (tmp_path / "report.html").read_text()
@@ -149,6 +150,26 @@ def test_the_interval_holds_the_mean_and_is_zero_for_equal_sets():
     assert overlap.low < overlap.mean < overlap.high
     same = made(sets=(sets[0], PredictionSet("C", sets[0].cases))).differences()[0]
     assert (same.low, same.mean, same.high) == (0.0, 0.0, 0.0)
+
+
+def test_the_interval_holds_95_percent_of_the_means_of_redrawn_cases():
+    """Of 40 differences, half of them 0, the mean is a binomial number: 14 to 26 of 40."""
+    sets = (PredictionSet("A", blocks(4, 3) * 20), PredictionSet("B", blocks(3, 3) * 20))
+    overlap = made(sets=sets).differences()[0]
+    step = 2 * overlap.mean / 40
+    assert (overlap.low, overlap.high) == (pytest.approx(14 * step), pytest.approx(26 * step))
+
+
+def test_four_pairs_are_too_few_for_an_interval_and_five_are_not():
+    for pairs, known in ((4, False), (5, True)):
+        one, other = blocks(4, 3, 2, 4, 3)[:pairs], blocks(3, 3, 1, 2, 3)[:pairs]
+        found = made(sets=(PredictionSet("A", one), PredictionSet("B", other))).differences()[0]
+        assert math.isfinite(found.low) is known
+
+
+def test_one_case_far_off_does_not_move_the_distance_that_is_said():
+    (said,) = reports.findings(made(sets=(PredictionSet("A", blocks(4, 4, 1)),)))
+    assert "median HD95 0.0 mm" in said
 
 
 def test_the_page_is_self_contained_and_accessible():
