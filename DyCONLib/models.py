@@ -83,7 +83,6 @@ class Model:
         unlabeled_cases: Cases trained on without.
         validation_cases: Cases of the figures below.
         dice: Mean Dice on them, 0 to 1.
-        dice_per_segment: The same by segment name.
         ece: Expected calibration error after calibration.
         notice: Intended use.
         raw: The whole description.
@@ -102,7 +101,6 @@ class Model:
     unlabeled_cases: int | None
     validation_cases: int | None
     dice: float | None
-    dice_per_segment: Mapping[str, float]
     ece: float | None
     notice: str
     raw: Mapping[str, Any]
@@ -253,8 +251,6 @@ def _model(path: Path, raw: Mapping[str, Any], has_partner: bool | None) -> Mode
     training = _of(raw["training"], dict)
     validation = training.get("validation")
     validation = validation if isinstance(validation, dict) else {}
-    scores = validation.get("dice_per_class")
-    scores = scores if isinstance(scores, dict) else {}
     names = [_text(name) for name in _of(raw["channels"], list)]
     patterns = [_text(name) for name in _of(raw["name_patterns"], list)] or [""] * len(names)
     return Model(
@@ -268,11 +264,6 @@ def _model(path: Path, raw: Mapping[str, Any], has_partner: bool | None) -> Mode
         unlabeled_cases=_count(training.get("unlabeled_cases")),
         validation_cases=_count(validation.get("cases")),
         dice=_share(validation.get("dice")),
-        dice_per_segment={
-            _text(name): share
-            for name, value in scores.items()
-            if (share := _share(value)) is not None
-        },
         ece=_share(_of(raw["calibration"], dict).get("ece_after")),
         notice=_text(raw["notice"]),
         raw=raw,

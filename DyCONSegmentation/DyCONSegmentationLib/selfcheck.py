@@ -37,7 +37,6 @@ MODEL = Model(
     unlabeled_cases=None,
     validation_cases=None,
     dice=None,
-    dice_per_segment={},
     ece=None,
     notice="",
     raw={},

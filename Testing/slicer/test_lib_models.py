@@ -99,7 +99,6 @@ def test_a_model_that_says_little_is_a_model(content, tmp_path):
     path.write_bytes(changed(content, training={"method": "imported", "validation": None}))
     model = read_model(path)
     assert (model.labeled_cases, model.dice, model.validation_cases) == (None, None, None)
-    assert model.dice_per_segment == {}
 
 
 def refusal(read, path):
