@@ -173,12 +173,18 @@ def test_eight_orientations_of_the_axes(tmp_path, signs):
         ((0.5, 0.75, np.nan), "x nan mm; expected more than 0"),
         ((0.5, np.inf, 2.0), "inf x 2 mm; expected more than 0"),
         ((1.0, 1.0, 1.0), "by its sform but 1 x 1 x 1 mm"),
+        ((0.51, 0.75, 2.0), "by its sform but 0.51 x 0.75 x 2 mm"),
     ],
 )
 def test_spacing_that_cannot_be(tmp_path, pixdim, text):
     for codes in ((1, 0), (1, 1)):
         with pytest.raises(InputError, match=text):
             read_image(nifti(tmp_path, codes=codes, pixdim=pixdim))
+
+
+def test_spacing_that_was_rounded_is_that_of_the_sform(tmp_path):
+    path = nifti(tmp_path, codes=(1, 0), pixdim=(0.504, 0.75, 2.0))
+    assert read_header(path).geometry.spacing_mm == pytest.approx((2.0, 0.75, 0.5))
 
 
 @pytest.mark.parametrize("where", ["sform", "qform"])

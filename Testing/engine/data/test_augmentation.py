@@ -83,6 +83,36 @@ def test_a_thin_case_is_turned_in_its_plane_only():
     assert (patch.image[0, [0, 2]] < 20.0).all()
 
 
+@pytest.mark.parametrize(("depth", "thin"), [(7, True), (9, False)])
+@pytest.mark.parametrize("change", [{"spatial": 1.0}, {"spatial": 0.0, "elastic": 1.0}])
+def test_a_third_of_the_longest_axis_is_the_limit_of_thin(depth, thin, change):
+    """A bright slice of 7 of 24 voxels stays as it is; one of 9 is turned or bent into others."""
+    source = make_source((depth, 40, 40), edge=3)
+    source.image[0, depth // 2] = 50.0
+    config = AugmentationConfig(rotation_deg=(45.0, 45.0, 45.0), **change, **SHAPE_ONLY)
+    patch = draw(source, config, patch_size=(depth, 24, 24), foreground=0.0)
+    inner = patch.image[0, :, 8:16, 8:16]
+    assert bool(((inner > 49.99).all(dim=(1, 2))).any()) is thin
+
+
+def test_a_patch_as_large_as_its_case_moves_but_keeps_its_voxels_where_nothing_is_turned():
+    config = AugmentationConfig(spatial=0.0, **SHAPE_ONLY)
+    source = make_source((16, 16, 16))
+    patches = [draw(source, config, seed=seed, foreground=0.0).image for seed in range(8)]
+    assert len({patch.numpy().tobytes() for patch in patches}) > 1
+    assert all(patch.unique().tolist() == [-1.0, 10.0] for patch in patches)
+
+
+def test_a_displacement_reads_where_it_leads_to():
+    z, y, x = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in (30, 32, 34)), indexing="ij")
+    image, fill = (z + 3.0 * y - 2.0 * x)[None], np.zeros(1, np.float32)
+    center, by = np.array([12.0, 18.0, 12.0]), np.array([6.0, -7.0, 8.0])
+    field = np.broadcast_to(by.astype(np.float32)[:, None, None, None], (3, 5, 5, 5)).copy()
+    moved, _ = warped(image, None, Warp(center, np.eye(3), field), size_zyx=(5, 6, 7), fill=fill)
+    there, _ = warped(image, None, Warp(center + by, np.eye(3)), size_zyx=(5, 6, 7), fill=fill)
+    np.testing.assert_allclose(moved.numpy(), there.numpy(), atol=2e-3)
+
+
 @pytest.mark.parametrize("angle_deg", [0.0, 30.0, 85.0])
 @pytest.mark.parametrize("tilt_deg", [0.0, 15.0, 60.0])
 def test_the_fast_lookup_finds_the_same_place_as_a_loop(angle_deg, tilt_deg):

@@ -147,10 +147,11 @@ def test_large_sets_are_mapped_from_disk(root, tmp_path):
     assert np.array_equal(in_memory.unlabeled[1].image, data.unlabeled[1].image)
 
 
-def test_values_beyond_float16_keep_float32(tmp_path):
+@pytest.mark.parametrize("factor", [1e4, -1e4])
+def test_values_beyond_float16_keep_float32(tmp_path, factor):
     root = write_pairs(tmp_path / "data", 3, 3)
     for index in range(3):
-        write_scan(root / "images" / f"pt{index:02d}.nii.gz", scan(index) * 1e4)
+        write_scan(root / "images" / f"pt{index:02d}.nii.gz", scan(index) * factor)
     data = prepared(root, tmp_path / "cache", preprocessing=Preprocessing((1, 1, 1), "none"))
     assert data.labeled[0].image.dtype == np.float32
     assert np.isfinite(data.labeled[0].image).all()

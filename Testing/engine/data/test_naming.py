@@ -224,3 +224,5 @@ def test_indices_follow_the_values_unless_a_name_says_otherwise():
     assert class_indices(labels, {1: "tumor"}) == {0: 0, 1: 2}
     assert class_indices(labels, {7: "tumor", 1: "liver"}) == {0: 0, 7: 2, 1: 1}
     assert class_indices(labels, {3: "background"}) == by_value
+    twins = (Label(0, "background"), Label(1, "Lesion"), Label(2, "lesion"))  # names tell nothing
+    assert class_indices(twins, {1: "lesion", 2: "Lesion"}) == {0: 0, 1: 1, 2: 2}

@@ -253,3 +253,16 @@ def test_a_blank_part_of_a_turned_array_is_found_in_its_own_axes():
     prepared = Preprocessing(UNIT).prepare(image(array, direction=SIGNED[29]))
     assert np.array_equal(prepared.blank_source, array == 0.0)
     assert prepared.blank.sum() == prepared.blank_source.sum()
+
+
+@pytest.mark.parametrize("normalization", ["zscore", "window", "none"])
+def test_around_a_straightened_scan_lies_its_lowest_value_and_counts_as_blank(normalization):
+    turn = np.array([[0.8, -0.6, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]])
+    noise = np.random.default_rng(0).normal(60.0, 20.0, (8, 12, 12))
+    askew = image(noise, direction=turn @ np.eye(3)[:, ::-1])
+    prepared = Preprocessing(UNIT, normalization).prepare(askew, straight=True)
+    assert prepared.blank is not None
+    assert prepared.blank[:, 0, 0].all()
+    assert not prepared.blank[4, 8, 8]
+    assert (prepared.array[0][prepared.blank] == prepared.array.min()).all()
+    assert prepared.blank_source is None

@@ -52,6 +52,17 @@ def test_same_spacing_returns_the_very_voxels():
     assert resample(array, source, target) is array
 
 
+def test_the_grid_has_the_nearest_number_of_voxels_and_small_changes_of_spacing_count():
+    assert resampled_geometry(Geometry.from_parts((10, 10, 10)), (1.7, 2.2, 1.0)).size_zyx == (
+        6,
+        5,
+        10,
+    )
+    moved = resampled_geometry(Geometry.from_parts((200, 4, 4)), (0.995, 1.0, 1.0))
+    assert moved.size_zyx == (201, 4, 4)
+    assert moved.spacing_mm[0] == pytest.approx(0.995)
+
+
 def test_shrinking_averages_instead_of_skipping():
     stripes = np.tile(np.float32([0.0, 1.0]), 16)[None, None, None]
     source = Geometry.from_parts((1, 1, 32))

@@ -53,6 +53,13 @@ def test_default_validation_is_a_fifth_and_none_below_five(labels, labeled, expe
     assert len(found.unlabeled) == 10 - len(found.labeled) - expected
 
 
+def test_the_default_fifth_is_of_the_labels_that_no_test_or_role_has_taken():
+    assert len(split(ten(), test=5).validation) == 1
+    fixed = [case(f"c{index}", role="labeled") for index in range(25)]
+    found = split(dataset(*fixed, case("a"), case("b"), case("c")), labeled=28)
+    assert (len(found.labeled), found.validation) == (28, ())
+
+
 def test_order_comes_from_the_list_and_leaves_out_what_it_does_not_name(tmp_path):
     listed = tmp_path / "train.list"
     listed.write_text("c7\n# a comment\nc2\nc5\n")

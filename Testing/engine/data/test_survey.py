@@ -106,8 +106,10 @@ def test_few_whole_values_are_counted(tmp_path):
     write_scan(tmp_path / "a.nii", labels)
     write_scan(tmp_path / "b.nii", labels * 0.5)
     write_scan(tmp_path / "c.nii", scan(0).round())
+    for name, values in (("d.nii", 20), ("e.nii", 21)):
+        write_scan(tmp_path / name, (np.arange(336) % values).reshape(6, 7, 8).astype(np.float32))
     scans = survey(find_cases(tmp_path, DataConfig()), DataConfig())
-    assert [one.whole_values for one in scans] == [3, 0, 0]
+    assert [one.whole_values for one in scans] == [3, 0, 0, 20, 0]
 
 
 def test_what_is_blank_is_kept_of_scans_with_a_label(tmp_path):
