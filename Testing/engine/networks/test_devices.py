@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch._dynamo  # notes PyTorch's functions when first imported: before a test replaces one
 
 from dycon_engine.errors import InputError
 from dycon_engine.networks import devices
