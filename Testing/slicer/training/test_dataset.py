@@ -132,6 +132,67 @@ def test_a_case_that_is_left_out_keeps_its_files_and_stays_out(built, tmp_path):
     assert (tmp_path / "set/images/case-005.nrrd").is_file()
     built.open(tmp_path / "set")
     assert [row.alias for row in built.draft.rows] == [f"case-00{n}" for n in range(1, 5)]
+    scenes.scans(0, 1, first=8)
+    built.remove([3])
+    built.add_items([item_of("scan 8")])
+    built.save()
+    scenes.settle(built)
+    built.open(tmp_path / "set")
+    assert [row.alias for row in built.draft.rows] == [
+        *(f"case-00{n}" for n in range(1, 4)),
+        "case-006",  # the name of the first that was left out is taken by its file
+    ]
+
+
+def item_of(name):
+    import slicer
+
+    tree = slicer.mrmlScene.GetSubjectHierarchyNode()
+    return tree.GetItemByDataNode(slicer.util.getNode(name))
+
+
+def test_channels_beside_a_manifest_are_one_case(tmp_path):
+    from DyCONTrainingLib.folder import open_folder
+
+    (tmp_path / "images").mkdir()
+    (tmp_path / "manifest.toml").write_text('channels = ["t1", "flair"]\n')
+    for name in ("case-001", "case-001-ch2", "case-002", "case-002-ch2"):
+        (tmp_path / f"images/{name}.nrrd").write_bytes(b"")
+    found = open_folder(tmp_path)
+    assert found.unlisted == ("case-001", "case-002")
+    paths = [[image.path for image in row.images] for row in found.content.rows]
+    assert paths == [[f"images/case-00{n}{m}.nrrd" for m in ("", "-ch2")] for n in (1, 2)]
+
+
+def test_a_scan_that_is_there_lends_its_segmentation_and_a_held_out_case_stays_one():
+    from DyCONTrainingLib.cases import FromScene, Role, added, row, with_role
+
+    scans = [row(name, [FromScene(name)]) for name in "ab"]
+    drawn = [row(name, [FromScene(name)], FromScene(f"{name} drawn")) for name in "ab"]
+    table = added(with_role(tuple(scans), [1], Role.HELD_OUT), drawn)
+    assert [each.role for each in table] == [Role.LABELED, Role.HELD_OUT]
+    assert [each.label.node_id for each in table] == ["a drawn", "b drawn"]
+
+
+def test_a_new_patient_never_gets_the_number_of_one_that_another_person_listed():
+    from DyCONTrainingLib.who_is_who import WhoIsWho
+
+    who = WhoIsWho(None, "a")
+    assert who.numbered("Doe^Jane", ["p1", "p7", "", "phantom"]) == "p8"
+    assert who.numbered("Roe^John", ["p1", "p7"]) == "p9"
+    assert [who.numbered(name, ["p7"]) for name in ("Doe^Jane", "p7", "")] == ["p8", "p7", ""]
+
+
+def test_only_what_a_panel_that_is_gone_left_is_removed(tmp_path):
+    from DyCONTrainingLib.tasks import Task
+
+    for name in (f"dycon-training-{os.getpid()}-x", f"dycon-training-{2**22 + 17}-y", "letters"):
+        (tmp_path / name).mkdir()
+    task = Task(None, "audit", tmp_path, "Reading")
+    there = {folder.name for folder in tmp_path.iterdir()} - {task.folder.name}
+    assert there == {f"dycon-training-{os.getpid()}-x", "letters"}
+    task.close()
+    assert not task.folder.exists()
 
 
 def test_a_new_segmentation_of_a_saved_case_becomes_a_new_file(built, slicer_scene, tmp_path):
