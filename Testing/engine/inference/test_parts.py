@@ -167,7 +167,7 @@ def test_a_volume_lies_in_its_range_even_where_the_likeliest_of_many_classes_is_
     even[1] = 0.2
     first, second, *_ = finished(even).volumes
     assert (first.voxels, first.high_ml) == (0, 0.0)
-    assert (second.low_ml, second.volume_ml, second.high_ml) == (0.0, 10.0, 10.0)
+    assert (second.low_ml, second.volume_ml, second.high_ml) == pytest.approx((0.0, 10.0, 10.0))
 
 
 def two_structures(size=(10, 14, 12)) -> torch.Tensor:
