@@ -57,4 +57,13 @@ def test_half_precision_logits_give_single_precision_probabilities() -> None:
 
 def test_foreground_fraction_counts_voxels_won_by_any_foreground_class() -> None:
     p = torch.tensor([[0.6, 0.2, 0.2], [0.4, 0.5, 0.1], [0.34, 0.33, 0.33], [0.3, 0.3, 0.4]])
-    assert float(foreground_fraction(p.T.reshape(1, 3, 1, 2, 2))) == pytest.approx(0.5)
+    p = p.T.reshape(1, 3, 1, 2, 2)
+    assert float(foreground_fraction(p)) == pytest.approx(0.5)
+    for counted, share in (
+        ([True, True, False, False], 0.5),
+        ([False, True, False, True], 1.0),
+        ([True, False, True, False], 0.0),
+        ([False] * 4, 0.0),
+    ):
+        where = torch.tensor(counted).reshape(1, 1, 2, 2)
+        assert float(foreground_fraction(p, where)) == pytest.approx(share)

@@ -43,6 +43,8 @@ def test_pseudo_labels_need_a_confident_teacher() -> None:
     cells = pseudo_cells(source(), torch.stack((p, 1 - p), 1), confidence=0.8)
     assert cells.label.tolist() == [0, 1]
     assert cells.valid.tolist() == [True, False]
+    even = pseudo_cells(source(), torch.full((1, 2, 2, 2, 4), 0.5), confidence=0.5)
+    assert even.valid.tolist() == [True, True]  # reached is enough
 
 
 def test_rows_keep_the_order_of_the_grid_and_groups_are_joined() -> None:

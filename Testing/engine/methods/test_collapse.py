@@ -31,6 +31,12 @@ def test_a_lasting_collapse_is_told_once_with_its_cure() -> None:
     assert "20.00 %" in told
 
 
+def test_it_is_told_after_so_many_steps_in_a_row() -> None:
+    watch = CollapseWatch(patience=5, memory=0.0)
+    assert feed(watch, 0.0, 4) + feed(watch, 0.2, 1) + feed(watch, 0.0, 4) == []
+    assert len(feed(watch, 0.0, 1)) == 1
+
+
 def test_a_few_empty_patches_do_not_alarm() -> None:
     watch = CollapseWatch()
     assert feed(watch, 0.1, 50) + feed(watch, 0.0, 40) + feed(watch, 0.1, 200) == []

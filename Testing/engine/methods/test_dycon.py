@@ -173,6 +173,19 @@ def test_the_oracle_contrasts_by_the_hidden_labels_and_by_nothing_else_of_them()
     assert values[0] == values[1]
 
 
+def test_cells_of_hidden_labels_have_to_be_as_pure_as_those_of_labels() -> None:
+    """However sure a teacher has to be, who is not asked."""
+    batch, truth = tiny_batch(), torch.zeros(2, 16, 16, 16, dtype=torch.long)
+    truth[:, 1:11, :8, :8] = 1  # fills three quarters of some cells
+    audit = AuditBatch(batch.image, batch.label, batch.unlabeled, truth)
+    values = {}
+    for purity, confidence in ((0.7, 0.99), (0.7, 0.5), (0.9, 0.5)):
+        settings = {"cell_purity": purity, "cell_confidence": confidence}
+        method = tiny_method("dycon", fecl_scope="oracle", unlock_oracle=True, **settings)
+        values[purity, confidence] = method(audit, HALF)["fecl"].item()
+    assert values[0.7, 0.99] == values[0.7, 0.5] != values[0.9, 0.5]
+
+
 @pytest.mark.parametrize("scope", ["labeled", "pseudo", "both", "none"])
 def test_no_other_scope_sees_hidden_labels(scope: str) -> None:
     assert not tiny_method("dycon", fecl_scope=scope, unlock_oracle=True).sees_hidden_labels

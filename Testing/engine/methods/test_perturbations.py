@@ -47,5 +47,15 @@ def test_patches_change_differently_and_stay_themselves() -> None:
         assert torch.corrcoef(torch.stack((patch.flatten(), x[0].flatten())))[0, 1] > 0.5
 
 
+def test_channels_change_by_their_own_too() -> None:
+    """Of two channels that are alike, mean and spread come out unlike."""
+    torch.manual_seed(3)
+    x = torch.rand(64, 1, 6, 6, 6).expand(-1, 2, -1, -1, -1)
+    changed = strong_intensity(x, 1.0)
+    mean, spread = changed.mean((2, 3, 4)), changed.std((2, 3, 4))
+    assert float((mean[:, 0] - mean[:, 1]).abs().median()) > 0.1  # gain and offset
+    assert float((spread[:, 0] - spread[:, 1]).abs().median()) > 0.01
+
+
 def test_a_constant_image_stays_finite() -> None:
     assert torch.isfinite(strong_intensity(torch.zeros(4, 1, 4, 4, 4), 2.0)).all()

@@ -110,6 +110,18 @@ def test_deep_supervision_is_the_sum_of_halving_terms_from_fine_to_coarse() -> N
     torch.testing.assert_close(method(batch, HALF)["deep"], expected)
 
 
+def test_of_several_coarser_levels_the_finest_are_supervised() -> None:
+    build = NetworkBuilder(NetworkConfig(filters=(4, 6, 6, 8)), channels=1, classes=2)
+    method = build_method("supervised", {"deep_supervision": 1}, build)
+    batch = tiny_batch(unlabeled=0)
+    level = method.network(batch.image).levels[-1]
+    assert level.shape[1:] == (6, 8, 8, 8)
+    belief = posterior(method.supervision.heads[0][0](level))
+    label = coarser(batch.label, (8, 8, 8))
+    expected = 0.5 * (cross_entropy(belief.log_p, label) + dice_loss(belief.p, label))
+    torch.testing.assert_close(method(batch, HALF)["deep"], expected)
+
+
 def test_a_coarser_label_is_that_of_the_middle_of_each_block() -> None:
     label = torch.arange(6).view(1, 1, 1, 6)
     assert coarser(label, (1, 1, 3)).flatten().tolist() == [1, 3, 5]

@@ -7,6 +7,7 @@ import torch
 
 from dycon_engine.config import NetworkConfig
 from dycon_engine.losses.signed_distance import signed_distance
+from dycon_engine.losses.uncertainty import foreground_fraction, posterior
 from dycon_engine.methods.ug_mcl import TwoHeaded
 from dycon_engine.networks import NetworkBuilder
 from dycon_engine.schedules import Progress
@@ -45,6 +46,17 @@ def test_the_mask_of_the_cross_task_is_the_teachers() -> None:
     masked, open_ = terms(**unsure), terms(mask_cross_task=False, **unsure)
     assert masked["consistency"] == masked["cross_task"] == open_["consistency"] == 0.0
     assert open_["cross_task"] > 0.0
+
+
+def test_the_teacher_is_watched_on_unlabeled_patches() -> None:
+    method, batch = tiny_method("ug_mcl", teacher_noise=0.0), tiny_batch()
+    own, other = (
+        float(foreground_fraction(posterior(method.pair.teacher(patches).logits).p))
+        for patches in (batch.unlabeled, batch.image)
+    )
+    assert own != other
+    method(batch, HALF)
+    assert float(method.diagnostics["foreground_teacher"]) == own
 
 
 def test_as_released_there_is_no_head_and_no_regression() -> None:

@@ -39,6 +39,22 @@ def test_a_turn_is_rigid_but_for_the_zoom(seed: int) -> None:
     assert not torch.equal(before, after)
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_a_turn_about_z_goes_twice_as_far_as_those_about_y_and_x(strength: float) -> None:
+    torch.manual_seed(0)
+    theta = turned(torch.zeros(4000, 1, 2, 2, 2), strength).theta
+    matrix = theta[:, :, :3].flip(1, 2)  # of a cube: zoom times rotation, axes (z, y, x)
+    zoom = torch.linalg.det(matrix) ** (1 / 3)
+    assert float(zoom.max()) == pytest.approx(1.25**strength, rel=0.01)
+    assert float(zoom.min()) == pytest.approx(1.25**-strength, rel=0.01)
+    most = []
+    for one, other in ((1, 2), (0, 2), (0, 1)):  # about z, y, x
+        sine = matrix[:, other, one] - matrix[:, one, other]
+        cosine = matrix[:, one, one] + matrix[:, other, other]
+        most.append(float(torch.atan2(sine, cosine).abs().max().rad2deg()))
+    assert most == pytest.approx([20.0 * strength, 10.0 * strength, 10.0 * strength], rel=0.2)
+
+
 def test_each_patch_turns_by_its_own() -> None:
     patches = ball((1, -18, 8), 5.0).repeat(2, 1, 1, 1, 1)
     view = turned(patches, 1.0)
