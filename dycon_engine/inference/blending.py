@@ -21,7 +21,7 @@ from dycon_engine.inference.memory import (
     mebibytes,
 )
 from dycon_engine.inference.windows import Inner, Window
-from dycon_engine.networks.devices import memory_format
+from dycon_engine.networks.devices import computes_bf16, memory_format
 
 AIR_LOGIT = 20.0  # background against every other class in skipped air: p = 1 - 2e-9
 
@@ -299,5 +299,4 @@ def default_dtype(device: torch.device) -> torch.dtype:
     """Return the number format of convolutions on `device`: half precision on CUDA only."""
     if device.type != "cuda":
         return torch.float32
-    fine = torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if fine else torch.float16
+    return torch.bfloat16 if computes_bf16(device) else torch.float16

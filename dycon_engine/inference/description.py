@@ -24,7 +24,7 @@ from dycon_engine.inference.result import Wishes
 from dycon_engine.inference.uncertainty import KINDS
 from dycon_engine.methods import METHODS
 from dycon_engine.networks.cores import usable_cores
-from dycon_engine.networks.devices import device_name, present, works
+from dycon_engine.networks.devices import computes_bf16, device_name, present, works
 from dycon_engine.package import Package, load_package
 from dycon_engine.package.card import card
 from dycon_engine.settings import as_table, schema
@@ -194,6 +194,7 @@ def _facts(device: torch.device) -> dict[str, Any]:
     if facts["works"]:
         with contextlib.suppress(RuntimeError, AssertionError):  # a driver may fail at any question
             facts["name"] = device_name(device)
+            facts["bf16"] = computes_bf16(device)
             if device.type == "cuda":
                 facts |= _cuda(device)
     return facts
@@ -205,7 +206,6 @@ def _cuda(device: torch.device) -> dict[str, Any]:
         "count": torch.cuda.device_count(),
         "memory_free_gib": round(free / GIB, 2),
         "memory_total_gib": round(total / GIB, 2),
-        "bf16": torch.cuda.is_bf16_supported(including_emulation=False),
     }
 
 

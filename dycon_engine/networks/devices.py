@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from dycon_engine.errors import InputError
 
 EDGE = 4  # of the image that a device is tried with
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # the last two of ARM
 
 
 def works(device: torch.device) -> bool:
@@ -58,6 +59,17 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_properties(device).name)
     return "Apple GPU" if device.type == "mps" else "CPU"
+
+
+def computes_bf16(device: torch.device) -> bool | None:
+    """Return whether a CUDA `device` or the CPU computes bf16 itself; None where nobody tells."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not hasattr(torch.cpu, "get_capabilities"):
+        return None  # an older PyTorch
+    told = torch.cpu.get_capabilities()
+    known = [bool(told[name]) for name in BF16_INSTRUCTIONS if name in told]
+    return any(known) if known else None
 
 
 def choose_device(

@@ -12,6 +12,7 @@ from torch.optim import SGD, AdamW, Optimizer
 from dycon_engine import schedules
 from dycon_engine.config import TrainingConfig
 from dycon_engine.errors import InputError
+from dycon_engine.networks.devices import computes_bf16
 from dycon_engine.schedules import Progress
 from dycon_engine.settings import Table
 
@@ -92,7 +93,7 @@ def choose_precision(wanted: str, device: torch.device) -> Precision:
     if wanted == "auto":
         if device.type != "cuda":
             return Precision(None, "fp32")
-        wanted = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        wanted = "bf16" if computes_bf16(device) else "fp16"
     if wanted == "fp16" and device.type != "cuda":
         raise InputError(
             f"training.precision: fp16 needs a CUDA device, found '{device.type}'; use auto or fp32"

@@ -10,6 +10,7 @@ from dycon_engine.errors import InputError
 from dycon_engine.networks import devices
 from dycon_engine.networks.devices import (
     choose_device,
+    computes_bf16,
     memory_format,
     move,
     take_device,
@@ -113,3 +114,20 @@ def test_weights_take_the_layout_of_the_device():
     assert memory_format(torch.device("mps")) is torch.contiguous_format
     layer.to(memory_format=memory_format(torch.device("mps")))
     assert layer.weight.is_contiguous()
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"avx512_bf16": False, "amx_bf16": True}, True),
+        ({"neon": True, "bf16": True}, True),
+        ({"architecture": "unknown"}, None),
+    ],
+)
+def test_whether_the_cpu_computes_bf16(monkeypatch, told, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: told, raising=False)
+    assert computes_bf16(torch.device("cpu")) is expected
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # PyTorch before it told
+    assert computes_bf16(torch.device("cpu")) is None
+    assert computes_bf16(torch.device("mps")) is None
