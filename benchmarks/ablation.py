@@ -44,7 +44,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "turned views": TURNED,
     "turned views, no mixing": ("method.mixing=0", *TURNED),
     "boundary term .5": ("method.boundary_weight=0.5",),
-    "deep supervision": ("method.deep_supervision=2",),
+    "no deep supervision": ("method.deep_supervision=0",),
 }
 
 

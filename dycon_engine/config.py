@@ -329,6 +329,7 @@ _MEASURED: Table = {
     "start": 0.1,
     "rampup": 0.4,
     "mixing": 1.0,
+    "deep_supervision": 2,
 }
 _PUBLISHED_TEACHER: Table = {
     "rampup": 1.0,

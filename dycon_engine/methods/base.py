@@ -38,8 +38,8 @@ class MethodConfig:
     )
     deep_supervision: int = setting(
         0,
-        "So many coarser levels of the decoder are supervised too, with weights 1/2, 1/4, ...; "
-        "0 = off. Paper: not there, 0; nnU-Net: all.",
+        "So many coarser levels of the decoder, as far as there are, are supervised too, with "
+        "weights 1/2, 1/4, ...; 0 = off. Paper: not there, 0; nnU-Net: all.",
         unit="levels",
         low=0,
         high=8,

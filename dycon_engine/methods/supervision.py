@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dycon_engine.errors import InputError
 from dycon_engine.losses.boundary import boundary_distance, boundary_loss
 from dycon_engine.losses.segmentation import cross_entropy, dice_loss
 from dycon_engine.losses.signed_distance import Spacing
@@ -43,15 +42,14 @@ class Output(NamedTuple):
 class Supervision(nn.Module):
     """The supervised terms of a recipe, and the heads that the coarser levels need.
 
+    A network with fewer levels between its deepest and its last than are asked for has fewer heads.
+
     Args:
         config: The recipe's settings.
         networks: Those whose decoders have `levels`, in the order of the outputs.
 
     Attributes:
         spacing_mm: Of the patches (z, y, x); `build_method` sets it.
-
-    Raises:
-        InputError: A network has fewer coarser levels than are asked for.
     """
 
     def __init__(self, config: MethodConfig, *networks: Network) -> None:
@@ -81,9 +79,10 @@ class Supervision(nn.Module):
                 loss = boundary_loss(output.belief.p, label, distance)
                 terms["boundary"] = self.config.boundary_weight * loss
         total = {name: _sum([terms[name] for terms in each]) for name in each[0]}
-        if self.heads:
-            pairs = zip(self.heads, outputs, strict=False)
-            total["deep"] = _sum([self._deep(heads, found.levels, label) for heads, found in pairs])
+        pairs = list(zip(self.heads, outputs, strict=False))
+        deep = [self._deep(heads, found.levels, label) for heads, found in pairs if len(heads)]
+        if deep:
+            total["deep"] = _sum(deep)
         return total
 
     def _plain(self, belief: Posterior, label: Tensor) -> dict[str, Tensor]:
@@ -111,14 +110,8 @@ def coarser(label: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _heads(network: Network, count: int) -> nn.ModuleList:
-    widths = network.between_features
-    if count > len(widths):
-        raise InputError(
-            f"method.deep_supervision: {count} coarser levels, but a network with "
-            f"{len(network.level_features)} levels has {len(widths)} between its deepest and its "
-            f"last; use at most {len(widths)}, or more entries in network.filters"
-        )
-    return nn.ModuleList(Conv3d(width, network.classes, 1) for width in widths[-count:])
+    widths = network.between_features[-count:]
+    return nn.ModuleList(Conv3d(width, network.classes, 1) for width in widths)
 
 
 def _sum(terms: Sequence[Tensor]) -> Tensor:

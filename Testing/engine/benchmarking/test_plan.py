@@ -117,7 +117,8 @@ def test_a_benchmark_from_before_the_code_was_kept_goes_on_and_says_so(stored, t
 
 
 def test_a_recipe_or_default_that_changed_is_not_mixed_in(stored, tmp_path, monkeypatch) -> None:
-    monkeypatch.setitem(config.RECIPES["laptop"], "dycon", {"mixing": 0.125})
+    changed = config.RECIPES["laptop"]["dycon"] | {"mixing": 0.125}
+    monkeypatch.setitem(config.RECIPES["laptop"], "dycon", changed)
     with pytest.raises(InputError, match=r"another setting of dycon \(.*\bmethod\.mixing\b"):
         require_same(stored, plan_of(files(tmp_path), "mean_teacher", "dycon"))
     require_same(stored, plan_of(files(tmp_path), "mean_teacher"))  # whose settings are the same

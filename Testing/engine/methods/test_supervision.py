@@ -9,7 +9,6 @@ import torch
 
 from dycon_engine.config import NetworkConfig
 from dycon_engine.data.batch import Batch
-from dycon_engine.errors import InputError
 from dycon_engine.losses.boundary import boundary_distance, boundary_loss
 from dycon_engine.losses.segmentation import cross_entropy, dice_loss
 from dycon_engine.losses.uncertainty import posterior
@@ -156,9 +155,21 @@ def test_the_spacing_of_the_patches_reaches_the_boundary_loss() -> None:
 
 
 @every_method
-def test_more_levels_than_there_are_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match=r"method\.deep_supervision: 2 .* 1 between .*filters"):
-        make(name, deep_supervision=2)
+def test_of_fewer_levels_than_asked_for_all_are_supervised(name: str) -> None:
+    most, one = (make(name, deep_supervision=count) for count in (8, 1))
+    assert [len(heads) for heads in most.supervision.heads] == [
+        len(heads) for heads in one.supervision.heads
+    ]
+    torch.manual_seed(0)
+    expected = one(tiny_batch(), HALF)["deep"]
+    torch.manual_seed(0)
+    assert most(tiny_batch(), HALF)["deep"] == expected
+
+
+def test_a_network_without_levels_between_has_nothing_to_supervise_there() -> None:
+    build = NetworkBuilder(NetworkConfig(filters=(4, 6)), channels=1, classes=2)
+    method = build_method("supervised", {"deep_supervision": 2}, build)
+    assert set(method(tiny_batch(unlabeled=0), HALF)) == {"cross_entropy", "dice"}
 
 
 def test_the_options_learn_one_batch() -> None:
