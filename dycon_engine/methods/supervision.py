@@ -79,8 +79,8 @@ class Supervision(nn.Module):
                 loss = boundary_loss(output.belief.p, label, distance)
                 terms["boundary"] = self.config.boundary_weight * loss
         total = {name: _sum([terms[name] for terms in each]) for name in each[0]}
-        pairs = list(zip(self.heads, outputs, strict=False))
-        deep = [self._deep(heads, found.levels, label) for heads, found in pairs if len(heads)]
+        pairs = zip((list(heads.children()) for heads in self.heads), outputs, strict=False)
+        deep = [self._deep(heads, found.levels, label) for heads, found in pairs if heads]
         if deep:
             total["deep"] = _sum(deep)
         return total
@@ -91,15 +91,14 @@ class Supervision(nn.Module):
             "dice": self.config.dice_weight * dice_loss(belief.p, label),
         }
 
-    def _deep(self, heads: nn.Module, levels: Sequence[Tensor], label: Tensor) -> Tensor:
-        parts = list(heads.children())
+    def _deep(self, heads: Sequence[nn.Module], levels: Sequence[Tensor], label: Tensor) -> Tensor:
         terms = []
         for place, (head, features) in enumerate(
-            zip(parts, levels[len(levels) - len(parts) :], strict=True)
+            zip(heads, levels[len(levels) - len(heads) :], strict=True)
         ):
             belief = posterior(head(features))
             both = self._plain(belief, coarser(label, belief.p.shape[2:]))
-            terms.append(0.5 ** (len(parts) - place) * _sum(list(both.values())))
+            terms.append(0.5 ** (len(heads) - place) * _sum(list(both.values())))
         return _sum(terms)
 
 
