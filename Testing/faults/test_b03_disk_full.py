@@ -92,6 +92,16 @@ def filled(folder: Path, free: int) -> Iterator[None]:
         filler.unlink()
 
 
+def still_open(folder: Path) -> list[str]:
+    """Return what this process has open in `folder`, deleted files included; Linux alone tells."""
+    links = Path("/proc/self/fd")
+    found = []
+    for link in links.iterdir() if links.is_dir() else ():
+        with contextlib.suppress(FileNotFoundError):  # that of this very listing
+            found.append(str(link.readlink()))
+    return [name for name in found if name.startswith(f"{folder}/")]
+
+
 def refused(folder: Path, write: Callable[[Path, int], None], full) -> None:
     """Write twice, the second time while it is `full`; look at what is there afterwards."""
     write(folder, 1)
@@ -99,6 +109,7 @@ def refused(folder: Path, write: Callable[[Path, int], None], full) -> None:
     before = path.read_bytes()
     with full(len(before)), pytest.raises(DyconError) as caught:
         write(folder, 2)
+    assert still_open(folder) == []  # it would keep its room as long as the error is held
     message = str(caught.value)
     assert caught.value.exit_code == 1
     assert f"'{path}'" in message

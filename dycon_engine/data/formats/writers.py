@@ -13,6 +13,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.openers import ImageOpener
 from numpy.typing import NDArray
 
 from dycon_engine.data.formats import metaimage, nifti, nrrd
@@ -208,7 +209,8 @@ def _write_nifti(
     if metadata:
         text = json.dumps(dict(metadata), sort_keys=True).encode()
         header.extensions.append(nib.nifti1.Nifti1Extension(COMMENT, text))
-    image.to_filename(staged)
+    with ImageOpener(staged, "wb") as stream:  # closed also where the disk is full
+        image.to_file_map({"image": nib.FileHolder(fileobj=stream)})
 
 
 def _ras_affine(geometry: Geometry) -> NDArray[np.float64]:
